@@ -1,0 +1,1 @@
+"""Features in, slates out: retrieval, ranking, learning and the registry of versions."""

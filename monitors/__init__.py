@@ -1,0 +1,1 @@
+"""Scores and outcomes in, verdicts out: drift, triggers, quality and alerts."""

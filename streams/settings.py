@@ -1,0 +1,142 @@
+"""One frozen `Settings`, read from `STREAMREC_*` once, in main, and passed on as an argument."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.errors import OperatorError
+
+__all__ = ["RedisUrl", "Settings", "read_settings"]
+
+PREFIX = "STREAMREC_"
+RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss"])]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; the environment variable is `STREAMREC_` and the name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    # where things are
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port[,host:port]")
+    redis: RedisUrl = Field(RedisUrl("redis://127.0.0.1:6379/0"), description="Redis address")
+    state: Path = Field(
+        Path(platformdirs.user_state_dir("streamrec")), description="folder of local state"
+    )
+    archive: str = Field("", description="fsspec URL of the archive; empty: in the state folder")
+    models: str = Field("", description="fsspec URL of model versions; empty: in the state folder")
+
+    # names
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9_.\-]{0,100}$", description="before each topic")
+    namespace: str = Field(
+        "streamrec", pattern=r"^[A-Za-z0-9_.\-]{1,64}$", description="prefix of Redis keys and groups"
+    )
+    kafka_epoch: str = Field("", description="overrides the cluster's id in the names of fences")
+    reply_prefix: str = Field(
+        "rank.replies", description="only reply topics that start so (after topic_prefix) are honoured"
+    )
+
+    # security
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    kafka_ca: Path | None = Field(None, description="PEM file of the broker's authority")
+    kafka_cert: Path | None = Field(None, description="PEM file of the client's certificate")
+    kafka_cert_key: Path | None = Field(None, description="PEM file of the client's key")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    redis_ca: Path | None = Field(None, description="PEM file of Redis's authority (rediss://)")
+
+    # topics
+    partitions: int = Field(4, ge=1, le=1_000, description="per topic, but for ordered ones")
+    replication: int = Field(1, ge=1, le=9, description="copies of each partition")
+
+    # each role's own small HTTP server
+    http_host: str = Field("127.0.0.1", description="where /metrics, /healthz and /readyz listen")
+    http_port: int = Field(0, ge=0, le=65_535, description="0: a free port")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    stall_s: float = Field(60.0, gt=0, description="lag without progress for so long ends a worker")
+
+    # labels
+    label_window_ms: int = Field(
+        600_000, ge=1_000, description="event time after a slate when labels close"
+    )
+    idle_partition_ms: int = Field(
+        10_000, ge=100, description="wall time without a record after which a partition is idle"
+    )
+
+    # serving
+    latency_budget_ms: float = Field(100.0, gt=0, description="by it the funnel steps down")
+    max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")
+    candidates: int = Field(300, ge=1, le=1_000, description="retrieved for one request")
+    exploration: Ratio = Field(0.1, description="share of slates that explore")
+    click_weight: float = Field(1.0, ge=0)
+    long_view_weight: float = Field(1.0, ge=0)
+
+    # learning
+    bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")
+    train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
+    train_seed: int = 0
+    publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
+    archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")
+
+    # monitoring
+    drift_window_rows: int = Field(5_000, ge=5_000, description="rows of a drift window, at the least")
+    drift_window_ms: int = Field(30_000, ge=1_000, description="event time of a drift window")
+    retrain_cooldown_ms: int = Field(600_000, ge=0, description="wall time between two triggers")
+    retrain_per_day: int = Field(24, ge=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        if self.kafka_security.startswith("SASL"):
+            for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name}: required with kafka_security={self.kafka_security}")
+        elif self.kafka_sasl_mechanism or self.kafka_sasl_username or self.kafka_sasl_password:
+            raise ValueError("kafka_security: expected SASL_SSL with a SASL user, got " + self.kafka_security)
+        if self.kafka_security == "SASL_PLAINTEXT" and not _is_loopback(self.kafka):
+            raise ValueError("kafka_security: SASL_PLAINTEXT would send a password in the clear")
+        if (self.kafka_cert is None) != (self.kafka_cert_key is None):
+            raise ValueError("kafka_cert and kafka_cert_key: set both or neither")
+        if self.redis_username and not self.redis_password:
+            raise ValueError("redis_password: required with redis_username")
+        for name in ("kafka_ca", "kafka_cert", "kafka_cert_key", "redis_ca"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{name}: no such file: {path}")
+        return self
+
+    @property
+    def archive_url(self) -> str:
+        """Where Parquet goes: the setting, or `archive` in the state folder."""
+        return self.archive or str(self.state / "archive")
+
+    @property
+    def models_url(self) -> str:
+        """Where model versions go: the setting, or `models` in the state folder."""
+        return self.models or str(self.state / "models")
+
+
+def _is_loopback(servers: str) -> bool:
+    return all(s.strip().startswith(("127.", "localhost:", "[::1]")) for s in servers.split(","))
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, with `overrides` that are not None on top.
+
+    Raises:
+        OperatorError: one line naming the setting, what was expected and what was got.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "settings"
+        secret = "PASSWORD" in name
+        got = "" if secret or not first["loc"] else f", got {first['input']!r}"
+        raise OperatorError(f"{name}: {first['msg'].removeprefix('Value error, ')}{got}") from None

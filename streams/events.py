@@ -399,3 +399,6 @@ TIMEOUT_MS = "x-timeout-ms"
 ERROR = "x-error"
 TRACEPARENT = "traceparent"
 DEFAULT_TIMEOUT_MS = 1_000
+WATERMARK_MS = "x-watermark-ms"  # on an empty value of events.* or served: nothing older follows here
+
+HEADS = ("click", "long_view")  # the objectives that are learned, in the order of every [n, heads]

@@ -1,0 +1,44 @@
+"""The roles, each a process of its own, and where each one starts."""
+
+import importlib
+import threading
+
+import msgspec
+
+from streams.health import Health, serve
+from streams.settings import Settings
+
+__all__ = ["ROLES", "Role", "run_role"]
+
+
+class Role(msgspec.Struct, frozen=True):
+    """A role's name, the module whose `run(settings, health, stop)` it is, and what it does."""
+
+    name: str
+    module: str
+    does: str
+
+
+ROLES: dict[str, Role] = {
+    role.name: role
+    for role in (
+        Role("features", "streams.feature_agent", "folds events into online features in Redis"),
+        Role("labels", "streams.label_agent", "joins served slates with feedback into examples"),
+        Role("archive", "streams.archive_agent", "keeps events and examples as hourly Parquet"),
+        Role("learner", "models.learner", "trains the online models on examples"),
+        Role("embedder", "infra.idle", "turns new items into vectors (idle: no retrieval model yet)"),
+        Role("scorer", "models.scorer", "answers requests with slates"),
+        Role("trainer", "models.trainer", "trains, gates and publishes model versions"),
+        Role("monitor", "monitors.monitor", "judges drift and asks for retraining"),
+        Role("alerts", "infra.idle", "delivers alerts (idle: no receiver yet)"),
+    )
+}
+
+
+def run_role(name: str, settings: Settings, stop: threading.Event) -> None:
+    """Runs one role in this process until `stop` is set."""
+    role = ROLES[name]
+    health = Health(name)
+    port = serve(health, settings.http_host, settings.http_port)
+    print(f"{name}: metrics on http://{settings.http_host}:{port}/metrics", flush=True)
+    importlib.import_module(role.module).run(settings, health, stop)

@@ -169,14 +169,20 @@ class RankReply(Record, kw_only=True):
 
 
 class ServedItem(Record, kw_only=True, omit_defaults=False):
-    """A place of a slate with everything it was scored on, as served."""
+    """A place of a slate with everything it was scored on, as served.
+
+    `features` holds null where a number was missing (NaN in memory: JSON has none). `category` and
+    `creator_id` are the item's at that moment, so that nobody has to guess them later.
+    """
 
     item_id: Id
     position: Position
-    features: tuple[float, ...]
+    features: tuple[float | None, ...]
     logits: dict[str, float]
     score: float
     propensity: float
+    category: Id | None = None
+    creator_id: Id | None = None
 
 
 class Served(Record, kw_only=True):
@@ -219,10 +225,12 @@ class Example(Record, kw_only=True):
     ts_ms: Millis
     position: Position
     columns: str
-    features: tuple[float, ...]
+    features: tuple[float | None, ...]
     logits: dict[str, float]
     score: float
     labels: Labels
+    category: Id | None = None
+    creator_id: Id | None = None
     session_id: Id | None = None
     surface: Id = "default"
     query: Text | None = None

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     label_window_ms: int = Field(
         600_000, ge=1_000, description="event time after a slate when labels close"
     )
+    label_grace_ms: int = Field(
+        1_800_000, ge=0, description="event time after closing in which late feedback corrects a label"
+    )
     idle_partition_ms: int = Field(
         10_000, ge=100, description="wall time without a record after which a partition is idle"
     )

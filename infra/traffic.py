@@ -101,13 +101,16 @@ def _publish_catalogue(
 ) -> bool:
     """Publishes every item, and takes back what an earlier run of the simulator left; False when stopped."""
 
+    def pause(seconds: float) -> None:
+        stop.wait(seconds)
+
     @retry(
         retry=retry_if_exception_type(KafkaUnavailable),
         wait=wait_exponential(multiplier=0.1, max=2.0),
         stop=lambda _: stop.is_set(),
         before_sleep=lambda _: RETRIES.labels("kafka").inc(),
         retry_error_callback=lambda _: False,
-        sleep=stop.wait,
+        sleep=pause,
     )
     def publish() -> bool:
         items = population.catalogue()

@@ -1,6 +1,7 @@
 """Sends a log's requests and keeps what came back."""
 
 import asyncio
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -20,8 +21,11 @@ ROUND_TRIP = "round trip"
 class Asking:
     """Asks with at most `in_flight` requests under way; the same request is asked up to three times."""
 
-    def __init__(self, client: AsyncRankClient, in_flight: int, timeout_ms: int) -> None:
+    def __init__(
+        self, client: AsyncRankClient, in_flight: int, timeout_ms: int, stop: threading.Event
+    ) -> None:
         self._client = client
+        self._stop = stop
         self._free = asyncio.Semaphore(in_flight)
         self._timeout_ms = timeout_ms
         self.requests = self.replies = 0
@@ -29,13 +33,13 @@ class Asking:
         self.degraded: Counter[str] = Counter()
         self.timings: defaultdict[str, list[float]] = defaultdict(list)
 
-    async def all(
-        self, requests: Sequence[RankRequest], done: Callable[[], None]
-    ) -> list[RankReply]:
-        """Slates of the requests that got one; `done` is called after each."""
+    async def all(self, requests: Sequence[RankRequest], done: Callable[[], None]) -> list[RankReply]:
+        """Slates of the requests that got one; `done` is called after each. Stops asking when told."""
 
         async def one(request: RankRequest) -> RankReply | None:
             async with self._free:
+                if self._stop.is_set():
+                    return None
                 reply = await self._one(request)
             done()
             return reply

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
@@ -18,7 +19,7 @@ from streams.events import EVENT_TOPICS, SERVED, WATERMARK_MS, RankReply, Topic
 from streams.kafka import AsyncRankClient, Publisher
 from streams.metrics import TRAFFIC_EVENTS
 from streams.settings import Settings
-from streams.store import Store, connect
+from streams.store import Outcomes, Store, connect
 
 __all__ = ["Options", "replay"]
 
@@ -39,9 +40,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replay(
-    settings: Settings, log: Log, options: Options | None = None, on_progress: OnProgress | None = None
+    settings: Settings,
+    log: Log,
+    options: Options | None = None,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
 ) -> Report:
-    """Replays a whole log into the running system that `settings` name.
+    """Replays a whole log into the running system that `settings` name, or as far as `stop` lets it.
 
     `on_progress` is called with the number of requests and event records just done.
 
@@ -56,8 +61,11 @@ def replay(
         with Publisher(settings) as publisher:
             progress = Progress(settings, store, options.wait_for, options.stall_s)
             try:
-                run = _Replay(settings, log, options, store, publisher, progress, on_progress or (lambda _: None))
-                return asyncio.run(run.go())
+                run = _Replay(settings, log, options, publisher, progress)
+                run.on_progress = on_progress or run.on_progress
+                run.stop = stop or run.stop
+                seconds, asking = asyncio.run(run.go())
+                return run.report(store.ledger(), asking, seconds)
             finally:
                 progress.close()
     finally:
@@ -81,24 +89,22 @@ class _Replay:
         settings: Settings,
         log: Log,
         options: Options,
-        store: Store,
         publisher: Publisher,
         progress: Progress,
-        on_progress: OnProgress,
     ) -> None:
         self._settings = settings
         self._log = log
         self._options = options
-        self._store = store
         self._publisher = publisher
         self._progress = progress
-        self._on_progress = on_progress
+        self.on_progress: OnProgress = lambda _: None
+        self.stop = threading.Event()
         self._settling = Settling(settings, progress)
         self._tally = Tally()
         self._events_sent = self._slices = 0
 
-    async def go(self) -> Report:
-        """Runs it to the end."""
+    async def go(self) -> tuple[float, Asking | None]:
+        """Runs it to the end; returns its seconds and what was asked."""
         began = time.monotonic()
         self._send(self._log.items, count=False)
         await asyncio.to_thread(self._publisher.flush, 60.0)
@@ -108,15 +114,17 @@ class _Replay:
             await self._slices_of(None)
         else:
             async with AsyncRankClient(self._settings) as client:
-                asking = Asking(client, self._options.in_flight, self._options.timeout_ms)
+                asking = Asking(client, self._options.in_flight, self._options.timeout_ms, self.stop)
                 await self._slices_of(asking)
-        end_ms = self._log.end_ms + self._settings.label_window_ms
-        await self._close_slice(end_ms)
-        return self._report(asking, time.monotonic() - began)
+        if not self.stop.is_set():
+            await self._close_slice(self._log.end_ms + self._settings.label_window_ms)
+        return time.monotonic() - began, asking
 
     async def _slices_of(self, asking: Asking | None) -> None:
         if self._options.speed is None:
             for part in self._log.slices(self._options.slice_ms):
+                if self.stop.is_set():
+                    return
                 await self._lockstep(part, asking)
         else:
             await self._in_time(self._options.speed, asking)
@@ -129,7 +137,7 @@ class _Replay:
         if asking is not None:
             async with self._beating(part.from_ms):
                 before = await asyncio.to_thread(self._settling.served)
-                replies = await asking.all(part.requests, lambda: self._on_progress(1))
+                replies = await asking.all(part.requests, lambda: self.on_progress(1))
                 await asyncio.to_thread(self._settling.served_grew, before, len(replies))
             self._keep(replies)
         self._send(part.events)
@@ -165,6 +173,8 @@ class _Replay:
         """Each moment at its time; its events once its requests are answered."""
         began, flying = time.monotonic(), set[asyncio.Task[None]]()
         for part in self._log.slices(1):
+            if self.stop.is_set():
+                break
             due = began + (part.from_ms - self._log.start_ms) / 1_000 / speed
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             task = asyncio.create_task(self._moment(part, asking))
@@ -177,7 +187,7 @@ class _Replay:
     async def _moment(self, part: Slice, asking: Asking | None) -> None:
         self._slices += 1
         if asking is not None:
-            self._keep(await asking.all(part.requests, lambda: self._on_progress(1)))
+            self._keep(await asking.all(part.requests, lambda: self.on_progress(1)))
         self._send(part.events)
         self._tally.happened(part.events)
 
@@ -193,7 +203,7 @@ class _Replay:
             TRAFFIC_EVENTS.labels(entry.topic).inc(entry.records)
             if count:
                 self._events_sent += entry.records
-                self._on_progress(entry.records)
+                self.on_progress(entry.records)
 
     def _mark(self, topics: Sequence[Topic], watermark_ms: int) -> None:
         headers = [(WATERMARK_MS, str(watermark_ms).encode())]
@@ -202,8 +212,8 @@ class _Replay:
                 self._publisher.send_raw(topic.name, None, b"", headers, partition)
         self._publisher.flush()
 
-    def _report(self, asking: Asking | None, seconds: float) -> Report:
-        ledger = self._store.ledger()
+    def report(self, ledger: Outcomes, asking: Asking | None, seconds: float) -> Report:
+        """What came of it, by the features' own ledger."""
         timings = asking.timings if asking else {}
         return Report(
             log=self._log.name,

@@ -1,0 +1,9 @@
+"""Simulated viewers: hidden tastes over a living catalogue, answering the slates they are sent.
+
+Imports nothing of the system but the wire records; what a viewer likes appears on no topic.
+"""
+
+from infra.viewers.habits import Habits
+from infra.viewers.population import Population
+
+__all__ = ["Habits", "Population"]

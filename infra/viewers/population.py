@@ -1,0 +1,254 @@
+"""Who asks, what they look at, and what they click, watch, like and hide.
+
+The same seed gives the same world and the same requests. Each answer draws from its own generator,
+seeded by the seed and the request's number: two policies that show the same slate get the same answer,
+and the order in which slates come back changes nothing but the viewers' own state.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.viewers.catalogue import Catalogue
+from infra.viewers.habits import Habits
+from infra.viewers.words import DEVICES
+from streams.events import Action, Click, Event, Feedback, Impression, Item, RankReply, RankRequest, Watch
+
+__all__ = ["Population"]
+
+Floats = NDArray[np.float64]
+MAX_OPEN = 20_000  # requests without an answer that are remembered
+WATCHED = 1_000  # added to an item's count of times seen when it was watched
+
+
+class _Session(msgspec.Struct):
+    viewer: int
+    name: str
+    left: int
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    number: int
+    viewer: int
+    request: RankRequest
+
+
+class Population:
+    """Seeded viewers with hidden tastes over a living catalogue.
+
+    Args:
+        seed: of everything random.
+        start_ms: the clock at the start; items older than that were published before it.
+        run: goes into request, session and event ids, so that a restart makes new ones.
+    """
+
+    def __init__(self, seed: int, start_ms: int, habits: Habits | None = None, run: str = "r0") -> None:
+        self.habits = habits = habits or Habits()
+        self.run = run
+        self._seed = seed
+        self._rng = np.random.default_rng((seed, 2))  # viewers
+        self._items = Catalogue(habits, np.random.default_rng((seed, 1)), start_ms)
+        self._tastes = self._draw_tastes(habits.viewers)
+        self._moods = np.zeros_like(self._tastes)
+        self._clickiness = self._rng.normal(0, 0.4, habits.viewers)
+        self._patience = self._rng.normal(0, 0.5, habits.viewers)
+        self._activity = self._rng.pareto(2.0, habits.viewers) + 0.3
+        self._activity /= self._activity.sum()
+        self._fatigue = np.zeros((habits.viewers, len(self._items.centres)))
+        self._seen: list[dict[int, int]] = [{} for _ in range(habits.viewers)]
+        self._device = self._rng.choice(len(DEVICES), habits.viewers, p=(0.6, 0.1, 0.2, 0.1))
+        self._asked: OrderedDict[str, _Asked] = OrderedDict()
+        self._requests = self._sessions = 0
+        self._online: list[_Session] = []
+        self._fill_sessions()
+
+    # --- the world -------------------------------------------------------------------------------
+
+    def catalogue(self) -> list[Item]:
+        """Every item published so far, oldest first."""
+        return list(self._items.items)
+
+    def born(self, now_ms: int) -> list[Item]:
+        """Items born since the last call."""
+        return self._items.born(now_ms)
+
+    def shift(self, now_ms: int) -> list[Item]:
+        """Turns every taste round and changes the mix of items; returns the new ones.
+
+        The planted drift: CTR, watch time, durations and ages all move.
+        """
+        turn, _ = np.linalg.qr(np.random.default_rng((self._seed, 3)).normal(size=(self.habits.latent,) * 2))
+        self._tastes = self._tastes @ turn
+        self._moods = self._moods @ turn
+        self._clickiness += 0.8
+        return self._items.shift(now_ms)
+
+    def _draw_tastes(self, count: int) -> Floats:
+        """Each taste leans to three categories and a few creators' styles."""
+        rng, items = self._rng, self._items
+        picks = rng.integers(len(items.centres), size=(count, 3))
+        lean = np.einsum("nk,nkl->nl", rng.dirichlet((2.0, 1.0, 0.5), count), items.centres[picks])
+        fans = items.styles[rng.integers(len(items.styles), size=(count, 2))].mean(axis=1)
+        noise = rng.normal(size=lean.shape) / np.sqrt(self.habits.latent)
+        taste = lean + 0.45 * fans + 0.25 * noise
+        return taste / np.linalg.norm(taste, axis=1, keepdims=True)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def next_request(self, now_ms: int) -> RankRequest:
+        """The next request of one of the viewers online."""
+        place = int(self._rng.integers(len(self._online)))
+        session = self._online[place]
+        self._requests += 1
+        request = RankRequest(
+            request_id=f"{self.run}-{self._requests}",
+            user_id=f"u{session.viewer:05d}",
+            ts_ms=now_ms,
+            session_id=session.name,
+            surface="home",
+            limit=self.habits.limit,
+            context={"device": DEVICES[self._device[session.viewer]]},
+        )
+        self._asked[request.request_id] = _Asked(self._requests, session.viewer, request)
+        if len(self._asked) > MAX_OPEN:
+            self._asked.popitem(last=False)
+        session.left -= 1
+        if session.left <= 0:
+            del self._online[place]
+            self._fill_sessions()
+        return request
+
+    def _fill_sessions(self) -> None:
+        """Brings viewers online, each in a mood of its own and with tastes a little moved on."""
+        h, rng = self.habits, self._rng
+        busy = {s.viewer for s in self._online}
+        while len(self._online) < max(1, int(h.viewers * h.online_share)):
+            viewer = int(rng.choice(h.viewers, p=self._activity))
+            if viewer in busy and len(busy) < h.viewers:
+                continue
+            busy.add(viewer)
+            self._sessions += 1
+            self._moods[viewer] = self._items.centres[rng.integers(len(self._items.centres))]
+            noise = rng.normal(size=h.latent) / np.sqrt(h.latent)
+            moved = (1 - h.taste_drift) * self._tastes[viewer] + h.taste_drift * noise
+            self._tastes[viewer] = moved / np.linalg.norm(moved)
+            left = int(rng.geometric(1 / h.session_requests))
+            self._online.append(_Session(viewer, f"{self.run}-s{self._sessions}", left))
+
+    # --- answering -------------------------------------------------------------------------------
+
+    def true_click(self, user_id: str, item_ids: Sequence[str], now_ms: int) -> Floats:
+        """Chance [n] that the viewer would click each item now if they looked at it.
+
+        For evaluation alone: it appears on no topic. An unknown item has none.
+        """
+        viewer = int(user_id[1:])
+        known = np.array([self._items.index.get(i, -1) for i in item_ids], dtype=np.int64)
+        return np.where(known >= 0, self._click_odds(viewer, known, now_ms), 0.0)
+
+    def _affinity(self, viewer: int, items: NDArray[np.int64]) -> Floats:
+        h = self.habits
+        taste = (1 - h.mood_share) * self._tastes[viewer] + h.mood_share * self._moods[viewer]
+        return self._items.latent[items] @ taste
+
+    def _click_odds(self, viewer: int, items: NDArray[np.int64], now_ms: int) -> Floats:
+        h, hidden = self.habits, self._items
+        age = np.maximum(hidden.lived_ms(now_ms) - hidden.born_lived_ms[items], 0.0)
+        kept = np.exp2(-age / h.appeal_half_life_ms)
+        seen = np.array([self._seen[viewer].get(int(i), 0) for i in items])
+        logit = h.click_bias + self._clickiness[viewer]
+        logit = logit + h.taste_weight * self._affinity(viewer, items)
+        logit = logit + hidden.appeal[items] * (0.5 + 0.5 * kept) + h.freshness_weight * kept
+        logit = logit - h.fatigue_weight * self._fatigue[viewer, hidden.category[items]]
+        logit = logit - h.seen_penalty * np.minimum(seen % WATCHED, 4)
+        logit = logit - h.watched_penalty * (seen >= WATCHED)
+        return np.asarray(1 / (1 + np.exp(-logit)))
+
+    def answer(self, reply: RankReply, now_ms: int) -> list[Event]:
+        """What the viewer did with a slate, in the order it happened; empty for an error.
+
+        Impressions are those places alone that the viewer looked at. Times lie in
+        [now_ms, now_ms + dwell_ms].
+        """
+        asked = self._asked.pop(reply.request_id, None)
+        slate = [i for i in reply.items if i.item_id in self._items.index]
+        if asked is None or reply.error is not None or not slate:
+            return []
+        rng = np.random.default_rng((self._seed, 4, asked.number))
+        ids = np.array([self._items.index[i.item_id] for i in slate], dtype=np.int64)
+        chance = self._click_odds(asked.viewer, ids, now_ms)
+        looked, clicked = self._look(rng, chance)
+        events: list[Event] = []
+        step = self.habits.dwell_ms / (3 * max(looked, 1))
+        for k in range(looked):
+            at = now_ms + int(3 * k * step)
+            events += self._on_place(rng, asked, slate[k].item_id, k, at, bool(clicked[k]), int(step))
+        self._remember(asked.viewer, ids[:looked], clicked[:looked])
+        return events
+
+    def _look(self, rng: np.random.Generator, chance: Floats) -> tuple[int, NDArray[np.bool_]]:
+        """How many places were looked at, from the top, and which of them were clicked."""
+        n = len(chance)
+        draws = rng.random((3, self.habits.limit if n <= self.habits.limit else n))[:, :n]
+        clicked = draws[0] < chance
+        goes_on = (draws[1] < self.habits.looks_on) & ~(clicked & (draws[2] < self.habits.leaves_after_click))
+        stops = np.flatnonzero(~goes_on)
+        looked = int(stops[0]) + 1 if len(stops) else n
+        return looked, clicked
+
+    def _on_place(
+        self,
+        rng: np.random.Generator,
+        asked: _Asked,
+        item_id: str,
+        place: int,
+        at: int,
+        clicked: bool,
+        step: int,
+    ) -> list[Event]:
+        def facts(kind: str, ts_ms: int) -> dict[str, Any]:
+            request = asked.request
+            return {
+                "event_id": f"{request.request_id}-{kind}{place}",
+                "user_id": request.user_id,
+                "ts_ms": ts_ms,
+                "request_id": request.request_id,
+                "session_id": request.session_id,
+                "surface": request.surface,
+                "item_id": item_id,
+            }
+
+        i = self._items.index[item_id]
+        love = float(self._affinity(asked.viewer, np.array([i]))[0])
+        events: list[Event] = [Impression(**facts("i", at), position=place)]
+        if not clicked:
+            if rng.random() < 0.02 * (1 - love) ** 2:
+                events.append(Feedback(**facts("h", at + step), action="hide"))
+            return events
+        events.append(Click(**facts("c", at + step), position=place))
+        ratio = float(np.exp(rng.normal(self._patience[asked.viewer] + 1.6 * love - 0.9, 0.5)))
+        duration = int(self._items.duration_ms[i])
+        watched = min(duration, int(duration * ratio))
+        events.append(Watch(**facts("w", at + 2 * step), watch_ms=watched, duration_ms=duration))
+        for action, kind, chance in _REACTIONS:
+            if rng.random() < chance * max(love, 0.0) * min(ratio, 1.0):
+                events.append(Feedback(**facts(kind, at + 2 * step), action=action))
+        return events
+
+    def _remember(self, viewer: int, items: NDArray[np.int64], clicked: NDArray[np.bool_]) -> None:
+        seen = self._seen[viewer]
+        self._fatigue[viewer] *= self.habits.fatigue_kept
+        for i, opened in zip(items.tolist(), clicked.tolist(), strict=True):
+            seen[i] = max(seen.get(i, 0) + 1, WATCHED if opened else 0)
+            self._fatigue[viewer, self._items.category[i]] += 1
+
+
+_REACTIONS: tuple[tuple[Action, str, float], ...] = (
+    ("like", "l", 0.25),
+    ("share", "s", 0.05),
+    ("follow", "f", 0.05),
+)

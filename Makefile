@@ -1,0 +1,46 @@
+# The commands of this project. CI runs the same ones.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# What the installed environment depends on; a change of either installs again.
+SOURCES := pyproject.toml constraints.txt
+ARGS ?=
+
+.PHONY: help install up test check bench kafka clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+
+install: $(STAMP) ## make .venv with exactly the versions of constraints.txt
+
+$(STAMP): $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "streamrec needs Python 3.11 to 3.13; try: make PYTHON=python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@touch $@
+
+up: install ## start the whole system on this machine, with simulated viewers (ARGS="--for 60s")
+	@$(BIN)/streamrec up $(ARGS)
+
+test: install ## every test: laws and units, then whole paths, then on a real Apache Kafka
+	$(BIN)/python -m pytest tests/unit tests/laws $(ARGS)
+	$(BIN)/python -m pytest tests/flow $(ARGS)
+	$(BIN)/python -m pytest tests/broker $(ARGS)
+
+check: install ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install ## measure latency and throughput of each part
+	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+kafka: install ## run a real Apache Kafka in the foreground and print its address
+	@$(BIN)/python -m infra.kafka $(ARGS)
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

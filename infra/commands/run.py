@@ -1,0 +1,28 @@
+"""`streamrec run ROLE`: one role in the foreground, on any Kafka and Redis given by settings."""
+
+from typing import Annotated
+
+import typer
+
+from streams.errors import OperatorError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `run`."""
+    app.command("run")(run)
+
+
+def run(
+    role: Annotated[str, typer.Argument(help="features, labels, archive, learner, scorer, trainer, ...")],
+) -> None:
+    """Run one role until SIGTERM or Ctrl-C, on the Kafka and Redis that the settings name."""
+    from infra.process_edge import in_process
+    from infra.roles import ROLES, run_role
+    from streams.settings import read_settings
+
+    if role not in ROLES:
+        raise OperatorError(f"run: expected one of {', '.join(ROLES)}, got {role!r}")
+    settings = read_settings()
+    in_process(role, settings, lambda stop: run_role(role, settings, stop))

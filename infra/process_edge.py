@@ -1,0 +1,95 @@
+"""What every process of the system does at its edges: logging, signals, last metrics, exit code."""
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from prometheus_client import generate_latest
+
+from infra.processes import end_with_parent
+from streams.errors import StreamrecError
+from streams.metrics import BUILD
+from streams.settings import Settings
+
+__all__ = ["LAST_METRICS", "configure_logging", "in_process", "stop_on_signals"]
+
+LAST_METRICS = "STREAMREC_LAST_METRICS"  # a file that gets the final metrics of a clean stop
+
+log = logging.getLogger(__name__)
+
+
+def configure_logging(level: str) -> None:
+    """Logs to standard error, one line an entry, UTC; the libraries only from WARNING on."""
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+    for name in ("streams", "models", "monitors", "infra"):
+        logging.getLogger(name).setLevel(level)
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and SIGINT set `stop`; a second SIGINT ends the process at once."""
+
+    def asked(number: int, _: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            os._exit(130)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+
+
+def in_process(name: str, settings: Settings, work: Callable[[threading.Event], None]) -> None:
+    """Runs `work(stop)` as this process's whole life and exits: 0, or 1 if it raised.
+
+    Raises:
+        StreamrecError: what `work` raised of our own errors; the command line makes it one line.
+    """
+    configure_logging(settings.log_level)
+    faulthandler.enable()
+    end_with_parent()
+    BUILD.info({"version": _version()})
+    stop = threading.Event()
+    stop_on_signals(stop)
+    try:
+        work(stop)
+    except StreamrecError:
+        raise
+    except Exception:
+        log.exception("%s ended by an error", name)
+        _leave(1)
+    _write_last_metrics()
+    _leave(0)
+
+
+def _version() -> str:
+    try:
+        return version("streamrec")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _write_last_metrics() -> None:
+    path = os.environ.get(LAST_METRICS)
+    if path:
+        Path(path).write_bytes(generate_latest())
+
+
+def _leave(code: int) -> None:
+    """Ends now: a library's thread that does not end must not keep a stopped role alive."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,94 @@
+"""The reference distribution of a model version, frozen on its training window."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from streams.errors import ModelRefused
+
+__all__ = ["BINS", "ColumnProfile", "Profile"]
+
+BINS = 10
+SAMPLE = 2_000  # reference values kept per column, for two-sample tests
+
+
+class ColumnProfile(msgspec.Struct, frozen=True):
+    """One column: inner bin edges, rows per bin, rows without a value, and evenly spaced quantiles.
+
+    Bin i holds edges[i-1] <= x < edges[i]; the first and the last are open. Ties may leave fewer
+    than `BINS` bins; a constant column has one.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    missing: int
+    quantiles: tuple[float, ...]
+
+    @property
+    def missing_ratio(self) -> float:
+        """Share of rows without a value; 0 when there were none at all."""
+        rows = sum(self.counts) + self.missing
+        return self.missing / rows if rows else 0.0
+
+    def bins(self, values: np.ndarray) -> np.ndarray:
+        """The bin of each value int64 [n], -1 for missing.
+
+        >>> column = ColumnProfile("x", (1.0, 2.0), (3, 3, 3), 0, ())
+        >>> column.bins(np.array([0.5, 1.0, 9.0, np.nan])).tolist()
+        [0, 1, 2, -1]
+        """
+        at = np.searchsorted(np.asarray(self.edges, np.float64), values.astype(np.float64), side="right")
+        return np.where(np.isnan(values), -1, at)
+
+    def count(self, values: np.ndarray) -> np.ndarray:
+        """Rows per bin int64 [bins], missing ones left out."""
+        bins = self.bins(values)
+        return np.bincount(bins[bins >= 0], minlength=len(self.edges) + 1)
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Every column of a training window."""
+
+    rows: int
+    columns: tuple[ColumnProfile, ...]
+
+    @classmethod
+    def fit(cls, names: Sequence[str], x: np.ndarray) -> "Profile":
+        """The profile of raw rows `x` [n, d], NaN for missing, by deciles of each column."""
+        if x.ndim != 2 or x.shape[1] != len(names):
+            raise ValueError(f"x: expected [n, {len(names)}], got {x.shape}")
+        return cls(len(x), tuple(_column(name, x[:, i]) for i, name in enumerate(names)))
+
+    def column(self, name: str) -> ColumnProfile | None:
+        """The column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def to_json(self) -> bytes:
+        """The profile as UTF-8 JSON."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, value: bytes) -> "Profile":
+        """The profile in `value`.
+
+        Raises:
+            ModelRefused: it is none.
+        """
+        try:
+            return msgspec.json.decode(value, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ModelRefused(f"profile.json: {str(error)[:200]}") from None
+
+
+def _column(name: str, values: np.ndarray) -> ColumnProfile:
+    known = np.sort(values[np.isfinite(values)].astype(np.float64))
+    missing = len(values) - len(known)
+    if not len(known):
+        return ColumnProfile(name, (), (0,), missing, ())
+    inner = np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    edges = np.unique(inner[inner > known[0]])
+    counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
+    kept = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(np.intp)]
+    return ColumnProfile(name, tuple(edges.tolist()), tuple(counts.tolist()), missing, tuple(kept.tolist()))

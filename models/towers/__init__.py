@@ -1,0 +1,10 @@
+"""DCN-v2 in JAX/Flax over the columns, and its export to ONNX; only home of jax, flax, optax and onnx.
+
+Importing this package imports JAX (about half a second); a trainer does so when it trains.
+"""
+
+from models.towers.export import to_onnx
+from models.towers.network import Dcn, Scaling, Tower, fit_scaling
+from models.towers.training import Config, Epoch, Fitted, train
+
+__all__ = ["Config", "Dcn", "Epoch", "Fitted", "Scaling", "Tower", "fit_scaling", "to_onnx", "train"]

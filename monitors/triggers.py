@@ -1,0 +1,134 @@
+"""When drift asks for retraining: a pure state machine over the verdicts of one window after another.
+
+A column is *raised* after three windows in a row at or above its threshold (0.2 at the least) and stays
+raised until its PSI falls below 0.1. A raised column of the champion asks for retraining, as far as the
+cool-down since the last request and the day's budget allow. Windows are event time, cool-down and budget
+wall clock. A new champion begins with nothing raised.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from monitors.drift import Verdict
+from streams.events import DAY_MS, RetrainTrigger, Window
+
+__all__ = ["REASON", "Judged", "Rules", "State", "remember", "step", "trigger_id"]
+
+REASON = "drift"
+MAX_EVIDENCE = 20
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """How much drift it takes, and how often a request may follow."""
+
+    windows: int = 3  # in a row
+    leave: float = 0.1  # PSI below which a raised column is well again
+    cooldown_ms: int
+    per_day: int
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdicts on one window that may trigger; too few rows is no verdict and changes nothing."""
+
+    model: str
+    window: Window
+    verdicts: Sequence[Verdict]
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the machine remembers. `fired` holds the last day's triggers, oldest first."""
+
+    model: str | None = None
+    streaks: Mapping[str, int] = {}  # windows in a row at or above the threshold
+    raised: frozenset[str] = frozenset()
+    fired: tuple[tuple[str, int], ...] = ()  # (trigger_id, ts_ms)
+
+
+def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State, RetrainTrigger | None]:
+    """The state after one more window, and the trigger it amounts to, if any.
+
+    `now_ms` is the wall clock. A trigger whose id was fired before is never given again.
+    """
+    if judged.model != state.model:
+        state = State(model=judged.model, fired=state.fired)
+    streaks, raised = dict(state.streaks), set(state.raised)
+    for verdict in _scored(judged.verdicts):
+        _advance(verdict, streaks, raised, rules)
+    fired = tuple(one for one in state.fired if one[1] > now_ms - DAY_MS)
+    state = State(model=judged.model, streaks=streaks, raised=frozenset(raised), fired=fired)
+    # Raised columns that this window says nothing on, or that only linger, do not ask by themselves.
+    asking = sorted(
+        v.feature for v in _scored(judged.verdicts) if v.feature in raised and v.state == "drifted"
+    )
+    if not asking or not _allowed(fired, rules, now_ms):
+        return state, None
+    trigger = _trigger(judged, asking, now_ms)
+    if any(trigger.trigger_id == known for known, _ in fired):
+        return state, None
+    return remember(state, trigger), trigger
+
+
+def remember(state: State, *triggers: RetrainTrigger) -> State:
+    """The state with triggers noted that were written before, in any order: how a restart catches up.
+
+    Only those of this machine count towards cool-down and budget.
+    """
+    known = dict(state.fired)
+    known.update({t.trigger_id: t.ts_ms for t in triggers if t.reason == REASON})
+    fired = tuple(sorted(known.items(), key=lambda one: (one[1], one[0])))
+    return msgspec.structs.replace(state, fired=fired)
+
+
+def trigger_id(model: str, window: Window, features: Iterable[str]) -> str:
+    """The same for the same model, window and columns, whoever asks and however often.
+
+    >>> trigger_id("m1", Window(from_ms=0, to_ms=9, rows=5_000), ["b", "a"])
+    'drift-fa3b896b8a5c70975308'
+    """
+    parts = (model, str(window.from_ms), str(window.to_ms), *sorted(features))
+    return f"{REASON}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}"
+
+
+def _scored(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """PSI alone raises: its thresholds are the declared ones; KS is reported beside it."""
+    return [v for v in verdicts if v.method == "psi" and v.score is not None]
+
+
+def _advance(verdict: Verdict, streaks: dict[str, int], raised: set[str], rules: Rules) -> None:
+    """Moves one column's streak by one window."""
+    name, score = verdict.feature, verdict.score or 0.0
+    if verdict.state == "drifted":
+        streaks[name] = streaks.get(name, 0) + 1
+        if streaks[name] >= rules.windows:
+            raised.add(name)
+        return
+    streaks.pop(name, None)
+    if score < rules.leave:
+        raised.discard(name)
+
+
+def _allowed(fired: tuple[tuple[str, int], ...], rules: Rules, now_ms: int) -> bool:
+    if len(fired) >= rules.per_day:
+        return False
+    return not fired or now_ms - fired[-1][1] >= rules.cooldown_ms
+
+
+def _trigger(judged: Judged, features: Sequence[str], now_ms: int) -> RetrainTrigger:
+    scored = {v.feature: v for v in _scored(judged.verdicts)}
+    window = judged.window
+    worst = sorted((scored[name] for name in features), key=lambda v: (-(v.score or 0.0), v.feature))
+    return RetrainTrigger(
+        trigger_id=trigger_id(judged.model, window, features),
+        ts_ms=now_ms,
+        reason=REASON,
+        model=judged.model,
+        evidence=(
+            f"window [{window.from_ms}, {window.to_ms}) of {window.rows} rows",
+            *(
+                f"psi {v.feature} {v.score:.3f} >= {v.threshold:.3f} ({v.direction})"
+                for v in worst[:MAX_EVIDENCE]
+            ),
+        ),
+    )

@@ -1,0 +1,93 @@
+"""Served rows cut into windows of event time, each a bounded unbiased sample of its rows."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.events import DAY_MS, Window
+
+__all__ = ["CAPACITY_ROWS", "Reservoir", "Sampled", "Windows"]
+
+CAPACITY_ROWS = 10_000
+
+
+class Reservoir:
+    """A uniform sample of at most `capacity` rows of width `columns` out of all that were added.
+
+    Source: Vitter, "Random Sampling with a Reservoir" (1985), algorithm R.
+    """
+
+    def __init__(self, columns: int, capacity: int, rng: np.random.Generator) -> None:
+        self._kept = np.empty((capacity, columns), np.float32)
+        self._rng = rng
+        self.seen = 0
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Offers rows [k, columns] to the sample."""
+        room = max(len(self._kept) - self.seen, 0)
+        head, tail = rows[:room], rows[room:]
+        self._kept[self.seen : self.seen + len(head)] = head
+        self.seen += len(head)
+        # Row number t (from 0) is kept with probability capacity / (t + 1), in a place drawn evenly.
+        places = self._rng.integers(0, np.arange(self.seen, self.seen + len(tail)) + 1)
+        for place in np.flatnonzero(places < len(self._kept)):
+            self._kept[places[place]] = tail[place]
+        self.seen += len(tail)
+
+    def rows(self) -> NDArray[np.float32]:
+        """A copy of the sample, [min(seen, capacity), columns]."""
+        return self._kept[: self.seen].copy()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.seen = 0
+
+
+class Sampled(msgspec.Struct, frozen=True, eq=False):
+    """A closed window: its span and full row count, and a sample of its rows."""
+
+    window: Window
+    rows: NDArray[np.float32]
+
+
+class Windows:
+    """Cuts rows that come roughly in order of event time into windows.
+
+    A window closes with the first row at least `window_ms` after its own first, once it holds `min_rows`;
+    with too few it stays open up to `max_ms` and then closes as it is. Late rows count where they arrive. A
+    row that is `max_ms` older than the open window is of another time: it closes the window too.
+    """
+
+    def __init__(
+        self, columns: int, window_ms: int, min_rows: int, *, max_ms: int = DAY_MS, seed: int = 0
+    ) -> None:
+        self._window_ms, self._min_rows = window_ms, min_rows
+        self._max_ms = max(max_ms, window_ms)
+        capacity = max(CAPACITY_ROWS, min_rows)
+        self._reservoir = Reservoir(columns, capacity, np.random.default_rng(seed))
+        self._from_ms = self._to_ms = 0
+
+    def add(self, ts_ms: int, rows: Sequence[Sequence[float]] | NDArray[np.float32]) -> Sampled | None:
+        """Counts the rows of one slate; returns the window that ended before it, if one did."""
+        closed = self._close() if self._ended(ts_ms) else None
+        if self._reservoir.seen == 0:
+            self._from_ms = self._to_ms = ts_ms
+        self._to_ms = max(self._to_ms, ts_ms + 1)
+        self._from_ms = min(self._from_ms, ts_ms)
+        self._reservoir.add(np.asarray(rows, np.float32))
+        return closed
+
+    def _ended(self, ts_ms: int) -> bool:
+        if self._reservoir.seen == 0:
+            return False
+        if ts_ms <= self._from_ms - self._max_ms or ts_ms >= self._from_ms + self._max_ms:
+            return True
+        return ts_ms >= self._from_ms + self._window_ms and self._reservoir.seen >= self._min_rows
+
+    def _close(self) -> Sampled:
+        window = Window(from_ms=self._from_ms, to_ms=self._to_ms, rows=self._reservoir.seen)
+        closed = Sampled(window, self._reservoir.rows())
+        self._reservoir.clear()
+        return closed

@@ -1,0 +1,64 @@
+"""The rules of a slate, one by one."""
+
+from models.slate import NEW, SEEN, Pool, Rules, arrange
+
+
+def pool(scores: dict[str, float], **known: dict[str, object]) -> Pool:
+    return Pool(
+        item_ids=tuple(scores),
+        scores=tuple(scores.values()),
+        tiers=[known.get("tiers", {}).get(i, NEW) for i in scores],
+        categories=[known.get("categories", {}).get(i) for i in scores],
+        creators=[known.get("creators", {}).get(i) for i in scores],
+    )
+
+
+def slate(p: Pool, **rules: object) -> str:
+    return "".join(p.item_ids[place.row] for place in arrange(p, Rules(**{"limit": 4, **rules}), "seed"))
+
+
+def test_best_scores_first_and_ties_by_item_id():
+    assert slate(pool({"c": 0.5, "b": 0.5, "a": 0.1, "d": 0.9})) == "dbca"
+
+
+def test_seen_items_come_last_and_say_so():
+    p = pool({"a": 0.9, "b": 0.1}, tiers={"a": SEEN})
+    assert slate(p) == "ba"
+    assert arrange(p, Rules(limit=2), "seed")[1].reasons == ("seen_before",)
+
+
+def test_one_creator_fills_no_more_than_its_share_while_others_are_left():
+    p = pool({"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5}, creators=dict.fromkeys("abc", "x"))
+    assert slate(p, creator_share=0.5) == "abde"
+    assert slate(p, creator_share=0.5, limit=5) == "abcde"  # 3 of 5
+    assert slate(pool({"a": 0.9, "b": 0.8}, creators=dict.fromkeys("ab", "x")), creator_share=0.1) == "ab"
+
+
+def test_one_category_fills_no_more_than_its_share_while_others_are_left():
+    p = pool({"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.1}, categories=dict.fromkeys("abc", "x"))
+    assert slate(p, category_share=0.5, spread_ratio=0, limit=3) == "abd"
+
+
+def test_neighbours_of_one_category_are_parted_only_by_a_near_enough_score():
+    near = pool({"a": 0.9, "b": 0.8, "c": 0.79}, categories={"a": "x", "b": "x", "c": "y"})
+    far = pool({"a": 0.9, "b": 0.8, "c": 0.1}, categories={"a": "x", "b": "x", "c": "y"})
+    assert slate(near, category_share=1) == "acb"
+    assert slate(far, category_share=1) == "abc"
+
+
+def test_a_slate_that_does_not_explore_is_certain_of_its_places():
+    p = pool({"a": 0.9, "b": 0.8})
+    assert [place.propensity for place in arrange(p, Rules(limit=2), "seed")] == [1.0, 1.0]
+
+
+def test_an_exploring_slate_keeps_its_first_places_and_says_what_it_drew():
+    p = pool({f"i{k}": 1 - k / 100 for k in range(50)})
+    places = arrange(p, Rules(limit=10, exploration=1.0, explore_from=3), "seed")
+    assert [place.row for place in places[:3]] == [0, 1, 2]
+    assert {place.reasons for place in places[3:]} == {("explored",)}
+    assert {round(place.propensity, 9) for place in places[3:]} == {round(1 / 47, 9)}
+    assert places == arrange(p, Rules(limit=10, exploration=1.0, explore_from=3), "seed")
+
+
+def test_an_empty_pool_makes_an_empty_slate():
+    assert arrange(pool({}), Rules(limit=5, exploration=1.0), "seed") == ()

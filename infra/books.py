@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from types import TracebackType
 from uuid import uuid4
 
-
 from infra.keep import Keeper
 from streams.codec import decode
 from streams.events import EVENT_TOPICS, MODELS, ModelRecord

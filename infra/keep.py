@@ -12,7 +12,7 @@ from streams.kafka import Follower, Publisher
 from streams.messages import Message, header
 from streams.settings import Settings
 
-__all__ = ["KEPT", "Kept", "Keeper", "compacted", "load"]
+__all__ = ["KEPT", "Keeper", "Kept", "compacted", "load"]
 
 log = logging.getLogger(__name__)
 

@@ -66,8 +66,10 @@ def line(picture: Picture) -> str:
     ready = sum(row.phase == "ready" for row in picture.roles)
     figures = "  ".join(f"{name} {value}" for name, value in _figures(picture.numbers))
     roles = f"roles {ready}/{len(picture.roles)} ready" + (f" ({', '.join(unwell)})" if unwell else "")
-    return f"{picture.elapsed_s:5.0f} s  {roles}" if picture.starting else (
-        f"{picture.elapsed_s:5.0f} s  {figures}  {roles}"
+    return (
+        f"{picture.elapsed_s:5.0f} s  {roles}"
+        if picture.starting
+        else (f"{picture.elapsed_s:5.0f} s  {figures}  {roles}")
     )
 
 

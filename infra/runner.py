@@ -19,9 +19,10 @@ __all__ = ["Runner", "role_args"]
 MIB = 1_048_576
 
 
-def role_args(role: str) -> list[str]:
-    """The command that runs one role."""
-    return [sys.executable, "-m", "infra.cli", "run", role]
+def role_args(role: str, nice: int = 0) -> list[str]:
+    """The command that runs one role; with `nice` above 0 it yields the processor to the others."""
+    command = [sys.executable, "-m", "infra.cli", "run", role]
+    return [*command, "--nice", str(nice)] if nice else command
 
 
 class Usage(msgspec.Struct):

@@ -24,7 +24,8 @@ __all__ = ["Stack", "Wish"]
 
 SERVING = ("features", "labels", "archive", "learner", "scorer")  # traffic waits for these
 BESIDE = ("embedder", "alerts", "trainer", "monitor")  # these may come while it flows
-NICE = ("trainer", "monitor")  # heavy work yields to answering
+TRAFFIC = "traffic"
+NICE = {"trainer": 10, "monitor": 10}  # heavy work yields to answering
 SERVING_S = 60.0  # the longest wait for the first group
 SETTLE_S = 20.0  # the longest wait for events to be applied at the end
 
@@ -89,8 +90,8 @@ class Stack:
         self._until(crew, lambda: crew.ready(SERVING), SERVING_S)
         self._add(crew, BESIDE, books)
         self._flow_s = time.monotonic()
-        if self._wish.traffic.args and not self._stop.is_set():
-            self._start(crew, "traffic", self._wish.traffic.args, books)
+        if self._wish.traffic.role is not None and not self._stop.is_set():
+            self._start(crew, TRAFFIC, self._wish.traffic.role, books)
         self._until(crew, lambda: self._over(crew), self._wish.for_s)
         return self._finish(crew, books)
 
@@ -104,15 +105,17 @@ class Stack:
     def _add(self, crew: Crew, roles: tuple[str, ...], books: Books) -> None:
         for role in roles:
             if not self._stop.is_set():
-                self._start(crew, role, role_args(role), books)
+                self._start(crew, role, role, books)
 
-    def _start(self, crew: Crew, name: str, args: list[str], books: Books) -> None:
-        env = {**DEMO, **os.environ, **self._places(books.settings, books.epoch)}
-        if name in NICE:
-            env["STREAMREC_NICE"] = "10"
-        port = self._wish.http_port and self._wish.http_port + len(crew)
-        once = name == "traffic" and self._wish.traffic.kind == "replay"
-        crew.add(Runner(name, args, env, books.settings.state, http_port=port, once=once))
+    def _start(self, crew: Crew, name: str, role: str, books: Books) -> None:
+        wish, settings = self._wish, books.settings
+        env = {**DEMO, **os.environ, **self._places(settings, books.epoch)}
+        if name == TRAFFIC:
+            env |= wish.traffic.env
+        port = wish.http_port and wish.http_port + len(crew)
+        once = name == TRAFFIC and wish.traffic.once
+        args = role_args(role, NICE.get(role, 0))
+        crew.add(Runner(name, args, env, settings.state, http_port=port, once=once))
 
     def _places(self, settings: Settings, epoch: str) -> dict[str, str]:
         places = {
@@ -136,7 +139,7 @@ class Stack:
 
     def _over(self, crew: Crew) -> bool:
         """True once a replay has come to its end; other traffic has none."""
-        return crew.finished("traffic")
+        return crew.finished(TRAFFIC)
 
     def _note(self, crew: Crew) -> None:
         now_s = time.monotonic()
@@ -162,7 +165,7 @@ class Stack:
     def _finish(self, crew: Crew, books: Books) -> Summary:
         seconds = time.monotonic() - (self._flow_s or self._began_s)
         lives = crew.lives()  # as they were before we asked anyone to stop
-        crew.end(["traffic"])
+        crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")
         crew.look_now()

@@ -1,6 +1,6 @@
 """What `up --traffic` may say, and the process that it becomes."""
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,35 +12,32 @@ __all__ = ["Traffic", "read_traffic"]
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Who asks for slates: simulated viewers, a log, or nobody."""
+    """Who asks for slates: simulated viewers, a log, or nobody (`role` is None)."""
 
-    kind: str  # sim, replay or none
+    role: str | None
     says: str
-    source: str = ""  # FORMAT:PATH of a replay
-    rate: float = 0.0
-    seed: int = 0
+    env: dict[str, str] = {}
 
     @property
-    def args(self) -> list[str]:
-        """The command of its process; empty for none."""
-        if self.kind == "none":
-            return []
-        own = ["--rate", str(self.rate), "--seed", str(self.seed)] if self.kind == "sim" else [self.source]
-        return [sys.executable, "-m", "infra.cli", self.kind, *own]
+    def once(self) -> bool:
+        """True if it comes to an end by itself."""
+        return self.role == "replay"
 
 
-def read_traffic(text: str, rate: float, seed: int) -> Traffic:
-    """Reads `sim`, `none` or `replay:FORMAT:PATH`.
+def read_traffic(text: str, sim: Mapping[str, float | int]) -> Traffic:
+    """Reads `sim`, `none` or `replay:FORMAT:PATH`; `sim` holds settings of the simulator.
 
     Raises:
-        OperatorError: none of these, an unknown format, or a missing file.
+        OperatorError: none of these, an unknown format, a missing file, or a wrong setting.
     """
-    if text == "none":
-        return Traffic("none", "none")
     if text == "sim":
-        if rate <= 0:
-            raise OperatorError(f"--rate: expected more than 0 requests a second, got {rate:g}")
-        return Traffic("sim", f"simulated viewers, {rate:g} requests/s, seed {seed}", rate=rate, seed=seed)
+        return _simulated(sim)
+    if sim:
+        raise OperatorError(
+            f"--{next(iter(sim)).removesuffix('_s').replace('_', '-')}: only with --traffic sim"
+        )
+    if text == "none":
+        return Traffic(None, "none")
     kind, _, source = text.partition(":")
     name, _, path = source.partition(":")
     if kind != "replay" or name not in FORMATS or not path:
@@ -48,4 +45,13 @@ def read_traffic(text: str, rate: float, seed: int) -> Traffic:
         raise OperatorError(f"--traffic: expected sim, none, {known}, got {text!r}")
     if not Path(path).exists():
         raise OperatorError(f"--traffic: no such file or folder: {path}")
-    return Traffic("replay", f"replay of {Path(path).name} ({name})", source=f"{name}:{Path(path).absolute()}")
+    says = f"replay of {Path(path).name} ({name})"
+    return Traffic("replay", says, {"STREAMREC_REPLAY": f"{name}:{Path(path).absolute()}"})
+
+
+def _simulated(given: Mapping[str, float | int]) -> Traffic:
+    from infra.traffic import read_traffic_settings
+
+    chosen = read_traffic_settings(**given)
+    says = f"{chosen.viewers} simulated viewers, {chosen.rate:g} requests/s, seed {chosen.seed}"
+    return Traffic("traffic", says, {f"STREAMREC_SIM_{name.upper()}": str(v) for name, v in given.items()})

@@ -207,7 +207,7 @@ def test_a_missing_feature_is_null() -> None:
     assert decode(SERVED, None, msgspec.json.encode(served), T0).records[0].slate[0].features == (1.5, None)
 
 
-@pytest.mark.parametrize("topic", TOPICS.values(), ids=str)
+@pytest.mark.parametrize("topic", TOPICS.values(), ids=lambda t: t.name)
 def test_a_value_above_the_topics_limit_is_refused_unread(topic: Topic) -> None:
     decoded = decode(topic, None, b" " * (topic.max_bytes + 1), T0)
     assert [m.reason for m in decoded.malformed] == [Reason.TOO_LARGE]
@@ -226,7 +226,7 @@ def test_a_message_without_key_is_taken() -> None:
     assert reasons(CLICKS, GOOD, None) == ["ok"]
 
 
-@pytest.mark.parametrize("topic", [t for t in TOPICS.values() if t.wall_checked], ids=str)
+@pytest.mark.parametrize("topic", [t for t in TOPICS.values() if t.wall_checked], ids=lambda t: t.name)
 def test_a_time_more_than_5_minutes_ahead_is_refused(topic: Topic) -> None:
     base = CLICK | REQUEST | {"watch_ms": 1, "action": "like"}
     assert reasons(topic, with_field(base, ts_ms=T0 + MAX_AHEAD_MS)) == ["ok"]
@@ -307,7 +307,7 @@ def test_an_array_that_does_not_hold_together_is_refused_whole(value: bytes) -> 
     assert [(m.reason, m.value) for m in decoded.malformed] == [(Reason.NOT_JSON, value)]
 
 
-@pytest.mark.parametrize("topic", [t for t in TOPICS.values() if not t.batched], ids=str)
+@pytest.mark.parametrize("topic", [t for t in TOPICS.values() if not t.batched], ids=lambda t: t.name)
 def test_an_array_elsewhere_is_refused(topic: Topic) -> None:
     assert reasons(topic, batch(encode(make_item()))) == [Reason.INVALID]
 

@@ -210,7 +210,7 @@ class Labels(Record, frozen=True, kw_only=True, omit_defaults=False):
 
     click: bool | None = None
     long_view: bool | None = None
-    watch_ms: int | None = None
+    watch_ms: Duration | None = None
     completion: float | None = None
     like: bool | None = None
     hide: bool | None = None
@@ -221,7 +221,7 @@ class Example(Record, frozen=True, kw_only=True):
     """One impressed place of a slate with its labels; the highest `revision` counts."""
 
     example_id: Id
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Annotated[int, Meta(ge=1, le=2**53)]
     request_id: Id
     user_id: Id
     item_id: Id
@@ -253,7 +253,7 @@ class Window(Record, frozen=True, kw_only=True, omit_defaults=False):
 
     from_ms: Millis
     to_ms: Millis
-    rows: int
+    rows: Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class DriftReport(Record, frozen=True, kw_only=True, omit_defaults=False):

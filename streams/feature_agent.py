@@ -8,7 +8,7 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
-from streams.events import EVENT_TOPICS, ITEMS, late
+from streams.events import EVENT_TOPICS, ITEMS, Topic, late
 from streams.fold import Dead, Fact
 from streams.health import Health
 from streams.kafka import Publisher, epoch
@@ -49,7 +49,7 @@ class FeatureHandler:
     """Folds batches by an Applier, once the catalogue has caught up with topic `items`."""
 
     role = "features"
-    topics = EVENT_TOPICS
+    topics: tuple[Topic, ...] = EVENT_TOPICS
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop

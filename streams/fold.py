@@ -1,0 +1,435 @@
+"""Folding a micro-batch into what it changes, shard by shard. Pure: reads no clock, no store.
+
+An event is decided once, in its user's shard: applied, a repeat, or late. That shard's documents keep
+the decision, so when the event is read again (a redelivery) the shards of items follow it rather than
+decide anew. Users' shards are therefore written before those of items.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from streams.codec import Malformed, decode
+from streams.documents import (
+    REPEAT_CAP,
+    REPEAT_WINDOW_MS,
+    SEEN_LIMIT,
+    HistoryEntry,
+    Seen,
+    ShownEntry,
+    UserDocuments,
+)
+from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, WATERMARK_MS, Item
+from streams.features import COMPLETION_RATIO, COUNTERS, WIDTH, Scope, contributions
+from streams.messages import Message, Source
+from streams.store.contract import Document, Move, Outcomes, ShardFence, ShardWrite
+from streams.store.keys import item_tag, user_tag
+
+__all__ = ["Batch", "Dead", "Decision", "Fact", "UserFold", "fold_items", "fold_users", "intake", "source_id"]
+
+Lookup = Callable[[str], Item | None]
+
+
+class Kind(IntEnum):
+    """What an event is; the order is that of the topics."""
+
+    IMPRESSION = 0
+    CLICK = 1
+    WATCH = 2
+    FEEDBACK = 3
+
+
+_KINDS = {
+    IMPRESSIONS.name: Kind.IMPRESSION,
+    CLICKS.name: Kind.CLICK,
+    WATCHES.name: Kind.WATCH,
+    FEEDBACK.name: Kind.FEEDBACK,
+}
+
+
+class Fact(NamedTuple):
+    """An event and its coordinates. `mark` is a hash of its topic and event id."""
+
+    event: Any  # an Event with item_id, of `kind`
+    kind: Kind
+    source: Source
+    offset: int
+    place: int
+    mark: int
+    late: bool
+
+
+class Dead(NamedTuple):
+    """A record that could not be read."""
+
+    message: Message
+    malformed: Malformed
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Messages decoded; by source their first and last offsets, and the stream time before the first
+    and at the last one (-1: none yet)."""
+
+    facts: tuple[Fact, ...]
+    dead: tuple[Dead, ...]
+    first: dict[Source, int]
+    last: dict[Source, int]
+    before_ms: dict[Source, int]
+    stream_ms: dict[Source, int]
+
+
+class Decision(NamedTuple):
+    """What became of an event; category and creator are those of the item as first seen."""
+
+    applied: bool
+    category: str | None = None
+    creator: str | None = None
+    completed: bool = False
+
+
+class UserFold(msgspec.Struct, frozen=True):
+    """One user shard's part: what to write, the drafts that become the documents, every decision."""
+
+    write: ShardWrite
+    drafts: dict[str, UserDocuments]
+    decisions: list[tuple[Fact, Decision]]
+    outcomes: dict[tuple[str, str], int]  # by topic and name, of what this write folds
+
+
+DROPPED = Decision(False)
+
+
+@lru_cache(maxsize=4_096)
+def source_id(source: Source, epoch: str) -> int:
+    """A number for a partition in an epoch, as kept with each folded event."""
+    name = f"{epoch}/{source.topic}/{source.partition}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big")
+
+
+def event_mark(topic: str, event_id: str) -> int:
+    """A 64-bit hash by which a resend is recognised."""
+    return int.from_bytes(hashlib.blake2b(f"{topic}/{event_id}".encode(), digest_size=8).digest(), "big")
+
+
+def intake(messages: Sequence[Message], stream_ms: Mapping[Source, int], wall_ms: int) -> Batch:
+    """Decodes messages of event topics. `stream_ms` is the stream time before them, where known.
+
+    An event is late if it is more than REPEAT_WINDOW_MS older than the newest event so far of its
+    partition. An empty value with a watermark says nothing here and is passed over.
+    """
+    facts: list[Fact] = []
+    dead: list[Dead] = []
+    first: dict[Source, int] = {}
+    last: dict[Source, int] = {}
+    newest = dict(stream_ms)
+    for message in messages:
+        source = message.source
+        first.setdefault(source, message.offset)
+        last[source] = message.offset
+        if is_watermark(message):
+            continue
+        decoded = decode(TOPICS[message.topic], message.key, message.value, wall_ms)
+        dead.extend(Dead(message, malformed) for malformed in decoded.malformed)
+        now_ms, kind = newest.get(source, -1), _KINDS[message.topic]
+        for index, event in enumerate(decoded.records):
+            now_ms = max(now_ms, event.ts_ms)
+            late = event.ts_ms < now_ms - REPEAT_WINDOW_MS
+            mark = event_mark(message.topic, event.event_id)
+            facts.append(Fact(event, kind, source, message.offset, index, mark, late))
+        newest[source] = now_ms
+    before_ms = {source: stream_ms.get(source, -1) for source in last}
+    at_end_ms = {source: newest.get(source, -1) for source in last}
+    return Batch(tuple(facts), tuple(dead), first, last, before_ms, at_end_ms)
+
+
+def is_watermark(message: Message) -> bool:
+    """True for an empty value that says how far event time has come."""
+    return not message.value and any(name == WATERMARK_MS for name, _ in message.headers)
+
+
+def dead_tag(source: Source) -> str:
+    """The user shard whose ledger counts a partition's unreadable records."""
+    return user_tag(f"{source.topic}/{source.partition}")
+
+
+def by_user_shard(batch: Batch) -> dict[str, list[Fact]]:
+    """Facts by user shard, in order; a shard that only counts dead records has an empty list."""
+    shards: dict[str, list[Fact]] = {dead_tag(dead.message.source): [] for dead in batch.dead}
+    for fact in batch.facts:
+        shards.setdefault(user_tag(fact.event.user_id), []).append(fact)
+    return shards
+
+
+# --- users ------------------------------------------------------------------------------------------
+
+
+class _Rows:
+    """Collects what events add, by key."""
+
+    def __init__(self) -> None:
+        self.keys: dict[tuple[Scope, str], int] = {}
+        self.at: list[int] = []
+        self.ts: list[int] = []
+        self.engaged: list[float] = []
+        self.counts: list[tuple[float, ...]] = []
+
+    def add(self, key: tuple[Scope, str], fact: Fact, counts: tuple[float, ...]) -> None:
+        self.at.append(self.keys.setdefault(key, len(self.keys)))
+        self.ts.append(fact.event.ts_ms)
+        self.engaged.append(1.0 if fact.kind in (Kind.CLICK, Kind.WATCH) else 0.0)
+        self.counts.append(counts)
+
+    def sums(self) -> np.ndarray:
+        if not self.keys:
+            return np.zeros((0, WIDTH))
+        return contributions(
+            np.array(self.ts, dtype=np.float64),
+            np.array(self.engaged),
+            np.array(self.counts, dtype=np.float64).reshape(-1, len(COUNTERS)),
+            np.array(self.at, dtype=np.intp),
+            len(self.keys),
+        )
+
+
+def _counts(fact: Fact, completed: bool) -> tuple[float, ...]:
+    """What an event adds, in the order of COUNTERS."""
+    if fact.kind is Kind.IMPRESSION:
+        return (1.0, 0.0, 0.0, 0.0, 0.0)
+    if fact.kind is Kind.CLICK:
+        return (0.0, 1.0, 0.0, 0.0, 0.0)
+    if fact.kind is Kind.WATCH:
+        return (0.0, 0.0, 1.0, float(fact.event.watch_ms), float(completed))
+    return (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def moves(batch: Batch, fence: ShardFence, epochs: Mapping[str, str]) -> tuple[Move, ...]:
+    """How a shard's fence advances over a batch; sources that it is past already stay."""
+    out = []
+    for source, last in batch.last.items():
+        epoch = epochs[source.topic]
+        before = fence.at(source, epoch).offset
+        if before < last:
+            out.append(Move(source, epoch, before, last, batch.stream_ms[source]))
+    return tuple(out)
+
+
+def fold_users(
+    tag: str,
+    facts: Sequence[Fact],
+    batch: Batch,
+    fence: ShardFence,
+    documents: Mapping[str, UserDocuments],
+    epochs: Mapping[str, str],
+    lookup: Lookup,
+) -> UserFold:
+    """Decides a user shard's events and folds those that it has not folded yet."""
+    folding = _UserFolding(batch, fence, documents, epochs, lookup)
+    for fact in facts:
+        folding.take(fact)
+    for dead in batch.dead:
+        source = dead.message.source
+        if dead_tag(source) == tag and folding.fresh(source, dead.message.offset):
+            folding.count(source, "dead")
+    keep = []
+    for user_id, draft in folding.drafts.items():
+        for kind, value in draft.encoded().items():
+            guarded = kind == "seen"
+            keep.append(Document(kind, user_id, value, guarded, draft.version if guarded else None))  # type: ignore[arg-type]
+    write = ShardWrite(
+        tag=tag,
+        moves=moves(batch, fence, epochs),
+        keys=tuple(folding.rows.keys),
+        rows=folding.rows.sums(),
+        documents=tuple(keep),
+        ledger=Outcomes(**_by_name(folding.outcomes)),
+    )
+    return UserFold(write, folding.drafts, folding.decisions, folding.outcomes)
+
+
+def _by_name(outcomes: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for (_, name), n in outcomes.items():
+        out[name] = out.get(name, 0) + n
+    return out
+
+
+class _UserFolding:
+    """The running state of one shard's fold."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        fence: ShardFence,
+        documents: Mapping[str, UserDocuments],
+        epochs: Mapping[str, str],
+        lookup: Lookup,
+    ) -> None:
+        self._batch, self._documents, self._lookup = batch, documents, lookup
+        self._at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
+        self._ids = {s: source_id(s, epochs[s.topic]) for s in batch.last}
+        self.drafts: dict[str, UserDocuments] = {}
+        self.rows = _Rows()
+        self.decisions: list[tuple[Fact, Decision]] = []
+        self.outcomes: dict[tuple[str, str], int] = {}
+
+    def count(self, source: Source, name: str) -> None:
+        """Notes what became of one record."""
+        key = (source.topic, name)
+        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+
+    def fresh(self, source: Source, offset: int) -> bool:
+        """True if this shard has not folded that message yet."""
+        return offset > self._at[source]
+
+    def take(self, fact: Fact) -> None:
+        """Decides one event, and folds it if it is fresh."""
+        user_id = fact.event.user_id
+        documents = self.drafts.get(user_id) or self._documents[user_id]
+        seen = documents.seen.get(fact.mark)
+        if not self.fresh(fact.source, fact.offset):
+            self.decisions.append((fact, self._as_decided(fact, seen, documents)))
+        elif fact.late:
+            self.count(fact.source, "late")
+            self.decisions.append((fact, DROPPED))
+        elif seen is not None and self._remembered(seen, documents):
+            self.count(fact.source, "repeats")
+            self.decisions.append((fact, DROPPED))
+        else:
+            self.count(fact.source, "applied")
+            decision = self._first_seen(fact)
+            self._apply(fact, decision, self._draft(user_id))
+            self.decisions.append((fact, decision))
+
+    def _remembered(self, seen: Seen, documents: UserDocuments) -> bool:
+        """True within the newest REPEAT_CAP events; what is kept beyond is for redeliveries only."""
+        return seen.seq > documents.seq - REPEAT_CAP
+
+    def _as_decided(self, fact: Fact, seen: Seen | None, documents: UserDocuments) -> Decision:
+        """What this shard decided when it folded the event before."""
+        if seen is not None:
+            here = (self._ids[fact.source], fact.offset, fact.place)
+            if (seen.source, seen.offset, seen.place) == here:
+                return Decision(True, seen.category, seen.creator, seen.completed)
+            return DROPPED
+        if fact.late or not documents.dropped:
+            return DROPPED
+        return self._first_seen(fact)  # forgotten by the cap: all but surely it was applied
+
+    def _first_seen(self, fact: Fact) -> Decision:
+        item_id = fact.event.item_id
+        item = self._lookup(item_id) if item_id is not None else None
+        category, creator = (item.category, item.creator_id) if item is not None else (None, None)
+        completed = False
+        if fact.kind is Kind.WATCH:
+            duration = _duration_ms(fact.event, item)
+            completed = bool(duration) and fact.event.watch_ms >= COMPLETION_RATIO * duration
+        return Decision(True, category, creator, completed)
+
+    def _draft(self, user_id: str) -> UserDocuments:
+        draft = self.drafts.get(user_id)
+        if draft is None:
+            draft = self.drafts[user_id] = self._documents[user_id].copy()
+            self._forget(draft)
+        return draft
+
+    def _forget(self, draft: UserDocuments) -> None:
+        """Drops what can no longer matter. What this batch holds stays, for the shards of items may
+        still have to be told; and so does what came from partitions that are not in it, since another
+        worker may be in the middle of folding them, up to a hard limit."""
+        ids = {number: source for source, number in self._ids.items()}
+        gone = []
+        for mark, seen in draft.seen.items():
+            source = ids.get(seen.source)
+            if source is not None and seen.offset < self._batch.first[source]:
+                old = seen.ts_ms < self._batch.before_ms[source] - REPEAT_WINDOW_MS
+                if old or seen.seq <= draft.seq - REPEAT_CAP:
+                    gone.append(mark)
+        surplus = len(draft.seen) - len(gone) - SEEN_LIMIT
+        if surplus > 0:
+            kept = set(gone)
+            gone += [mark for mark in draft.seen if mark not in kept][:surplus]
+        for mark in gone:
+            del draft.seen[mark]
+        draft.dropped += len(gone)
+
+    def _apply(self, fact: Fact, decision: Decision, draft: UserDocuments) -> None:
+        event, ts_ms = fact.event, fact.event.ts_ms
+        seen = Seen(
+            0,
+            self._ids[fact.source],
+            fact.offset,
+            fact.place,
+            ts_ms,
+            decision.category,
+            decision.creator,
+            decision.completed,
+        )
+        draft.remember(fact.mark, seen)
+        counts = _counts(fact, decision.completed)
+        self.rows.add((Scope.USER, event.user_id), fact, counts)
+        if fact.kind is Kind.FEEDBACK:
+            return
+        if decision.category is not None:
+            self.rows.add((Scope.USER_CATEGORY, f"{event.user_id}/{decision.category}"), fact, counts)
+        if fact.kind is Kind.IMPRESSION:
+            draft.show(ShownEntry(ts_ms, fact.mark, event.item_id))
+        else:
+            ratio = self._ratio(fact)
+            draft.engage(
+                HistoryEntry(ts_ms, fact.mark, event.item_id, ratio, decision.category, decision.creator)
+            )
+
+    def _ratio(self, fact: Fact) -> float | None:
+        """The share that was watched, at most 10; None for a click or an unknown duration."""
+        if fact.kind is not Kind.WATCH:
+            return None
+        duration = _duration_ms(fact.event, self._lookup(fact.event.item_id))
+        return min(fact.event.watch_ms / duration, 10.0) if duration else None
+
+
+def _duration_ms(watch: Any, item: Item | None) -> int:
+    """The watch's own duration, else the item's; 0 is unknown."""
+    return watch.duration_ms or (item.duration_ms if item is not None else 0) or 0
+
+
+# --- items ------------------------------------------------------------------------------------------
+
+
+def by_item_shard(
+    decided: Sequence[tuple[Fact, Decision]],
+) -> dict[str, list[tuple[Fact, Decision, Scope, str]]]:
+    """What applied events add to items, categories and creators, by shard."""
+    shards: dict[str, list[tuple[Fact, Decision, Scope, str]]] = {}
+    for fact, decision in decided:
+        if not decision.applied or fact.kind is Kind.FEEDBACK:
+            continue
+        named = (
+            (Scope.ITEM, fact.event.item_id),
+            (Scope.CATEGORY, decision.category),
+            (Scope.CREATOR, decision.creator),
+        )
+        for scope, name in named:
+            if name is not None:
+                shards.setdefault(item_tag(name), []).append((fact, decision, scope, name))
+    return shards
+
+
+def fold_items(
+    tag: str,
+    parts: Sequence[tuple[Fact, Decision, Scope, str]],
+    batch: Batch,
+    fence: ShardFence,
+    epochs: Mapping[str, str],
+) -> ShardWrite:
+    """Folds an item shard's part of a batch, past its own fence."""
+    at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
+    rows = _Rows()
+    for fact, decision, scope, name in parts:
+        if fact.offset > at[fact.source]:
+            rows.add((scope, name), fact, _counts(fact, decision.completed))
+    return ShardWrite(tag=tag, moves=moves(batch, fence, epochs), keys=tuple(rows.keys), rows=rows.sums())

@@ -1,0 +1,143 @@
+"""How any of our clients reaches the broker, and which broker it is."""
+
+import logging
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import Message as RawMessage
+from confluent_kafka.admin import AdminClient, ClusterMetadata
+
+from streams.errors import KafkaUnavailable
+from streams.messages import Message
+from streams.settings import Settings
+
+__all__ = [
+    "admin",
+    "cluster_id",
+    "consumer_config",
+    "epoch",
+    "is_embedded",
+    "kafka_config",
+    "metadata",
+    "to_message",
+    "unavailable",
+]
+
+log = logging.getLogger(__name__)
+client_log = logging.getLogger("librdkafka")
+
+ANSWER_S = 10.0  # how long a broker may take to answer before we say that it does not
+HEADER_BYTES = 64 * 1_024  # room for headers beside the largest value
+BATCH_BYTES = 1_024 * 1_024 + HEADER_BYTES  # what a topic takes: a batch of a producer, or one large record
+
+
+def kafka_config(settings: Settings) -> dict[str, Any]:
+    """librdkafka's settings for reaching the broker, with TLS and SASL where they are set."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka,
+        "client.id": settings.namespace,
+        "security.protocol": settings.kafka_security,
+        "reconnect.backoff.max.ms": 2_000,
+        "topic.metadata.refresh.interval.ms": 10_000,
+        "topic.metadata.propagation.max.ms": 5_000,
+        "log.connection.close": False,
+        "logger": client_log,
+    }
+    optional = {
+        "ssl.ca.location": settings.kafka_ca,
+        "ssl.certificate.location": settings.kafka_cert,
+        "ssl.key.location": settings.kafka_cert_key,
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+    }
+    config |= {name: str(value) for name, value in optional.items() if value is not None}
+    if settings.kafka_sasl_password is not None:
+        config["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    return config
+
+
+def consumer_config(settings: Settings, group: str, start: str, wait_ms: int) -> dict[str, Any]:
+    """Settings of a consumer that never commits by itself.
+
+    On the embedded broker, which does not end a fetch early, a fetch waits `wait_ms` at the most, and
+    reading a topic makes it. Elsewhere a fetch waits ten times as long: a partition just assigned is
+    not in the fetch under way.
+    """
+    embedded = is_embedded(settings)
+    return kafka_config(settings) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": start,
+        "enable.partition.eof": False,
+        "fetch.wait.max.ms": wait_ms if embedded else min(500, 10 * wait_ms),
+        "fetch.queue.backoff.ms": 10,
+        "fetch.message.max.bytes": 2 * BATCH_BYTES,
+        "queued.max.messages.kbytes": 16_384,
+        "allow.auto.create.topics": embedded,
+    }
+
+
+def unavailable(settings: Settings, error: BaseException | str) -> KafkaUnavailable:
+    """The error that names the address and the cause."""
+    return KafkaUnavailable(f"no answer from Kafka at {settings.kafka}: {error}")
+
+
+def admin(settings: Settings) -> AdminClient:
+    """A client for questions about the cluster."""
+    return AdminClient(kafka_config(settings))
+
+
+def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata:
+    """Brokers, topics and partitions as of now.
+
+    Raises:
+        KafkaUnavailable: nobody answered within `timeout_s`.
+    """
+    try:
+        return admin(settings).list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise unavailable(settings, error.args[0].str()) from error
+
+
+def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:
+    """The cluster's own id.
+
+    Raises:
+        KafkaUnavailable: nobody answered within `timeout_s`.
+    """
+    return metadata(settings, timeout_s).cluster_id or ""
+
+
+def is_embedded(settings: Settings) -> bool:
+    """True on the broker inside the client library, which is not Apache Kafka."""
+    return cluster_id(settings).startswith("mockCluster")
+
+
+def epoch(settings: Settings, topic_name: str) -> str:
+    """Names one life of a topic (its name without prefix): another one never meets its fences.
+
+    Cluster id and topic id; on the embedded broker, which knows no topic ids, the cluster's id,
+    which differs from start to start. `settings.kafka_epoch` overrides it.
+
+    Raises:
+        KafkaUnavailable: the broker does not answer, or has no such topic.
+    """
+    if settings.kafka_epoch:
+        return settings.kafka_epoch
+    cluster = cluster_id(settings)
+    if cluster.startswith("mockCluster"):
+        return cluster
+    name = settings.topic_prefix + topic_name
+    client = admin(settings)  # held: without it its answers never come
+    try:
+        future = client.describe_topics(TopicCollection([name]), request_timeout=ANSWER_S)[name]
+        return f"{cluster}/{future.result().topic_id}"
+    except KafkaException as error:
+        raise unavailable(settings, f"topic {name}: {error.args[0].str()}") from error
+
+
+def to_message(raw: RawMessage, prefix: str) -> Message:
+    """A message of the client as ours, its topic without the prefix."""
+    topic, headers = raw.topic() or "", tuple(raw.headers() or ())
+    numbers = (raw.partition(), raw.offset(), raw.timestamp()[1])
+    return Message(topic.removeprefix(prefix), *numbers, raw.key(), raw.value(), headers)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""Reads topics as a member of a group: each message goes to one member."""
+
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Message as RawMessage
+
+from streams.events import Topic
+from streams.kafka.connect import consumer_config, to_message, unavailable
+from streams.messages import Message, Source
+from streams.settings import Settings
+
+__all__ = ["GroupReader"]
+
+log = logging.getLogger(__name__)
+
+
+class GroupReader:
+    """A member of the group `{namespace}.{group}`. For use by one thread.
+
+    With `commit=False` nothing is ever committed, and every start is at `start`.
+
+    Raises:
+        KafkaUnavailable: the broker does not answer at construction, or the client broke.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        topics: Sequence[Topic],
+        *,
+        start: Literal["earliest", "latest"] = "earliest",
+        commit: bool = True,
+        wait_ms: int = 20,
+    ) -> None:
+        self._settings = settings
+        self._commits = commit
+        config = consumer_config(settings, f"{settings.namespace}.{group}", start, wait_ms)
+        self._consumer = Consumer(config | {"partition.assignment.strategy": "cooperative-sticky"})
+        self._consumer.subscribe([settings.topic_prefix + topic.name for topic in topics])
+
+    def __enter__(self) -> "GroupReader":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Leaves the group."""
+        self.close()
+
+    def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
+        """Waits up to `timeout_s` for a first message, then takes what is there besides."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        rest = self._consumer.consume(max_messages - 1, 0) if max_messages > 1 else []
+        return [to_message(raw, self._settings.topic_prefix) for raw in (first, *rest) if self._good(raw)]
+
+    def commit(self) -> None:
+        """Commits all that `poll` gave out.
+
+        Raises:
+            KafkaUnavailable: the broker did not take it.
+        """
+        if not self._commits:
+            return
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._NO_OFFSET:
+                raise unavailable(self._settings, error.args[0].str()) from error
+
+    def assignment(self) -> set[Source]:
+        """The partitions that are this member's now."""
+        prefix = self._settings.topic_prefix
+        return {Source(p.topic.removeprefix(prefix), p.partition) for p in self._consumer.assignment()}
+
+    def close(self) -> None:
+        """Leaves the group."""
+        self._consumer.close()
+
+    def _good(self, raw: RawMessage) -> bool:
+        error = raw.error()
+        if error is None:
+            return True
+        if error.fatal():
+            raise unavailable(self._settings, error.str())
+        log.warning("reading: %s", error.str())
+        return False

@@ -1,0 +1,70 @@
+-- Does one ShardWrite whole, or refuses it whole. All keys share one hash tag.
+--
+-- The only write command is one MSET at the end: a script with two could be torn by an append-only
+-- file that ends in the middle of its transaction, and the next restart would apply the half.
+--
+-- KEYS: the fence, n rows, d documents.
+-- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {4}, n, width,
+--       half-lives, numbers of the guarded documents}, n rows of little-endian doubles, the versions
+--       expected of the guarded documents (8 bytes each, zeros: none may stand there), d documents.
+-- Returns 1, or 0 where a fence or a guarded document is not what the worker read.
+local head = cmsgpack.unpack(ARGV[1])
+local moves, ledger, n, width, halves, guards = head[1], head[2], head[3], head[4], head[5], head[6]
+local held = redis.call('MGET', unpack(KEYS))
+
+local fence = {{}, {0, 0, 0, 0}}
+if held[1] then fence = cmsgpack.unpack(held[1]) end
+local positions = fence[1]
+for _, move in ipairs(moves) do
+  local at, offset = positions[move[1]], -1
+  if at and at[1] == move[2] then offset = at[2] end
+  if offset ~= move[3] then return 0 end
+  positions[move[1]] = {move[2], move[4], move[5]}
+end
+for i, guard in ipairs(guards) do
+  local document = held[1 + n + guard]
+  local version = string.rep('\0', 8)
+  if document then version = string.sub(document, 1, 8) end
+  if version ~= string.sub(ARGV[3], i * 8 - 7, i * 8) then return 0 end
+end
+for i = 1, 4 do fence[2][i] = fence[2][i] + ledger[i] end
+
+local out = {KEYS[1], cmsgpack.pack(fence)}
+local layout = '<' .. string.rep('d', width)
+local bytes, kinds = width * 8, #halves
+for i = 1, n do
+  local first = (i - 1) * bytes + 1
+  local old, row = held[1 + i], nil
+  if old then
+    if #old ~= bytes then error('a state row of ' .. #old .. ' bytes, expected ' .. bytes) end
+    local new = {struct.unpack(layout, ARGV[2], first)}
+    local sum = {struct.unpack(layout, old)}
+    local ref = math.max(sum[1], new[1])
+    local old_weight, new_weight = {}, {}
+    for k = 1, kinds do
+      old_weight[k] = 2 ^ ((sum[1] - ref) / halves[k])
+      new_weight[k] = 2 ^ ((new[1] - ref) / halves[k])
+    end
+    sum[1], sum[2] = ref, math.max(sum[2], new[2])
+    local at = 3
+    while at <= width do
+      for k = 1, kinds do
+        sum[at] = sum[at] * old_weight[k] + new[at] * new_weight[k]
+        at = at + 1
+      end
+      sum[at] = sum[at] + new[at]
+      at = at + 1
+    end
+    row = struct.pack(layout, unpack(sum, 1, width))
+  else
+    row = string.sub(ARGV[2], first, first + bytes - 1)
+  end
+  out[#out + 1] = KEYS[1 + i]
+  out[#out + 1] = row
+end
+for i = n + 2, #KEYS do
+  out[#out + 1] = KEYS[i]
+  out[#out + 1] = ARGV[2 + i - n]
+end
+redis.call('MSET', unpack(out))
+return 1

@@ -1,0 +1,147 @@
+"""What a store does. `MemoryStore` and `RedisStore` pass one suite of tests against this."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from streams.documents import Engagement, Showing, UserDocuments
+from streams.events import Item
+from streams.features import Floats, Scope, View
+from streams.messages import Source
+
+__all__ = ["NOWHERE", "Document", "Move", "Outcomes", "Position", "ShardFence", "ShardWrite", "Store"]
+
+
+class Position(NamedTuple):
+    """How far a shard has folded a source: the last offset and the stream time at it."""
+
+    epoch: str
+    offset: int
+    stream_ms: int
+
+
+NOWHERE = Position("", -1, -1)
+
+
+class Outcomes(NamedTuple):
+    """What became of event records; their sum is what came in."""
+
+    applied: int = 0
+    repeats: int = 0
+    late: int = 0
+    dead: int = 0
+
+    @property
+    def records(self) -> int:
+        """All of them."""
+        return sum(self)
+
+    def plus(self, other: "Outcomes") -> "Outcomes":
+        """Both together."""
+        return Outcomes(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class ShardFence(msgspec.Struct, frozen=True):
+    """A shard's positions by source, and the ledger of its users' events."""
+
+    positions: dict[Source, Position] = {}
+    ledger: Outcomes = Outcomes()
+
+    def at(self, source: Source, epoch: str) -> Position:
+        """The position in this epoch; NOWHERE where nothing of it was folded."""
+        position = self.positions.get(source, NOWHERE)
+        return position if position.epoch == epoch else NOWHERE
+
+
+class Move(NamedTuple):
+    """Advances a fence by compare and set: it must stand at `before` (-1: nowhere in this epoch)."""
+
+    source: Source
+    epoch: str
+    before: int
+    after: int
+    stream_ms: int
+
+
+class Document(NamedTuple):
+    """A document to write whole. If `guarded`, what stands there must begin with `expected`
+    (None: nothing may stand there)."""
+
+    kind: Literal["seen", "history", "shown"]
+    user_id: str
+    value: bytes
+    guarded: bool = False
+    expected: bytes | None = None
+
+
+class ShardWrite(msgspec.Struct, frozen=True):
+    """Everything one micro-batch changes in one shard; done whole or refused whole.
+
+    `rows` is [k, W], added to the rows of `keys`.
+    """
+
+    tag: str
+    moves: tuple[Move, ...]
+    keys: tuple[tuple[Scope, str], ...]
+    rows: Floats
+    documents: tuple[Document, ...] = ()
+    ledger: Outcomes = Outcomes()
+
+
+class Store(Protocol):
+    """Online state. Every method may raise StoreUnavailable."""
+
+    # features, read
+    def view(self, user_id: str, item_ids: Sequence[str], items: Sequence[Item | None]) -> View:
+        """What one ranking needs, in one round trip; `items` are the candidates' records."""
+
+    def states(self, scope: Scope, names: Sequence[str]) -> Floats:
+        """State rows [n, W]; zeros where nothing is known."""
+
+    def history(self, user_id: str) -> tuple[Engagement, ...]:
+        """Engagements, newest first, one an item."""
+
+    def shown(self, user_id: str) -> tuple[Showing, ...]:
+        """Impressions, newest first, one an item."""
+
+    # features, written
+    def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
+        """Fences by shard tag."""
+
+    def documents(self, user_ids: Sequence[str]) -> dict[str, UserDocuments]:
+        """Every user's documents; empty ones for a new user."""
+
+    def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
+        """Does each write whole; False: refused, since a fence or a guarded document has moved."""
+
+    # beside features
+    def get_reply(self, request_id: str) -> bytes | None:
+        """The reply kept for a request, or None."""
+
+    def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
+        """Keeps a reply for `ttl_s`."""
+
+    def get_blob(self, name: str) -> tuple[str, bytes] | None:
+        """A blob with its version, or None."""
+
+    def put_blob(self, name: str, version: str, value: bytes) -> None:
+        """Replaces a blob."""
+
+    def blob_version(self, name: str) -> str | None:
+        """A blob's version alone, or None."""
+
+    def progress(self, role: str) -> Mapping[Source, int]:
+        """The next offset that a role will read, by source."""
+
+    def put_progress(self, role: str, offsets: Mapping[Source, int]) -> None:
+        """Notes how far a role has read; sources not named keep theirs."""
+
+    def ledger(self) -> Outcomes:
+        """What became of all event records that were folded in this namespace."""
+
+    def ping(self) -> None:
+        """Returns when the store answers."""
+
+    def close(self) -> None:
+        """Closes connections."""

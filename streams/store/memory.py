@@ -1,0 +1,154 @@
+"""A store in this process's memory: for laws and for loops on a simulated clock."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
+from streams.events import Item
+from streams.features import WIDTH, Floats, Scope, View, merge
+from streams.messages import Source
+from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
+from streams.store.keys import USER_TAGS
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """A Store that forgets everything with the process. `clock` gives seconds, for replies' ages."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.RLock()
+        self._clock = clock
+        self.rows: dict[tuple[Scope, str], Floats] = {}
+        self._documents: dict[tuple[str, str], bytes] = {}
+        self._fences: dict[str, ShardFence] = {}
+        self._replies: dict[str, tuple[float, bytes]] = {}
+        self._blobs: dict[str, tuple[str, bytes]] = {}
+        self._progress: dict[str, dict[Source, int]] = {}
+
+    def view(self, user_id: str, item_ids: Sequence[str], items: Sequence[Item | None]) -> View:
+        """What one ranking needs; zeros where nothing is known."""
+        categories = [item.category if item else None for item in items]
+        return View(
+            user=self.states(Scope.USER, [user_id])[0],
+            history=self.history(user_id),
+            shown=self.shown(user_id),
+            items=self.states(Scope.ITEM, item_ids),
+            categories=self.states(Scope.CATEGORY, [c or "" for c in categories]),
+            creators=self.states(Scope.CREATOR, [(i and i.creator_id) or "" for i in items]),
+            user_categories=self.states(
+                Scope.USER_CATEGORY, [f"{user_id}/{c}" if c else "" for c in categories]
+            ),
+        )
+
+    def states(self, scope: Scope, names: Sequence[str]) -> Floats:
+        """State rows [n, W]."""
+        out = np.zeros((len(names), WIDTH))
+        with self._lock:
+            for place, name in enumerate(names):
+                row = self.rows.get((scope, name))
+                if row is not None:
+                    out[place] = row
+        return out
+
+    def history(self, user_id: str) -> tuple[Engagement, ...]:
+        """Engagements, newest first, one an item."""
+        return read_history(self._documents.get(("history", user_id)))
+
+    def shown(self, user_id: str) -> tuple[Showing, ...]:
+        """Impressions, newest first, one an item."""
+        return read_shown(self._documents.get(("shown", user_id)))
+
+    def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
+        """Fences by shard tag."""
+        with self._lock:
+            return {tag: self._fences.get(tag, ShardFence()) for tag in tags}
+
+    def documents(self, user_ids: Sequence[str]) -> dict[str, UserDocuments]:
+        """Every user's documents."""
+        with self._lock:
+            return {
+                user: UserDocuments.read(
+                    *(self._documents.get((kind, user)) for kind in ("seen", "history", "shown"))
+                )
+                for user in user_ids
+            }
+
+    def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
+        """Does each write whole, or refuses it."""
+        with self._lock:
+            return [self._write(write) for write in writes]
+
+    def _write(self, write: ShardWrite) -> bool:
+        fence = self._fences.get(write.tag, ShardFence())
+        if any(fence.at(move.source, move.epoch).offset != move.before for move in write.moves):
+            return False
+        for document in write.documents:
+            held = self._documents.get((document.kind, document.user_id))
+            if document.guarded and (held and held[:VERSION_BYTES]) != document.expected:
+                return False
+        for document in write.documents:
+            self._documents[(document.kind, document.user_id)] = document.value
+        if write.keys:
+            old = np.stack([self.rows.get(key, _EMPTY) for key in write.keys])
+            self.rows.update(zip(write.keys, merge(old, write.rows), strict=True))
+        moved = {m.source: Position(m.epoch, m.after, m.stream_ms) for m in write.moves}
+        self._fences[write.tag] = ShardFence({**fence.positions, **moved}, fence.ledger.plus(write.ledger))
+        return True
+
+    def get_reply(self, request_id: str) -> bytes | None:
+        """The reply kept for a request, or None."""
+        with self._lock:
+            ends, value = self._replies.get(request_id, (0.0, b""))
+            if ends <= self._clock():
+                self._replies.pop(request_id, None)
+                return None
+            return value
+
+    def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
+        """Keeps a reply for `ttl_s`."""
+        with self._lock:
+            now = self._clock()
+            for old in [r for r, (ends, _) in list(self._replies.items())[:2] if ends <= now]:
+                del self._replies[old]
+            self._replies[request_id] = (now + ttl_s, value)
+
+    def get_blob(self, name: str) -> tuple[str, bytes] | None:
+        """A blob with its version, or None."""
+        return self._blobs.get(name)
+
+    def put_blob(self, name: str, version: str, value: bytes) -> None:
+        """Replaces a blob."""
+        self._blobs[name] = (version, value)
+
+    def blob_version(self, name: str) -> str | None:
+        """A blob's version alone, or None."""
+        blob = self._blobs.get(name)
+        return blob and blob[0]
+
+    def progress(self, role: str) -> Mapping[Source, int]:
+        """The next offset that a role will read, by source."""
+        return dict(self._progress.get(role, {}))
+
+    def put_progress(self, role: str, offsets: Mapping[Source, int]) -> None:
+        """Notes how far a role has read."""
+        self._progress.setdefault(role, {}).update(offsets)
+
+    def ledger(self) -> Outcomes:
+        """What became of all event records."""
+        out = Outcomes()
+        for fence in self.fences(USER_TAGS).values():
+            out = out.plus(fence.ledger)
+        return out
+
+    def ping(self) -> None:
+        """Returns at once."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+_EMPTY = np.zeros(WIDTH)

@@ -38,7 +38,7 @@ ROLES: dict[str, Role] = {
 # What asks for slates on a local stack; run like a role, but none of the system's own.
 TRAFFIC: dict[str, Role] = {
     "traffic": Role("traffic", "infra.traffic", "simulated viewers"),
-    "replay": Role("replay", "infra.replay_traffic", "a log that is replayed once"),
+    "replay": Role("replay", "infra.replay.process", "a log that is replayed once"),
 }
 
 

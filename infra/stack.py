@@ -78,7 +78,9 @@ class Stack:
             outer.enter_context(only_one(wish.state))
             self._require_ports()
             self._redis = outer.enter_context(redis_server(wish.redis, wish.state, wish.redis_port))
-            kafka = outer.enter_context(broker(wish.kafka, wish.state))
+            kafka = outer.enter_context(
+                broker(wish.kafka, wish.state, os.environ.get("STREAMREC_TOPIC_PREFIX", ""))
+            )
             settings, self._kafka = require_answers(kafka, self._redis, wish.state)
             books = outer.enter_context(Books(settings, kafka.embedded))
             announce(wish.state, Running(os.getpid(), kafka.address, self._redis.address))
@@ -109,7 +111,7 @@ class Stack:
 
     def _start(self, crew: Crew, name: str, role: str, books: Books) -> None:
         wish, settings = self._wish, books.settings
-        env = {**DEMO, **os.environ, **self._places(settings, books.epoch)}
+        env = {**DEMO, **os.environ, **self._places(settings)}
         if name == TRAFFIC:
             env |= wish.traffic.env
         port = wish.http_port and wish.http_port + len(crew)
@@ -117,13 +119,13 @@ class Stack:
         args = role_args(role, NICE.get(role, 0))
         crew.add(Runner(name, args, env, settings.state, http_port=port, once=once))
 
-    def _places(self, settings: Settings, epoch: str) -> dict[str, str]:
+    def _places(self, settings: Settings) -> dict[str, str]:
         places = {
             "STREAMREC_KAFKA": settings.kafka,
             "STREAMREC_REDIS": self._redis.address,
             "STREAMREC_STATE": str(settings.state),
         }
-        return places | ({"STREAMREC_KAFKA_EPOCH": epoch} if epoch else {})
+        return places | ({"STREAMREC_KAFKA_EPOCH": settings.kafka_epoch} if settings.kafka_epoch else {})
 
     # --- running ------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from pydantic import Field, ValidationError
@@ -57,14 +58,14 @@ class TrafficSettings(BaseSettings):
     shift_after_s: float | None = Field(None, ge=0, description="then tastes and items change")
 
 
-def read_traffic_settings() -> TrafficSettings:
-    """Reads STREAMREC_SIM_*.
+def read_traffic_settings(**overrides: Any) -> TrafficSettings:
+    """Reads STREAMREC_SIM_*, with `overrides` on top.
 
     Raises:
         OperatorError: one line naming the setting.
     """
     try:
-        return TrafficSettings()  # type: ignore[call-arg]
+        return TrafficSettings(**overrides)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = "STREAMREC_SIM_" + str(first["loc"][0]).upper()

@@ -46,7 +46,7 @@ def read_traffic(text: str, sim: Mapping[str, float | int]) -> Traffic:
     if not Path(path).exists():
         raise OperatorError(f"--traffic: no such file or folder: {path}")
     says = f"replay of {Path(path).name} ({name})"
-    return Traffic("replay", says, {"STREAMREC_REPLAY": f"{name}:{Path(path).absolute()}"})
+    return Traffic("replay", says, {"STREAMREC_REPLAY_SOURCE": f"{name}:{Path(path).absolute()}"})
 
 
 def _simulated(given: Mapping[str, float | int]) -> Traffic:

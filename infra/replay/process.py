@@ -32,7 +32,7 @@ class ReplaySettings(BaseSettings):
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Replays the log of STREAMREC_REPLAY_SOURCE, then stands by until `stop` is set.
+    """Replays the log of STREAMREC_REPLAY_SOURCE, or as far as `stop` lets it.
 
     Raises:
         OperatorError: a setting is wrong, or the namespace already holds features.
@@ -49,5 +49,3 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     if wanted.report is not None:
         wanted.report.write_bytes(msgspec.json.encode(report))
     log.info("replayed %d rows, %d of %d events applied", report.rows, report.applied, report.events_in)
-    health.set("replay", True, "done")
-    stop.wait()

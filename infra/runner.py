@@ -1,7 +1,6 @@
 """One role under supervision: started, looked at, started again, stopped."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,15 +14,9 @@ from infra.processes import BoundedLog, Process
 from infra.scrape import Probe, Series, parse
 from infra.supervisor import Life, Phase, Policy
 
-__all__ = ["Runner", "role_args"]
+__all__ = ["Runner"]
 
 MIB = 1_048_576
-
-
-def role_args(role: str, nice: int = 0) -> list[str]:
-    """The command that runs one role; with `nice` above 0 it yields the processor to the others."""
-    command = [sys.executable, "-m", "infra.cli", "run", role]
-    return [*command, "--nice", str(nice)] if nice else command
 
 
 class Usage(msgspec.Struct):

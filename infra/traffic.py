@@ -59,13 +59,13 @@ class TrafficSettings(BaseSettings):
 
 
 def read_traffic_settings(**overrides: Any) -> TrafficSettings:
-    """Reads STREAMREC_SIM_*, with `overrides` on top.
+    """Reads STREAMREC_SIM_*, with `overrides` that are not None on top.
 
     Raises:
         OperatorError: one line naming the setting.
     """
     try:
-        return TrafficSettings(**overrides)
+        return TrafficSettings(**{k: v for k, v in overrides.items() if v is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = "STREAMREC_SIM_" + str(first["loc"][0]).upper()

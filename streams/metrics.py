@@ -34,6 +34,7 @@ ARCHIVED_ROWS = Counter("streamrec_archived_rows_total", "Rows written to Parque
 REQUESTS = Counter("streamrec_requests_total", "Requests by how they ended.", ["outcome"])
 REQUEST_SECONDS = Histogram("streamrec_request_seconds", "From the record's arrival to its reply.", buckets=FINE)
 STAGE_SECONDS = Histogram("streamrec_stage_seconds", "Time of one stage of the funnel.", ["stage"], buckets=FINE)
+STAGE_FAILURES = Counter("streamrec_stage_failures_total", "Stages that failed and were stepped over.", ["stage"])
 DEGRADED = Counter("streamrec_degraded_total", "Slates that stepped down, by name.", ["step"])
 REFUSED_REPLY_TOPICS = Counter("streamrec_refused_reply_topics_total", "Replies not sent: topic outside the prefix.")
 WEIGHTS_AGE = Gauge("streamrec_weights_age_seconds", "Age of the online weights in use.")

@@ -8,6 +8,8 @@ import typer
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
+    import threading
+
     from infra.formats import Log
     from infra.replay import Options, Report
     from streams.settings import Settings
@@ -35,9 +37,10 @@ def replay(
 ) -> None:
     """Feed a log into the running system, in time order, and report what came of it."""
     from infra.formats import read_log
-    from infra.process_edge import configure_logging
+    from infra.process_edge import in_process
     from infra.replay import Options
     from infra.replay.spans import parse_span_ms, parse_speed
+    from streams.health import Health, serve
     from streams.settings import read_settings
 
     options = Options(
@@ -51,11 +54,13 @@ def replay(
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise OperatorError(f"replay: --json: no such folder: {json_file.parent}")
     settings = read_settings(namespace=namespace)
-    configure_logging(settings.log_level)
-    _show(_run(settings, read_log(source), options), json_file)
+    log = read_log(source)
+    health = Health("replay")
+    serve(health, settings.http_host, settings.http_port)
+    in_process("replay", settings, lambda stop: _show(_run(settings, log, options, stop), json_file))
 
 
-def _run(settings: "Settings", log: "Log", options: "Options") -> "Report":
+def _run(settings: "Settings", log: "Log", options: "Options", stop: "threading.Event") -> "Report":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -70,7 +75,7 @@ def _run(settings: "Settings", log: "Log", options: "Options") -> "Report":
     asked = 0 if options.events_only else len(log.requests)
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("replay", total=asked + sum(e.records for e in log.events))
-        return run_replay(settings, log, options, lambda n: bar.advance(task, n))
+        return run_replay(settings, log, options, lambda n: bar.advance(task, n), stop)
 
 
 def _show(report: "Report", json_file: Path | None) -> None:

@@ -19,7 +19,8 @@ from streams.events import EVENT_TOPICS, SERVED, WATERMARK_MS, RankReply, Topic
 from streams.kafka import AsyncRankClient, Publisher
 from streams.metrics import TRAFFIC_EVENTS
 from streams.settings import Settings
-from streams.store import Outcomes, Store, connect
+from streams.store import Outcomes, Store
+from streams.store.connect import connect
 
 __all__ = ["Options", "replay"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = ["CLIP", "LARGEST", "LOGIT_LIMIT", "Dcn", "Params", "Scaling", "Tower", "fit_scaling", "scale"]
 
-CLIP = 6.0  # standard deviations; beyond it a cross layer's products would run away
+CLIP = 5.0  # standard deviations; beyond it a cross layer's products would run away
 LARGEST = 1e38  # infinities end here: no infinity meets a zero later on
 LOGIT_LIMIT = 15.0  # a probability within 3e-7 of 0 or 1; keeps extreme rows finite for the online model
 RARE = 5  # fewer rows than this with (or without) a value teach nothing about its absence
@@ -31,8 +31,8 @@ class Scaling(NamedTuple):
     missing: np.ndarray  # 1 where training saw the column both present and missing
 
 
-def fit_scaling(x: np.ndarray) -> Scaling:
-    """Scaling of raw rows `x` [n, d], NaN for missing."""
+def fit_scaling(x: np.ndarray, ignored: np.ndarray | None = None) -> Scaling:
+    """Scaling of raw rows `x` [n, d], NaN for missing; columns marked in `ignored` [d] are silenced."""
     squeezed = np.sign(x) * np.log1p(np.abs(x.astype(np.float64)))
     known = np.isfinite(squeezed)
     count = known.sum(axis=0)
@@ -40,10 +40,11 @@ def fit_scaling(x: np.ndarray) -> Scaling:
     mean = total.sum(axis=0) / np.maximum(count, 1)
     variance = np.where(known, (squeezed - mean) ** 2, 0.0).sum(axis=0) / np.maximum(count, 1)
     std = np.sqrt(variance)
-    varies = (std > 1e-6) & (count >= RARE)
+    heard = np.ones(x.shape[1], bool) if ignored is None else ~ignored
+    varies = (std > 1e-6) & (count >= RARE) & heard
     inverse = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
     absent = len(x) - count
-    both = (absent >= RARE) & (count >= RARE)
+    both = (absent >= RARE) & (count >= RARE) & heard
     return Scaling(mean.astype(np.float32), inverse.astype(np.float32), both.astype(np.float32))
 
 

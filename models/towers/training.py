@@ -64,13 +64,15 @@ def train(
     seed: int = 0,
     *,
     config: Config | None = None,
+    ignored: np.ndarray | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
 ) -> Fitted:
     """A calibrated tower fitted on raw rows `x` [n, d] in order of time, oldest first.
 
     `labels` [n, heads] are 0, 1 or NaN (not known); `weights` [n] default to 1. The newest
     `validation_ratio` of the rows decides when to stop and calibrates the logits; scaling and
-    gradients never see it. The same arguments give the same tower on the same machine.
+    gradients never see it. Columns marked in `ignored` [d] get no say at all. The same arguments
+    give the same tower on the same machine.
 
     Raises:
         ValueError: shapes differ, or a head has one class only among the rows fitted on.
@@ -80,7 +82,7 @@ def train(
     began = time.perf_counter()
     split = len(x) - max(1, int(len(x) * config.validation_ratio))
     weights = np.ones(len(x), np.float32) if weights is None else weights.astype(np.float32)
-    scaling = fit_scaling(x[:split])
+    scaling = fit_scaling(x[:split], ignored)
     rows = scale(np, scaling, x.astype(np.float32))
     base = _base_rates(labels[:split], weights[:split])
     network = Dcn(labels.shape[1], config.cross_layers, config.rank, config.hidden)

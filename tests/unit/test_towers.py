@@ -1,0 +1,92 @@
+"""The network, its training and its export: small data, one compilation for the whole file."""
+
+import numpy as np
+import onnx
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from models import towers
+from tests.planted import COLUMNS, planted
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    x, labels, _ = planted(3_000)
+    return towers.train(x, labels, seed=1)
+
+
+def _auc(fitted, head=0):
+    x, labels, _ = planted(3_000, seed=99)
+    known = ~np.isnan(labels[:, head])
+    return roc_auc_score(labels[known, head], fitted.tower.score_many(x)[known, head])
+
+
+def test_it_learns_an_interaction_that_a_linear_model_cannot(fitted):
+    x, labels, _ = planted(3_000)
+    unseen, outcomes, _ = planted(3_000, seed=99)
+    linear = LogisticRegression(C=0.1).fit(np.nan_to_num(np.log1p(x)), labels[:, 0])
+    of_linear = roc_auc_score(outcomes[:, 0], linear.decision_function(np.nan_to_num(np.log1p(unseen))))
+    assert _auc(fitted) > of_linear + 0.05
+    assert _auc(fitted) > 0.75
+
+
+def test_a_head_with_unknown_labels_learns_from_the_known_ones(fitted):
+    assert _auc(fitted, head=1) > 0.6
+
+
+def test_probabilities_are_calibrated_within_five_points(fitted):
+    x, labels, _ = planted(3_000, seed=99)
+    chance = 1 / (1 + np.exp(-fitted.tower.score_many(x)[:, 0]))
+    assert abs(chance.mean() - labels[:, 0].mean()) < 0.05
+
+
+def test_progress_is_told_for_each_epoch_and_the_same_seed_gives_the_same_tower(fitted):
+    x, labels, _ = planted(3_000)
+    seen = []
+    again = towers.train(x, labels, seed=1, progress=seen.append)
+    assert [e.epoch for e in seen] == [e.epoch for e in fitted.curve] == list(range(1, len(seen) + 1))
+    rows = x[:64]
+    np.testing.assert_array_equal(again.tower.score_many(rows), fitted.tower.score_many(rows))
+
+
+def test_an_ignored_column_changes_no_score():
+    x, labels, _ = planted(3_000)
+    ignored = np.zeros(len(COLUMNS), bool)
+    ignored[0] = True
+    tower = towers.train(x, labels, seed=1, ignored=ignored).tower
+    moved = x[:64].copy()
+    moved[:, 0] = np.nan
+    np.testing.assert_array_equal(tower.score_many(moved), tower.score_many(x[:64]))
+
+
+def test_scaling_knows_constant_missing_and_infinite_columns():
+    x = np.array([[1.0, np.nan, np.inf], [1.0, np.nan, 2.0]] * 10, np.float32)
+    scaling = towers.fit_scaling(x)
+    assert scaling.inverse_std.tolist()[:2] == [0.0, 0.0]
+    assert scaling.missing.tolist() == [0.0, 0.0, 1.0]
+    assert np.isfinite(scaling.mean).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "labels", "says"),
+    [
+        (np.zeros((30, 2)), np.zeros((29, 1)), "expected"),
+        (np.zeros((5, 2)), np.zeros((5, 1)), "at least 20 rows"),
+        (np.zeros((30, 2)), np.zeros((30, 1)), "both classes"),
+        (np.zeros((30, 2)), np.full((30, 1), np.nan), "both classes"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on_are_named(x, labels, says):
+    with pytest.raises(ValueError, match=says):
+        towers.train(x, labels)
+
+
+def test_the_exported_graph_has_a_free_batch_and_all_data_inside(fitted):
+    model = onnx.load_from_string(towers.to_onnx(fitted.tower))
+    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [
+        "n",
+        len(COLUMNS),
+    ]
+    assert not any(t.external_data for t in model.graph.initializer)
+    assert {node.domain for node in model.graph.node} == {""}

@@ -9,20 +9,24 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 from streams import labels
 from streams.codec import encode
 from streams.events import EVENT_TOPICS, SERVED, Example
 from streams.handler import Rewind
 from streams.health import Health
+from streams.kafka import Publisher, epoch
 from streams.label_chunk import Chunk, Part, Positions, chunks
 from streams.messages import Message, Source
 from streams.metrics import EXAMPLES as EXAMPLES_WRITTEN
-from streams.metrics import ORGANIC, REWINDS, SLATES_JOINED, STALE_FENCES
+from streams.metrics import ORGANIC, SLATES_JOINED, STALE_FENCES
 from streams.outbox import Producer, Sender
 from streams.settings import Settings
+from streams.store.connect import client
 from streams.store.slates import TAGS, Fence, Outgoing, Shard, ShardWrite, SlateStore
 from streams.watermark import Watermark
+from streams.worker import run_worker
 
 __all__ = ["LabelHandler", "run"]
 
@@ -104,8 +108,10 @@ class LabelHandler:
 
     def close(self) -> None:
         """Leaves every fence where the work stands."""
-        self._sender.flush()
-        self._fold(Chunk(), every_shard=True)
+        if self._positions:
+            self._sender.flush()
+            with suppress(Rewind):  # the next start finds the same
+                self._fold(Chunk(), every_shard=True)
 
     # --- folding ----------------------------------------------------------------------------------
 
@@ -213,7 +219,6 @@ class LabelHandler:
         if back:
             for source, offset in back.items():
                 self._positions[source] = (offset, self._positions[source][1])
-                REWINDS.labels(source.topic).inc()
             raise Rewind(back)
 
     def _hear_others(self, shards: Collection[Shard]) -> None:
@@ -301,17 +306,13 @@ class LabelHandler:
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Runs the role until `stop`."""
-    from streams.kafka import Publisher, epoch
-    from streams.store.connect import client
-    from streams.worker import run_worker
-
-    store = SlateStore(client(settings), settings.namespace)
-    publisher = Publisher(settings)
-    handler = LabelHandler(
-        settings, store, publisher, lambda topic: epoch(settings, topic), lambda: time.time_ns() // 1_000_000
-    )
-    try:
+    """Joins until `stop` is set."""
+    with client(settings) as redis, Publisher(settings) as publisher:
+        handler = LabelHandler(
+            settings,
+            SlateStore(redis, settings.namespace),
+            publisher,
+            epoch_of=lambda topic: epoch(settings, topic),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
         run_worker(settings, health, stop, handler)
-    finally:
-        publisher.close()

@@ -285,8 +285,8 @@ def test_a_redis_that_came_back_older_is_filled_again(
     make: Make, client: redis.Redis, namespace: str
 ) -> None:
     log, expected = traffic(random.Random(3), 30)
-    sent = Sent()
-    handler = make(sent)
+    sent, wall = Sent(), [T0]
+    handler = make(sent, wall=lambda: wall[0])
     half = Log()
     half.messages = {s: m[: len(m) // 2] for s, m in log.messages.items()}
     drive(handler, half)
@@ -302,8 +302,9 @@ def test_a_redis_that_came_back_older_is_filled_again(
             client.delete(key)
     for key, value in kept.items():
         client.restore(key, 0, value)
+    wall[0] += 2_000
     with pytest.raises(Rewind):
-        handler.close()
+        handler.tick()
     drive(handler, log)
     assert sent.last(strict=False) == expected
 

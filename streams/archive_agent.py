@@ -7,7 +7,9 @@ crash. Malformed records are left to the roles that act on them.
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
+from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -26,6 +28,7 @@ from streams.worker import run_worker
 
 __all__ = ["ArchiveHandler", "run"]
 
+T = TypeVar("T")
 MAX_ROWS = 50_000  # kept in memory before a flush that is not yet due
 ATTEMPTS = 3
 
@@ -66,7 +69,7 @@ class ArchiveHandler:
         self._partitions = {s: Partition(s.topic, epochs[s.topic], s.partition) for s in sources}
         self._buffers = {}
         self._flushed_ms = self._wall_ms()
-        found = {s: self._stored(lambda p=p: self._archive.resume(p)) for s, p in self._partitions.items()}
+        found = {s: self._stored(partial(self._archive.resume, p)) for s, p in self._partitions.items()}
         return {source: offset for source, offset in found.items() if offset is not None}
 
     def handle(self, batch: Sequence[Message]) -> None:
@@ -96,7 +99,7 @@ class ArchiveHandler:
         self._flushed_ms = self._wall_ms()
         for source, buffer in list(self._buffers.items()):
             partition = self._partitions[source]
-            self._stored(lambda p=partition, b=buffer: self._archive.write(p, b.rows, b.first, b.last))
+            self._stored(partial(self._archive.write, partition, buffer.rows, buffer.first, buffer.last))
             del self._buffers[source]
             ARCHIVED_ROWS.labels(source.topic).inc(len(buffer.rows))
 
@@ -111,7 +114,7 @@ class ArchiveHandler:
         buffer.rows += [Row(message.offset, index, r) for index, r in enumerate(decoded.records)]
         buffer.last = message.offset
 
-    def _stored[T](self, call: Callable[[], T]) -> T:
+    def _stored(self, call: Callable[[], T]) -> T:
         """Calls a few times; then the place counts as unavailable."""
         retrying = Retrying(
             retry=retry_if_exception_type(OSError),

@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from streams.archive import Archive, Partition, Row
 from streams.codec import decode
 from streams.errors import StoreUnavailable
-from streams.events import EVENT_TOPICS, EXAMPLES, TOPICS
+from streams.events import EVENT_TOPICS, EXAMPLES, TOPICS, Topic
 from streams.health import Health
 from streams.kafka import epoch
 from streams.messages import Message, Source
@@ -48,7 +48,7 @@ class ArchiveHandler:
     """
 
     role = "archive"
-    topics = (*EVENT_TOPICS, EXAMPLES)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, EXAMPLES)
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from streams import labels
 from streams.codec import encode
-from streams.events import EVENT_TOPICS, SERVED, Example
+from streams.events import EVENT_TOPICS, SERVED, Example, Topic
 from streams.handler import Rewind
 from streams.health import Health
 from streams.kafka import Publisher, epoch
@@ -45,7 +45,7 @@ class LabelHandler:
     """
 
     role = "labels"
-    topics = (*EVENT_TOPICS, SERVED)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, SERVED)
 
     def __init__(
         self,

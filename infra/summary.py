@@ -108,16 +108,19 @@ def _role(life: Life, rss: float, cpu: float) -> RoleSummary:
 
 def judge(lives: Mapping[str, Life], requests: int, replies: int) -> list[str]:
     """What was not as it should be, one line each; empty if all is well."""
-    problems = []
-    for name, life in lives.items():
-        if life.crash_loop:
-            problems.append(f"{name}: crash loop, {life.restarts} restarts")
-        if life.ready_s is None:
-            problems.append(f"{name}: never became ready")
-        problems += [f"{name}: {fault}" for fault in life.faults[-1:]]
+    problems = [f"{name}: {said}" for name, life in lives.items() if (said := _fault(life))]
     if requests != replies:
         problems.append(f"requests: {requests} sent, {replies} answered")
     return problems
+
+
+def _fault(life: Life) -> str:
+    parts = [f"crash loop, {life.restarts} restarts"] if life.crash_loop else []
+    if life.restarts and not life.crash_loop:
+        parts = [f"restarted {life.restarts} times" if life.restarts > 1 else "restarted once"]
+    if life.ready_s is None:
+        parts.append("never became ready")
+    return "; ".join([*parts, *life.faults[-1:]])
 
 
 def require_writable(path: Path) -> None:

@@ -286,7 +286,7 @@ class _Worker:
             Rewind: offsets are missing. Once; if the same gap is found again, Kafka has no such
                 records (markers of transactions) and this partition's gaps are believed from then on.
         """
-        batch = []
+        batch: list[Message] = []
         for message in messages:
             source, expected = message.source, self._expected.get(message.source)
             if expected is None or message.offset < expected:

@@ -14,6 +14,9 @@ from streams.store import Outcomes
 __all__ = ["RoleSummary", "Run", "Summary", "judge", "require_writable", "summarise", "write"]
 
 
+UNANSWERED = ("TIMEOUT", "KAFKA")  # outcomes of a request that no reply came to
+
+
 class RoleSummary(msgspec.Struct, frozen=True):
     """How one role fared; `ready_s` counts from its first start."""
 
@@ -73,7 +76,7 @@ def summarise(run: Run) -> Summary:
     """The summary and its verdict."""
     replies = {k: int(v) for k, v in run.sums.by("streamrec_traffic_replies_total", "outcome").items()}
     requests = int(run.sums.total("streamrec_traffic_requests_total"))
-    answered = sum(count for outcome, count in replies.items() if outcome != "timeout")
+    answered = sum(count for outcome, count in replies.items() if outcome not in UNANSWERED)
     end = look(run.sums, 0.0)
     problems = [*run.problems, *judge(run.lives, requests, answered)]
     return Summary(

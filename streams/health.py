@@ -92,6 +92,8 @@ def serve(health: Health, host: str = "127.0.0.1", port: int = 0) -> int:
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
-        raise OperatorError(f"STREAMREC_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+        raise OperatorError(
+            f"STREAMREC_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}"
+        ) from None
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return int(server.server_port)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models import towers
+from models.manifest import GOLDEN, RANKER
 from models.ranker import ATOL, RTOL, Ranker
 from models.recipe import golden_of
 from models.registry import seal
-from models.manifest import GOLDEN, RANKER
 from streams.events import HEADS, Window
 from tests.planted import COLUMNS, planted
 

@@ -106,7 +106,9 @@ def summarise(run: Run) -> Summary:
 
 
 def _role(life: Life, rss: float, cpu: float) -> RoleSummary:
-    return RoleSummary(life.healthy, life.restarts, life.ready_s, round(rss, 1), round(cpu, 1), life.faults)
+    known = life.ready_s is not None and life.born_s is not None
+    ready_s = round(life.ready_s - life.born_s, 1) if known else None  # type: ignore[operator]
+    return RoleSummary(life.healthy, life.restarts, ready_s, round(rss, 1), round(cpu, 1), life.faults)
 
 
 def judge(lives: Mapping[str, Life], requests: int, replies: int) -> list[str]:

@@ -68,7 +68,7 @@ class Stack:
         self._stop = stop
         self._draw = draw
         self._began_s = time.monotonic()
-        self._flow_s: float | None = None  # when traffic started
+        self._flow_s: float | None = None  # when traffic began to flow
         self._all_ready_s: float | None = None
         self._kafka = self._redis = Broker("", "")
 
@@ -97,9 +97,10 @@ class Stack:
         self._add(crew, SERVING, books)
         self._until(crew, lambda: crew.ready(SERVING), SERVING_S)
         self._add(crew, BESIDE, books)
-        self._flow_s = time.monotonic()
         if self._wish.traffic.command and not self._stop.is_set():
             self._start(crew, TRAFFIC, self._wish.traffic.command, books)
+            self._until(crew, lambda: crew.ready([TRAFFIC]), SERVING_S)
+        self._flow_s = time.monotonic()
         self._until(crew, lambda: self._over(crew), self._wish.for_s)
         return self._finish(crew, books)
 

@@ -14,6 +14,9 @@ from streams.store import Outcomes
 __all__ = ["RoleSummary", "Run", "Summary", "judge", "require_writable", "summarise", "write"]
 
 
+UNANSWERED = ("TIMEOUT", "KAFKA")  # outcomes of a request that no reply came to
+
+
 class RoleSummary(msgspec.Struct, frozen=True):
     """How one role fared; `ready_s` counts from its first start."""
 
@@ -73,7 +76,7 @@ def summarise(run: Run) -> Summary:
     """The summary and its verdict."""
     replies = {k: int(v) for k, v in run.sums.by("streamrec_traffic_replies_total", "outcome").items()}
     requests = int(run.sums.total("streamrec_traffic_requests_total"))
-    answered = sum(count for outcome, count in replies.items() if outcome != "timeout")
+    answered = sum(count for outcome, count in replies.items() if outcome not in UNANSWERED)
     end = look(run.sums, 0.0)
     problems = [*run.problems, *judge(run.lives, requests, answered)]
     return Summary(
@@ -103,7 +106,9 @@ def summarise(run: Run) -> Summary:
 
 
 def _role(life: Life, rss: float, cpu: float) -> RoleSummary:
-    return RoleSummary(life.healthy, life.restarts, life.ready_s, round(rss, 1), round(cpu, 1), life.faults)
+    known = life.ready_s is not None and life.born_s is not None
+    ready_s = round(life.ready_s - life.born_s, 1) if known else None  # type: ignore[operator]
+    return RoleSummary(life.healthy, life.restarts, ready_s, round(rss, 1), round(cpu, 1), life.faults)
 
 
 def judge(lives: Mapping[str, Life], requests: int, replies: int) -> list[str]:

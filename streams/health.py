@@ -44,9 +44,10 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """True when every need is met and nothing failed."""
+        """True when every need is met and nothing failed; a role that named no need yet is not ready."""
         with self._lock:
-            return not self._failed and all(ok for ok, _ in self._needs.values())
+            met = [ok for ok, _ in self._needs.values()]
+        return bool(met) and all(met) and not self._failed
 
     def report(self) -> dict[str, Any]:
         """The state of every need, for people and for the live table."""

@@ -124,10 +124,11 @@ def test_what_the_clock_or_age_moves_is_reported_but_never_asks(column: str) -> 
     assert drifted == {column}
 
 
-def test_what_our_own_choices_moved_from_the_first_window_on_never_asks() -> None:
+@pytest.mark.parametrize("column", ["user_ctr_7d", "item_duration_s", "undeclared"])
+def test_what_moved_before_the_models_first_windows_never_asks(column: str) -> None:
     world = World(champion("m1"))
-    assert world.triggers(8, item_duration_s=1.0) == []
-    assert world.triggers(5, user_ctr_7d=1.0, item_duration_s=1.0) != []
+    assert world.triggers(8, **{column: 1.0}) == []
+    assert len(world.triggers(5, **{column: 2.5})) == 1
 
 
 def test_rows_of_another_model_are_judged_by_its_own_profile_and_never_ask() -> None:

@@ -16,7 +16,7 @@ from infra.replay.settling import Settling
 from infra.replay.tally import Tally
 from streams.errors import OperatorError
 from streams.events import EVENT_TOPICS, SERVED, WATERMARK_MS, RankReply, Topic
-from streams.kafka import AsyncRankClient, Publisher
+from streams.kafka import AsyncRankClient, Offsets, Publisher
 from streams.metrics import TRAFFIC_EVENTS
 from streams.settings import Settings
 from streams.store import Outcomes, Store
@@ -59,16 +59,13 @@ def replay(
     store = connect(settings)
     try:
         _refuse_used(settings, store)
-        with Publisher(settings) as publisher:
-            progress = Progress(settings, store, options.wait_for, options.stall_s)
-            try:
-                run = _Replay(settings, log, options, publisher, progress)
-                run.on_progress = on_progress or run.on_progress
-                run.stop = stop or run.stop
-                seconds, asking = asyncio.run(run.go())
-                return run.report(store.ledger(), asking, seconds)
-            finally:
-                progress.close()
+        with Publisher(settings) as publisher, Offsets(settings) as offsets:
+            progress = Progress(offsets, store, options.wait_for, options.stall_s)
+            run = _Replay(settings, log, options, publisher, progress)
+            run.on_progress = on_progress or run.on_progress
+            run.stop = stop or run.stop
+            seconds, asking = asyncio.run(run.go())
+            return run.report(store.ledger(), asking, seconds)
     finally:
         store.close()
 

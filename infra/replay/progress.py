@@ -7,7 +7,6 @@ from streams.errors import OperatorError
 from streams.events import EVENT_TOPICS, EXAMPLES, SERVED, Topic
 from streams.kafka import Offsets
 from streams.messages import Message, Source
-from streams.settings import Settings
 from streams.store import Store
 
 __all__ = ["READS", "Progress"]
@@ -31,7 +30,7 @@ class Progress:
         stall_s: a role that has not moved for so long is given up on.
     """
 
-    def __init__(self, settings: Settings, store: Store, roles: Sequence[str], stall_s: float) -> None:
+    def __init__(self, offsets: Offsets, store: Store, roles: Sequence[str], stall_s: float) -> None:
         unknown = [r for r in roles if r not in READS]
         if unknown:
             known = ", ".join(READS)
@@ -39,11 +38,7 @@ class Progress:
         self._store = store
         self._roles = [r for r in READS if r in roles]
         self._stall_s = stall_s
-        self._offsets = Offsets(settings)
-
-    def close(self) -> None:
-        """Ends its connection."""
-        self._offsets.close()
+        self._offsets = offsets
 
     def roles(self) -> None:
         """Waits until each role has read all that was there when its turn came.

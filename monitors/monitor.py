@@ -10,14 +10,15 @@ import time
 from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
+from monitors.quality import ClickThrough, Counted
 from monitors.watch import Outgoing, Watch
 from streams.codec import decode
 from streams.errors import KafkaUnavailable
-from streams.events import MODELS, SERVED, TOPICS, TRIGGERS
+from streams.events import CLICKS, IMPRESSIONS, MODELS, SERVED, TOPICS, TRIGGERS, Event, Record, Served
 from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
-from streams.metrics import MESSAGES, RETRIES
+from streams.metrics import MESSAGES, RETRIES, SLATE_CLICKS, SLATE_IMPRESSIONS
 from streams.metrics import TRIGGERS as TRIGGERS_WRITTEN
 from streams.settings import Settings
 
@@ -25,6 +26,7 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
+READ = (SERVED, IMPRESSIONS, CLICKS)
 POLL_MESSAGES = 200
 POLL_S = 0.2
 RETRY_S = 1.0
@@ -59,7 +61,7 @@ class _Role:
 
     def __init__(self, settings: Settings, health: Health, arrived: "SimpleQueue[Message]") -> None:
         self._settings, self._health, self._arrived = settings, health, arrived
-        self._watch = Watch(settings)
+        self._watch, self._clicks = Watch(settings), ClickThrough()
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
     def work(self, stop: threading.Event, follower: Follower) -> None:
@@ -70,7 +72,7 @@ class _Role:
         """
         with (
             Publisher(self._settings) as publisher,
-            GroupReader(self._settings, "monitor", (SERVED,), start="latest", commit=False) as reader,
+            GroupReader(self._settings, "monitor", READ, start="latest", commit=False) as reader,
         ):
             while not stop.is_set():
                 _raise(follower.error)
@@ -88,7 +90,18 @@ class _Role:
                 continue
             now_ms = time.time_ns() // 1_000_000
             for record in decode(TOPICS[message.topic], message.key, message.value, now_ms).records:
+                self._count(record)
                 self._outgoing += self._watch.take(record, now_ms)
+
+    def _count(self, record: Record) -> None:
+        counted: Counted | None = None
+        if isinstance(record, Served):
+            counted = self._clicks.served(record)
+        elif isinstance(record, Event):
+            counted = self._clicks.event(record)
+        if counted is not None:
+            SLATE_IMPRESSIONS.labels(counted.surface, counted.model).inc(counted.impressions)
+            SLATE_CLICKS.labels(counted.surface, counted.model).inc(counted.clicks)
 
     def _publish(self, publisher: Publisher) -> None:
         """A failure may repeat some records: triggers are answered once by id, reports do no harm."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
 from monitors.quality import ClickThrough, Counted
-from monitors.watch import Outgoing, Watch
+from monitors.watch import DriftWatch, Outgoing
 from streams.codec import decode
 from streams.errors import KafkaUnavailable
 from streams.events import CLICKS, IMPRESSIONS, MODELS, SERVED, TOPICS, TRIGGERS, Event, Record, Served
@@ -61,7 +61,7 @@ class _Role:
 
     def __init__(self, settings: Settings, health: Health, arrived: "SimpleQueue[Message]") -> None:
         self._settings, self._health, self._arrived = settings, health, arrived
-        self._watch, self._clicks = Watch(settings), ClickThrough()
+        self._watch, self._clicks = DriftWatch(settings), ClickThrough()
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
     def work(self, stop: threading.Event, follower: Follower) -> None:

@@ -28,7 +28,7 @@ from streams.events import DRIFT, TRIGGERS, DriftReport, ModelRecord, Record, Re
 from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
 
-__all__ = ["Outgoing", "Watch"]
+__all__ = ["DriftWatch", "Outgoing"]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class _Model:
         self.baseline: tuple[Reference, ...] | None = None
 
 
-class Watch:
+class DriftWatch:
     """Turns records of `served`, `models` and `retrain.triggers` into what is to be written."""
 
     def __init__(self, settings: Settings, load: Load = load_version) -> None:

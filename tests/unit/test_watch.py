@@ -5,7 +5,7 @@ import pytest
 from models.manifest import PROFILE, Version
 from models.profile import Profile
 from models.registry import seal
-from monitors.watch import Watch
+from monitors.watch import DriftWatch
 from streams.errors import ModelRefused
 from streams.events import (
     DriftReport,
@@ -48,7 +48,7 @@ class World:
     """A watch, and traffic whose columns are normal but for the means it is given."""
 
     def __init__(self, *records: object, load=lambda uri, sha256: version(uri[4:])) -> None:
-        self.watch = Watch(SETTINGS, load)
+        self.watch = DriftWatch(SETTINGS, load)
         self.rng, self.now_ms, self.slates = np.random.default_rng(1), NOON, 0
         for record in records:
             self.watch.take(record, NOON)

@@ -30,7 +30,7 @@ BOOTSTRAP = "bootstrap"
 GROWTH = 1.5  # a bootstrap that failed is tried again on so many times the rows
 
 
-class Stopped(Exception):  # noqa: N818 - no error: the process was asked to end
+class Stopped(Exception):
     """Training was broken off because the process ends; its trigger waits for the next start."""
 
 
@@ -185,9 +185,7 @@ class Retraining:
         except ModelRefused as error:
             return None, (f"not compared with the champion: {error}",)
 
-    def _release(
-        self, version: Version, champion: ModelRecord | None, notes: tuple[str, ...]
-    ) -> ModelRecord:
+    def _release(self, version: Version, champion: ModelRecord | None, notes: tuple[str, ...]) -> ModelRecord:
         """Publishes the files and takes the version through its last steps."""
         manifest = version.manifest
         uri, sha256 = publish(self._settings.models_url, version)
@@ -197,7 +195,9 @@ class Retraining:
         last = self._record(manifest, state, trigger, uri, sha256, (*manifest.gate, *notes))
         self.step(last)
         if state == "champion" and champion is not None:
-            self.step(_copied(champion, None, self._now_ms(), (f"succeeded by {manifest.version}",), "retired"))
+            self.step(
+                _copied(champion, None, self._now_ms(), (f"succeeded by {manifest.version}",), "retired")
+            )
         return last
 
     def _record(

@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 import time
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -255,16 +255,16 @@ class Applier:
         Raises:
             Rewind: one stands before what was folded: the store was rolled back.
         """
-        fresh = self._store.fences(tuple(tags))
-        for tag, fence in fresh.items():
+        for tag, fence in self._store.fences(tuple(tags)).items():
             for source in self._done:
                 epoch = self._epochs[source.topic]
-                if fence.at(source, epoch).offset < self._fences[tag].at(source, epoch).offset:
+                held, believed = fence.at(source, epoch).offset, self._fences[tag].at(source, epoch).offset
+                if held < believed:
                     log.error("the store has lost writes: reading again")
                     raise self._rewind()
-        if any(fence.positions != self._fences[tag].positions for tag, fence in fresh.items()):
-            self._documents.clear()  # somebody else folded users that are remembered here
-        self._fences.update(fresh)
+                if held > believed:
+                    self._documents.clear()  # somebody else folded users that are remembered here
+            self._fences[tag] = fence
 
     # --- documents --------------------------------------------------------------------------------
 
@@ -290,6 +290,9 @@ class Applier:
         Raises:
             Rewind: the store has lost what was folded before.
         """
+        if not self._fences:
+            return
+        self._reread(TAGS)
         writes = []
         for tag, fence in self._fences.items():
             steps = []

@@ -171,8 +171,8 @@ class _Worker:
             broker_commit_every=100_000,
             broker_max_poll_interval=3_600.0,
             broker_request_timeout=30.0,
-            broker_session_timeout=10.0,
-            broker_heartbeat_interval=3.0,
+            broker_session_timeout=6.0,  # the least that Kafka allows: a killed worker's share waits so long
+            broker_heartbeat_interval=1.5,
             broker_rebalance_timeout=15.0,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=8 * 1_024 * 1_024,

@@ -75,11 +75,12 @@ class Sums:
 
     def __init__(self) -> None:
         self._before: Series = {}
-        self._now: dict[str, tuple[int, Series]] = {}
+        self._now: dict[str, tuple[int | None, Series]] = {}
 
-    def update(self, process: str, pid: int, series: Series) -> None:
-        """Takes the newest page of a process; a new `pid` starts its counters at nought."""
+    def update(self, process: str, pid: int | None, series: Series) -> None:
+        """Takes the newest page of a process; a new `pid` starts its counters at nought (None: the same)."""
         old_pid, old = self._now.get(process, (pid, {}))
+        pid = old_pid if pid is None else pid
         if old_pid != pid:
             for key, value in old.items():
                 if key[0].endswith(("_total", "_count", "_sum", "_bucket")):
@@ -115,11 +116,6 @@ class Sums:
             process: {key: value for key, value in series.items() if key[0] == name}
             for process, (_, series) in self._now.items()
         }
-
-    def drop(self, process: str) -> None:
-        """Forgets the gauges of a process that is gone; its counters stay counted."""
-        pid, _ = self._now.get(process, (0, {}))
-        self.update(process, pid - 1, {})
 
 
 def quantile_ms(q: float, now: Mapping[float, float], then: Mapping[float, float]) -> float | None:

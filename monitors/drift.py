@@ -9,8 +9,8 @@ Evidently's registered tests are called directly: a `Report` gives the same numb
 together) at twenty times the cost, all of it drawing that nobody looks at.
 """
 
+import math
 import os
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -19,12 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from models.profile import ColumnProfile
 from streams.events import DriftState
 
-__all__ = ["Reference", "Verdict", "bin_labels", "judge", "ks", "ks_statistic", "psi", "psi_threshold"]
+__all__ = [
+    "Reference",
+    "Size",
+    "Verdict",
+    "bin_labels",
+    "judge",
+    "ks",
+    "ks_statistic",
+    "observed",
+    "psi",
+    "psi_threshold",
+    "reference_of",
+]
 
 Direction = Literal["up", "down", "missing", "none"]
-Values = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
 
 PSI_ENTER = 0.2  # the field's customary "significant"
 PSI_CONFIDENCE = 0.999
@@ -34,12 +48,17 @@ KS_ROWS = 5_000  # a bigger sample only finds smaller differences
 
 
 class Reference(msgspec.Struct, frozen=True, eq=False):
-    """One column as it was in training: inner `edges`, rows per bin with missing last, and a sample."""
+    """One column as it was: inner `edges`, rows per bin with missing ones last, and a sample."""
 
     feature: str
-    edges: Values
+    edges: Floats
     counts: NDArray[np.int64]  # [len(edges) + 2]
-    sample: Values  # no missing values, sorted
+    sample: Floats  # no missing values, sorted
+
+    @property
+    def rows(self) -> int:
+        """All rows, with and without a value."""
+        return int(self.counts.sum())
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -57,43 +76,76 @@ class Verdict(msgspec.Struct, frozen=True):
     direction: Direction = "none"
 
 
-def judge(references: Sequence[Reference], rows: Values, min_rows: int) -> list[Verdict]:
-    """PSI and KS verdicts on every column of `rows` [n, d], in the order of `references`.
+def reference_of(column: ColumnProfile) -> Reference:
+    """The reference frozen in a model's profile.
 
-    The order of rows plays no part. NaN is a missing value; infinities count as such.
+    A profile's column without inner edges has nine tenths of its values or more at the least one: that
+    value gets a bin of its own here, since any move away from it matters.
     """
-    if rows.shape[1:] != (len(references),):
-        raise ValueError(f"rows: expected [n, {len(references)}], got {list(rows.shape)}")
-    verdicts: list[Verdict] = []
-    for reference, column in zip(references, rows.T, strict=True):
-        values = np.where(np.isfinite(column), column, np.float32(np.nan))
-        verdicts.append(psi(reference, values, min_rows))
-        verdicts.append(ks(reference, values, min_rows, tests=len(references)))
-    return verdicts
+    sample = np.asarray(column.quantiles, np.float64)
+    edges = np.asarray(column.edges, np.float64)
+    counts = list(column.counts)
+    if len(edges) == 0 and len(sample) > 0:
+        above = round(sum(counts) * float((sample > sample[0]).mean()))
+        edges = np.array([sample[0], np.nextafter(sample[0], np.inf)])
+        counts = [0, sum(counts) - above, above]
+    return Reference(column.name, edges, np.array([*counts, column.missing], np.int64), sample)
 
 
-def psi(reference: Reference, values: Values, min_rows: int) -> Verdict:
+def observed(reference: Reference, values: Floats) -> Reference:
+    """A window of the same column, over the same bins, as a reference for the windows after it."""
+    counts = np.bincount(bin_labels(values, reference.edges), minlength=len(reference.counts))
+    return Reference(reference.feature, reference.edges, counts, _thin(values[~np.isnan(values)], KS_ROWS))
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a window can tell about a column.
+
+    `worth` is the share of its rows that count as independent: the ten places of one slate show one user,
+    and a popular item comes again and again. It widens the thresholds as few rows would.
+    """
+
+    rows: int
+    min_rows: int
+    columns: int = 1  # judged together, for the correction of p-values
+    worth: float = 1.0  # in (0, 1]
+
+    @property
+    def too_few(self) -> bool:
+        """True where the window allows no verdict."""
+        return self.rows < self.min_rows
+
+
+def judge(reference: Reference, values: Floats, size: Size) -> tuple[Verdict, Verdict]:
+    """The PSI and the KS verdict on one column of a window, [n]; the order of rows plays no part.
+
+    NaN is a missing value; infinities count as such.
+    """
+    values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    return psi(reference, values, size), ks(reference, values, size)
+
+
+def psi(reference: Reference, values: Floats, size: Size) -> Verdict:
     """PSI over the reference's bins, missing being a bin of its own.
 
     PSI = sum over bins of (r - c) ln(r / c), r and c the shares of reference and current rows. An empty
     bin's share is set by Evidently to 0.0001, or to a millionth of the smallest where one is below that.
     """
-    total = int(reference.counts.sum())
-    if total == 0:
+    if reference.rows == 0:
         return Verdict(reference.feature, "psi", None, None, "no_reference")
-    if len(values) < min_rows:
+    if size.too_few:
         return Verdict(reference.feature, "psi", None, None, "too_few")
     labels = bin_labels(values, reference.edges)
     counts = np.bincount(labels, minlength=len(reference.counts))
     bins = int(((counts > 0) | (reference.counts > 0)).sum())
-    threshold = psi_threshold(len(values), total, bins)
+    threshold = psi_threshold(len(values) * size.worth, reference.rows * size.worth, bins)
     score = _evidently_psi(reference.counts, labels)
     state: DriftState = "drifted" if score >= threshold else "ok"
-    direction = _direction(reference.counts / total, counts / len(values))
+    direction = _direction(reference.counts / reference.rows, counts / len(values))
     return Verdict(reference.feature, "psi", score, threshold, state, direction)
 
 
-def psi_threshold(rows: int, reference_rows: int, bins: int) -> float:
+def psi_threshold(rows: float, reference_rows: float, bins: int) -> float:
     """0.2, or what chance alone exceeds once in a thousand windows where samples are that small.
 
     Unmoved, PSI / (1/n + 1/m) follows chi-squared with bins - 1 degrees of freedom.
@@ -101,31 +153,38 @@ def psi_threshold(rows: int, reference_rows: int, bins: int) -> float:
     >>> round(psi_threshold(5_000, 5_000, 10), 3), round(psi_threshold(100, 100, 10), 3)
     (0.2, 0.558)
     """
-    chance = float(chi2.ppf(PSI_CONFIDENCE, max(bins - 1, 1)))
-    return max(PSI_ENTER, chance * (1 / rows + 1 / reference_rows))
+    return max(PSI_ENTER, _chance(max(bins - 1, 1)) * (1 / rows + 1 / reference_rows))
 
 
-def ks(reference: Reference, values: Values, min_rows: int, tests: int = 1) -> Verdict:
-    """Two-sample Kolmogorov-Smirnov over the values present, `tests` columns being judged together.
+@cache
+def _chance(degrees: int) -> float:
+    return float(chi2.ppf(PSI_CONFIDENCE, degrees))
 
-    Drifted where the distance is at least 0.1 and Evidently's p-value is below 0.001 / tests. Columns
-    that are missing throughout on either side have nothing to compare: their PSI tells.
+
+def ks(reference: Reference, values: Floats, size: Size) -> Verdict:
+    """Two-sample Kolmogorov-Smirnov over the values present.
+
+    Drifted where the distance is at least 0.1 and Evidently's p-value is below 0.001 / columns. A column
+    that is missing throughout on either side has nothing to compare: its PSI tells.
     """
-    present = _thin(values[~np.isnan(values)], KS_ROWS)
-    sample = _thin(reference.sample, KS_ROWS)
+    sample, present = _thin(reference.sample, KS_ROWS), _thin(values[~np.isnan(values)], KS_ROWS)
     if len(sample) == 0:
         return Verdict(reference.feature, "ks", None, None, "no_reference")
-    if len(values) < min_rows or len(present) == 0:
+    if size.too_few or len(present) == 0:
         return Verdict(reference.feature, "ks", None, None, "too_few")
     distance, direction = ks_statistic(sample, present)
-    alpha = KS_ALPHA / tests
-    needed = float(np.sqrt(-np.log(alpha / 2) / 2 * (1 / len(sample) + 1 / len(present))))
-    threshold = max(KS_ENTER, needed)
+    alpha = KS_ALPHA / size.columns
+    threshold = max(KS_ENTER, _least_distance(alpha, len(sample) * size.worth, len(present) * size.worth))
     drifted = distance >= threshold and _evidently_ks(sample, present) <= alpha
     return Verdict(reference.feature, "ks", distance, threshold, "drifted" if drifted else "ok", direction)
 
 
-def ks_statistic(reference: Values, current: Values) -> tuple[float, Direction]:
+def _least_distance(alpha: float, rows: float, other_rows: float) -> float:
+    """The KS distance that chance exceeds with probability `alpha`, by its asymptotic distribution."""
+    return math.sqrt(-math.log(alpha / 2) / 2 * (1 / rows + 1 / other_rows))
+
+
+def ks_statistic(reference: Floats, current: Floats) -> tuple[float, Direction]:
     """The largest distance between two empirical distributions, and which way the values went.
 
     Both must be sorted and hold no NaN.
@@ -139,18 +198,18 @@ def ks_statistic(reference: Values, current: Values) -> tuple[float, Direction]:
     return max(up, down), "up" if up >= down else "down"
 
 
-def bin_labels(values: Values, edges: Values) -> NDArray[np.int64]:
-    """The bin of each value: 0 up to the first edge (inclusive) ...; `len(edges) + 1` is missing.
+def bin_labels(values: Floats, edges: Floats) -> Labels:
+    """The bin of each value, as in a profile: i for edges[i-1] <= x < edges[i], the last for missing.
 
-    >>> bin_labels(np.float32([-1, 0, 0.5, 7, np.nan]), np.float32([0, 1]))
-    array([0, 0, 1, 2, 3])
+    >>> bin_labels(np.array([-1, 0, 0.5, 7, np.nan]), np.array([0.0, 1.0])).tolist()
+    [0, 1, 1, 2, 3]
     """
-    labels = np.searchsorted(edges, values, side="left")
+    labels = np.searchsorted(edges, values, side="right").astype(np.int64)
     labels[np.isnan(values)] = len(edges) + 1
     return labels
 
 
-def _thin(values: Values, rows: int) -> Values:
+def _thin(values: Floats, rows: int) -> Floats:
     """`values` sorted, or `rows` of them at even ranks: the same whatever the order they came in."""
     ordered = np.sort(values)
     if len(ordered) <= rows:
@@ -170,7 +229,7 @@ def _direction(reference: NDArray[Any], current: NDArray[Any]) -> Direction:
     return "none" if means[0] == means[1] else ("up" if means[1] > means[0] else "down")
 
 
-def _evidently_psi(counts: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+def _evidently_psi(counts: Labels, labels: Labels) -> float:
     import pandas as pd
 
     psi_test, _, kinds = _evidently()
@@ -178,7 +237,7 @@ def _evidently_psi(counts: NDArray[np.int64], labels: NDArray[np.int64]) -> floa
     return float(psi_test(reference, pd.Series(labels), kinds.Categorical, PSI_ENTER).drift_score)
 
 
-def _evidently_ks(sample: Values, present: Values) -> float:
+def _evidently_ks(sample: Floats, present: Floats) -> float:
     import pandas as pd
 
     _, ks_test, kinds = _evidently()

@@ -1,6 +1,7 @@
 """Served rows cut into windows of event time, each a bounded unbiased sample of its rows."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -8,9 +9,10 @@ from numpy.typing import NDArray
 
 from streams.events import DAY_MS, Window
 
-__all__ = ["CAPACITY_ROWS", "Reservoir", "Sampled", "Windows"]
+__all__ = ["CAPACITY_ROWS", "Clusters", "Reservoir", "Sampled", "Windows"]
 
 CAPACITY_ROWS = 10_000
+MAX_CLUSTERS = 100_000
 
 
 class Reservoir:
@@ -45,11 +47,41 @@ class Reservoir:
         self.seen = 0
 
 
+class Clusters:
+    """How many rows share each user, item and so on: what a row is worth beside its like.
+
+    Source: Kish, "Survey Sampling" (1965): effective size = (sum w)^2 / sum w^2 over clusters of w rows.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Counter[str]] = {}
+
+    def add(self, kind: str, name: str, rows: int = 1) -> None:
+        """Counts rows of one cluster. Beyond 100,000 clusters new ones are not told apart."""
+        counts = self._rows.setdefault(kind, Counter())
+        counts[name if name in counts or len(counts) < MAX_CLUSTERS else ""] += rows
+
+    def worth(self) -> dict[str, float]:
+        """By kind: effective rows over rows, in (0, 1]; 1 where every row has a cluster of its own.
+
+        >>> clusters = Clusters()
+        >>> clusters.add("user", "u1", 10); clusters.add("user", "u2", 10)
+        >>> clusters.worth()
+        {'user': 0.1}
+        """
+        return {kind: _effective(counts) / counts.total() for kind, counts in self._rows.items()}
+
+
+def _effective(counts: Counter[str]) -> float:
+    return float(counts.total() ** 2 / sum(rows * rows for rows in counts.values()))
+
+
 class Sampled(msgspec.Struct, frozen=True, eq=False):
-    """A closed window: its span and full row count, and a sample of its rows."""
+    """A closed window: its span and full row count, a sample of its rows, what a row is worth by kind."""
 
     window: Window
     rows: NDArray[np.float32]
+    worth: Mapping[str, float] = {}
 
 
 class Windows:
@@ -67,27 +99,38 @@ class Windows:
         self._max_ms = max(max_ms, window_ms)
         capacity = max(CAPACITY_ROWS, min_rows)
         self._reservoir = Reservoir(columns, capacity, np.random.default_rng(seed))
-        self._from_ms = self._to_ms = 0
+        self._clusters = Clusters()
+        self._opened_ms = self._from_ms = self._to_ms = 0  # the first row's, the oldest, past the newest
 
-    def add(self, ts_ms: int, rows: Sequence[Sequence[float]] | NDArray[np.float32]) -> Sampled | None:
-        """Counts the rows of one slate; returns the window that ended before it, if one did."""
+    def add(
+        self, ts_ms: int, rows: NDArray[np.float32], clusters: Mapping[str, Sequence[str]] | None = None
+    ) -> Sampled | None:
+        """Counts the rows [k, columns] of one slate; returns the window that ended before it, if one did.
+
+        `clusters` names, by kind, what each row belongs to.
+        """
         closed = self._close() if self._ended(ts_ms) else None
         if self._reservoir.seen == 0:
-            self._from_ms = self._to_ms = ts_ms
+            self._opened_ms = self._from_ms = self._to_ms = ts_ms
         self._to_ms = max(self._to_ms, ts_ms + 1)
         self._from_ms = min(self._from_ms, ts_ms)
-        self._reservoir.add(np.asarray(rows, np.float32))
+        self._reservoir.add(rows)
+        for kind, names in (clusters or {}).items():
+            for name in names:
+                self._clusters.add(kind, name)
         return closed
 
     def _ended(self, ts_ms: int) -> bool:
         if self._reservoir.seen == 0:
             return False
-        if ts_ms <= self._from_ms - self._max_ms or ts_ms >= self._from_ms + self._max_ms:
-            return True
-        return ts_ms >= self._from_ms + self._window_ms and self._reservoir.seen >= self._min_rows
+        age_ms = ts_ms - self._opened_ms
+        return abs(age_ms) >= self._max_ms or (
+            age_ms >= self._window_ms and self._reservoir.seen >= self._min_rows
+        )
 
     def _close(self) -> Sampled:
         window = Window(from_ms=self._from_ms, to_ms=self._to_ms, rows=self._reservoir.seen)
-        closed = Sampled(window, self._reservoir.rows())
+        closed = Sampled(window, self._reservoir.rows(), self._clusters.worth())
         self._reservoir.clear()
+        self._clusters = Clusters()
         return closed

@@ -55,5 +55,6 @@ TRIGGERS = Counter("streamrec_retrain_triggers_total", "Retrain triggers written
 
 # traffic (the simulator and the replay)
 TRAFFIC_EVENTS = Counter("streamrec_traffic_events_total", "Event records produced.", ["topic"])
+TRAFFIC_REQUESTS = Counter("streamrec_traffic_requests_total", "Requests sent.")
 TRAFFIC_REPLIES = Counter("streamrec_traffic_replies_total", "Replies received.", ["outcome"])
 TRAFFIC_SECONDS = Histogram("streamrec_traffic_seconds", "From a request sent to its reply.", buckets=FINE)

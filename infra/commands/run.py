@@ -1,5 +1,6 @@
 """`streamrec run ROLE`: one role in the foreground, on any Kafka and Redis given by settings."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     role: Annotated[str, typer.Argument(help="features, labels, archive, learner, scorer, trainer, ...")],
+    nice: Annotated[int, typer.Option(min=0, max=19, help="yield the processor to others", hidden=True)] = 0,
 ) -> None:
     """Run one role until SIGTERM or Ctrl-C, on the Kafka and Redis that the settings name."""
     from infra.process_edge import in_process
@@ -25,4 +27,6 @@ def run(
     if role not in ROLES:
         raise OperatorError(f"run: expected one of {', '.join(ROLES)}, got {role!r}")
     settings = read_settings()
+    if nice:
+        os.nice(nice)
     in_process(role, settings, lambda stop: run_role(role, settings, stop))

@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,9 +23,10 @@ from streams.events import (
     Served,
     dead_letter,
 )
-from streams.kafka import RankClient, create_topics
+from streams.kafka import Publisher, RankClient, create_topics
 from streams.messages import header
 from streams.metrics import DEGRADED, REFUSED_REPLY_TOPICS
+from streams.settings import Settings
 from tests.asking import Asker, crown, pair_version, running_scorer, until
 from tests.build import T0, make_item, make_request
 
@@ -32,41 +34,60 @@ ITEM_COUNT = 30
 WATCHED = (REPLIES.name, SERVED.name, dead_letter(REQUESTS.name))
 
 
+@pytest.fixture(scope="module")
+def shared(embedded_kafka, redis_url, tmp_path_factory) -> Iterator[Settings]:
+    """Settings of a running scorer without a model; to join a group costs seconds, so tests share it."""
+    made = Settings(
+        kafka=embedded_kafka,
+        redis=redis_url,
+        namespace="shared",
+        topic_prefix="shared.",
+        state=tmp_path_factory.mktemp("state"),
+        exploration=0.0,
+        latency_budget_ms=5_000,
+    )
+    stock(made)
+    with running_scorer(made):
+        yield made
+
+
 @pytest.fixture
-def world(settings, embedded_kafka, redis_url):
-    """Settings of a small catalogue: item k of 30 has k tags, 5 categories, 10 creators."""
+def world(settings, embedded_kafka, redis_url) -> Settings:
+    """Settings of a system of the test's own, stocked; no scorer runs."""
     made = settings(kafka=embedded_kafka, redis=redis_url, exploration=0.0, latency_budget_ms=5_000)
-    create_topics(made)
-    with Asker(made) as asker:
-        for k in range(ITEM_COUNT):
-            item = make_item(
-                item_id=f"i{k:02}",
-                tags=tuple(f"t{n}" for n in range(k)),
-                category=f"c{k % 5}",
-                creator_id=f"m{k % 10}",
-            )
-            asker.publisher.send(ITEMS, item)
-        asker.publisher.flush()
+    stock(made)
     return made
 
 
-def slates(asker: Asker) -> list[Served]:
-    return [decode(SERVED, m.key, m.value, 0).records[0] for m in asker.on(SERVED.name)]
+def stock(settings: Settings) -> None:
+    """A catalogue of 30: item k has k tags, one of 5 categories and one of 10 creators."""
+    create_topics(settings)
+    with Publisher(settings) as publisher:
+        for k in range(ITEM_COUNT):
+            tags = tuple(f"t{n}" for n in range(k))
+            item = make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k % 10}")
+            publisher.send(ITEMS, item)
+        publisher.flush()
+
+
+def slates(asker: Asker, request_id: str) -> list[Served]:
+    found = [decode(SERVED, m.key, m.value, 0).records[0] for m in asker.on(SERVED.name)]
+    return [served for served in found if served.request_id == request_id]
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def test_without_a_model_the_slate_is_popular_and_says_so_and_is_logged(world):
-    with running_scorer(world), Asker(world, WATCHED) as asker:
-        reply = asker.ask(make_request(request_id="r1", limit=5))
+def test_without_a_model_the_slate_is_popular_and_says_so_and_is_logged(shared):
+    with Asker(shared, WATCHED) as asker:
+        reply = asker.ask(make_request(request_id="popular", limit=5))
         assert reply.degraded == "popular"
         assert (reply.model.ranker, reply.model.online) == (None, None)
         assert [item.position for item in reply.items] == [0, 1, 2, 3, 4]
         assert {"retrieve", "features", "slate", "total"} <= set(reply.timings_ms)
-        until(lambda: slates(asker), "a served slate")
-        (served,) = slates(asker)
+        until(lambda: slates(asker, "popular"), "a served slate")
+        (served,) = slates(asker, "popular")
         assert [place.item_id for place in served.slate] == [item.item_id for item in reply.items]
         assert served.ts_ms == T0
         assert all(place.features and place.propensity == 1.0 for place in served.slate)
@@ -96,8 +117,8 @@ def test_a_broken_champion_leaves_the_one_before_in_use(world, tmp_path):
         until(lambda: asker.ask(make_request()).model.ranker == "v3", "the one after the broken one")
 
 
-def test_the_client_gets_a_slate_and_the_trace_and_correlation_come_back(world):
-    with running_scorer(world), RankClient(world) as client, Asker(world) as asker:
+def test_the_client_gets_a_slate_and_the_trace_and_correlation_come_back(shared):
+    with RankClient(shared) as client, Asker(shared) as asker:
         assert len(client.rank(make_request(limit=3)).items) == 3
         _, message = asker.answer(asker.send(make_request(user_id="u7"), (TRACEPARENT, b"00-ab-cd-01")))
         assert header(message, TRACEPARENT) == b"00-ab-cd-01"
@@ -106,9 +127,9 @@ def test_the_client_gets_a_slate_and_the_trace_and_correlation_come_back(world):
 
 
 @pytest.mark.parametrize("timing", ["x-deadline-ms", "x-timeout-ms"])
-def test_past_its_deadline_a_request_is_answered_by_an_error_and_not_scored(world, timing):
+def test_past_its_deadline_a_request_is_answered_by_an_error_and_not_scored(shared, timing):
     value = {DEADLINE_MS: str(now_ms() - 1).encode(), TIMEOUT_MS: b"0"}[timing]
-    with running_scorer(world), Asker(world, WATCHED) as asker:
+    with Asker(shared, WATCHED) as asker:
         reply, message = asker.answer(asker.send(make_request(request_id="r1"), (timing, value)))
         assert reply.error.code == "DEADLINE_EXCEEDED"
         assert header(message, ERROR) == b"DEADLINE_EXCEEDED"
@@ -135,10 +156,10 @@ def test_a_repeat_gets_the_same_slate_under_its_own_correlation_and_is_logged_on
 @pytest.mark.parametrize(
     "hostile", [b"models", b"rank.requests", b"", b"rank.replies/../x", b"\xff\x00", b"a" * 300]
 )
-def test_a_reply_topic_outside_the_prefix_is_refused_and_counted(world, hostile):
-    prefix = world.topic_prefix.encode()
+def test_a_reply_topic_outside_the_prefix_is_refused_and_counted(shared, hostile):
+    prefix = shared.topic_prefix.encode()
     refused = REFUSED_REPLY_TOPICS._value.get()
-    with running_scorer(world), Asker(world, WATCHED) as asker:
+    with Asker(shared, WATCHED) as asker:
         asker.send(make_request(request_id="r1"), (REPLY_TOPIC, prefix + hostile))
         asker.send(b"{", (REPLY_TOPIC, prefix + hostile))
         until(lambda: REFUSED_REPLY_TOPICS._value.get() == refused + 2, "two refusals")
@@ -147,17 +168,17 @@ def test_a_reply_topic_outside_the_prefix_is_refused_and_counted(world, hostile)
         assert {s.request_id for s in slates(asker)} == {"r2"}
 
 
-def test_another_topic_under_the_reply_prefix_is_honoured(world):
+def test_another_topic_under_the_reply_prefix_is_honoured(shared):
     own = REPLIES.name + ".web"
-    with running_scorer(world), Asker(world, (own,)) as asker:
-        wire = (world.topic_prefix + own).encode()
+    with Asker(shared, (own,)) as asker:
+        wire = (shared.topic_prefix + own).encode()
         _, message = asker.answer(asker.send(make_request(), (REPLY_TOPIC, wire)))
         assert message.topic == own
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'{"request_id":"r1","user_id":"u1","limit":0}', b"\xff", b""])
-def test_an_invalid_request_is_answered_and_dead_lettered(world, raw):
-    with running_scorer(world), Asker(world, WATCHED) as asker:
+def test_an_invalid_request_is_answered_and_dead_lettered(shared, raw):
+    with Asker(shared, WATCHED) as asker:
         reply, message = asker.answer(asker.send(raw))
         assert reply.error.code == "INVALID_REQUEST"
         assert header(message, ERROR) == b"INVALID_REQUEST"
@@ -166,8 +187,8 @@ def test_an_invalid_request_is_answered_and_dead_lettered(world, raw):
         assert asker.ask(make_request()).error is None
 
 
-def test_a_reply_goes_to_the_partition_asked_for_and_a_bad_one_is_said(world):
-    with running_scorer(world), Asker(world, WATCHED) as asker:
+def test_a_reply_goes_to_the_partition_asked_for_and_a_bad_one_is_said(shared):
+    with Asker(shared, WATCHED) as asker:
         for partition in (0, 1, 2):
             sent = asker.send(make_request(), (REPLY_PARTITION, struct.pack(">i", partition)))
             assert asker.answer(sent)[1].partition == partition
@@ -180,8 +201,8 @@ def test_a_reply_goes_to_the_partition_asked_for_and_a_bad_one_is_said(world):
 
 @pytest.mark.parametrize("name", [DEADLINE_MS, TIMEOUT_MS])
 @pytest.mark.parametrize("bad", [b"soon", b"-5", b"", b"1e3", b"9" * 40])
-def test_a_bad_deadline_is_said(world, name, bad):
-    with running_scorer(world), Asker(world) as asker:
+def test_a_bad_deadline_is_said(shared, name, bad):
+    with Asker(shared) as asker:
         reply = asker.ask(make_request(), (name, bad))
         assert reply.error.code == "INVALID_REQUEST"
         assert name in reply.error.message
@@ -191,10 +212,8 @@ def test_redis_killed_in_the_middle_means_popular_and_back_again(settings, embed
     server = RedisServer(tmp_path / "redis")
     with server as url:
         made = settings(kafka=embedded_kafka, redis=url, exploration=0.0)
-        create_topics(made)
+        stock(made)
         with running_scorer(made) as health, Asker(made, WATCHED) as asker:
-            for k in range(ITEM_COUNT):
-                asker.publisher.send(ITEMS, make_item(item_id=f"i{k:02}", tags=tuple("abc"[: k % 4])))
             crown(asker.publisher, tmp_path / "models", pair_version("v1"))
             until(lambda: asker.ask(make_request(limit=3)).degraded is None, "a full slate")
             server.kill()
@@ -209,7 +228,7 @@ def test_redis_killed_in_the_middle_means_popular_and_back_again(settings, embed
             until(lambda: health.ready, "a ready scorer again")
 
 
-def test_errors_reach_the_client_by_name(world):
-    with running_scorer(world), RankClient(world) as client, pytest.raises(RankError) as caught:
+def test_errors_reach_the_client_by_name(shared):
+    with RankClient(shared) as client, pytest.raises(RankError) as caught:
         client.rank(make_request(), timeout_ms=0)
     assert caught.value.code in ("DEADLINE_EXCEEDED", "TIMEOUT")

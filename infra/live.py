@@ -1,0 +1,114 @@
+"""What a person sees while the system runs: a table each second, or a plain line."""
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from infra.readings import Numbers
+
+__all__ = ["Picture", "RoleRow", "line", "table"]
+
+STYLES = {"ready": "green", "starting": "yellow", "not ready": "yellow", "restarting": "bold red"}
+
+
+class RoleRow(msgspec.Struct, frozen=True):
+    """One role in the table; `cpu` is in percent of one core, `rss` in MiB."""
+
+    name: str
+    phase: str
+    pid: int | None = None
+    restarts: int = 0
+    cpu: float = 0.0
+    rss: float = 0.0
+    note: str = ""
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Everything that is shown at one moment."""
+
+    kafka: str
+    redis: str
+    traffic: str
+    elapsed_s: float
+    for_s: float | None
+    numbers: Numbers
+    roles: tuple[RoleRow, ...]
+    starting: bool = False
+    hint: str = ""
+
+
+def shown(value: float | None, form: str = "{:.0f}") -> str:
+    """A number, or a dash where there is none yet.
+
+    >>> shown(None), shown(0.12345, "{:.3f}")
+    ('–', '0.123')
+    """
+    return "–" if value is None else form.format(value)
+
+
+def _figures(n: Numbers) -> list[tuple[str, str]]:
+    return [
+        ("events/s", shown(n.events_per_s)),
+        ("requests/s", shown(n.requests_per_s, "{:.1f}")),
+        ("p50 ms", shown(n.p50_ms, "{:.1f}")),
+        ("p99 ms", shown(n.p99_ms, "{:.1f}")),
+        ("CTR", shown(n.ctr, "{:.3f}")),
+        ("online AUC", shown(n.auc, "{:.3f}")),
+        ("lag", shown(n.lag)),
+        ("model", n.model or "popular"),
+    ]
+
+
+def line(picture: Picture) -> str:
+    """One plain line, for a log or a pipe."""
+    unwell = [f"{row.name} {row.phase}" for row in picture.roles if row.phase != "ready"]
+    ready = sum(row.phase == "ready" for row in picture.roles)
+    figures = "  ".join(f"{name} {value}" for name, value in _figures(picture.numbers))
+    roles = f"roles {ready}/{len(picture.roles)} ready" + (f" ({', '.join(unwell)})" if unwell else "")
+    return (
+        f"{picture.elapsed_s:5.0f} s  {roles}"
+        if picture.starting
+        else (f"{picture.elapsed_s:5.0f} s  {figures}  {roles}")
+    )
+
+
+def table(picture: Picture) -> RenderableType:
+    """The live table."""
+    left = "" if picture.for_s is None or picture.starting else f" of {picture.for_s:.0f}"
+    doing = "starting, " if picture.starting else ""
+    title = Text.assemble(("streamrec", "bold"), f"  {doing}{picture.elapsed_s:.0f}{left} s")
+    title.append(f"\nKafka   {picture.kafka}\nRedis   {picture.redis}\nTraffic {picture.traffic}", "dim")
+    parts: list[RenderableType] = [title, _numbers(picture.numbers), _roles(picture.roles)]
+    if picture.hint:
+        parts.append(Text(picture.hint, "dim"))
+    return Group(*parts)
+
+
+def _numbers(numbers: Numbers) -> Table:
+    grid = Table(box=None, padding=(1, 2, 0, 0), show_edge=False, header_style="dim")
+    figures = _figures(numbers)
+    for name, _ in figures:
+        grid.add_column(name, justify="left", no_wrap=True)
+    grid.add_row(*(Text(value, "bold") for _, value in figures))
+    return grid
+
+
+def _roles(rows: tuple[RoleRow, ...]) -> Table:
+    grid = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for name in ("role", "health"):
+        grid.add_column(name, no_wrap=True)
+    for name in ("pid", "restarts", "cpu %", "MiB"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("", overflow="ellipsis", no_wrap=True, style="dim")
+    for row in rows:
+        grid.add_row(
+            row.name,
+            Text(row.phase, STYLES.get(row.phase, "dim")),
+            shown(row.pid),
+            Text(str(row.restarts), "bold red" if row.restarts else "dim"),
+            shown(row.cpu),
+            shown(row.rss),
+            row.note,
+        )
+    return grid

@@ -1,0 +1,107 @@
+"""The numbers of the live table, from the roles' own metrics over a short window."""
+
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from infra.scrape import Sums, quantile_ms
+
+__all__ = ["Look", "Numbers", "Readings"]
+
+RATE_S = 5.0  # rates are over so many seconds
+RATIO_S = 30.0  # quantiles and CTR need more
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Sums since the start at one moment; `latency` is a cumulated histogram in seconds."""
+
+    at_s: float
+    events: float
+    requests: float
+    impressions: float
+    clicks: float
+    latency: Mapping[float, float]
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """One line of the live table; None where nothing is known yet."""
+
+    events_per_s: float = 0.0
+    requests_per_s: float = 0.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    ctr: float | None = None
+    auc: float | None = None
+    lag: int = 0
+    model: str | None = None
+
+
+def look(sums: Sums, at_s: float) -> Look:
+    """Reads the sums that the windows are made of."""
+    events = "streamrec_events_total"
+    return Look(
+        at_s,
+        events=sums.total(events),
+        requests=sums.total("streamrec_traffic_replies_total") or sums.total("streamrec_requests_total"),
+        impressions=sums.total(events, topic="events.impressions", outcome="applied"),
+        clicks=sums.total(events, topic="events.clicks", outcome="applied"),
+        latency=sums.buckets("streamrec_traffic_seconds"),
+    )
+
+
+def auc(sums: Sums) -> float | None:
+    """The learner's prequential AUC of clicks, once it has one."""
+    values = [
+        value
+        for series in sums.gauges("streamrec_online_auc_ratio").values()
+        for (_, labels), value in series.items()
+        if dict(labels).get("head") == "click" and value == value and value > 0
+    ]
+    return round(values[0], 4) if values else None
+
+
+def lag(sums: Sums) -> int:
+    """Messages that the role furthest behind has still to handle."""
+    return int(max((sum(s.values()) for s in sums.gauges("streamrec_lag_records").values()), default=0))
+
+
+def model(sums: Sums) -> str | None:
+    """The ranker's version that the scorer uses."""
+    for series in sums.gauges("streamrec_model_info").values():
+        for (_, labels), value in series.items():
+            version = dict(labels).get("ranker") or dict(labels).get("version")
+            if value and version and version != "none":
+                return version
+    return None
+
+
+class Readings:
+    """Keeps the looks of the last half minute and compares the newest with the oldest."""
+
+    def __init__(self) -> None:
+        self.max_lag = 0
+        self._looks: deque[Look] = deque()
+
+    def read(self, sums: Sums, now_s: float) -> Numbers:
+        """The numbers as of now."""
+        now = look(sums, now_s)
+        self._looks.append(now)
+        while len(self._looks) > 2 and now_s - self._looks[1].at_s >= RATIO_S:
+            self._looks.popleft()
+        waiting = lag(sums)
+        self.max_lag = max(self.max_lag, waiting)
+        return msgspec.structs.replace(self._compare(now), auc=auc(sums), lag=waiting, model=model(sums))
+
+    def _compare(self, now: Look) -> Numbers:
+        old = self._looks[0]
+        recent = next((then for then in self._looks if now.at_s - then.at_s <= RATE_S), old)
+        span_s = now.at_s - recent.at_s
+        impressions = now.impressions - old.impressions
+        return Numbers(
+            events_per_s=(now.events - recent.events) / span_s if span_s > 0 else 0.0,
+            requests_per_s=(now.requests - recent.requests) / span_s if span_s > 0 else 0.0,
+            p50_ms=quantile_ms(0.50, now.latency, old.latency),
+            p99_ms=quantile_ms(0.99, now.latency, old.latency),
+            ctr=(now.clicks - old.clicks) / impressions if impressions > 0 else None,
+        )

@@ -1,0 +1,83 @@
+"""One `streamrec up` as a person sees it: signals, the table or plain lines, the verdict."""
+
+import signal
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from infra.live import Picture, line, table
+from infra.process_edge import stop_on_signals
+from infra.stack import Stack, Wish
+from infra.summary import Summary, require_writable, write
+
+__all__ = ["run_session"]
+
+LINE_S = 5.0  # between two plain lines
+
+
+class _Screen:
+    """A live table on a terminal, else a plain line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
+        )
+        self._next_s = 0.0
+
+    def opened(self) -> AbstractContextManager[object]:
+        """The table's life; it stays on the screen when it ends."""
+        return self._live or nullcontext()
+
+    def draw(self, picture: Picture) -> None:
+        """Shows the newest picture."""
+        if self._live is not None:
+            self._live.update(table(picture))
+            return
+        if (now_s := time.monotonic()) >= self._next_s:
+            self._next_s = now_s + LINE_S
+            print(line(picture), flush=True)
+
+
+def run_session(wish: Wish, json: Path | None) -> int:
+    """Runs a stack to its end; returns the exit code: 0, or 1 if something was not well.
+
+    Raises:
+        OperatorError: what was asked for cannot be.
+        KafkaUnavailable, StoreUnavailable: a neighbour does not answer.
+    """
+    if json is not None:
+        require_writable(json)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    signal.signal(signal.SIGHUP, lambda *_: stop.set())
+    console = Console()
+    screen = _Screen(console)
+    with screen.opened():
+        summary = Stack(wish, stop, screen.draw).run()
+    if json is not None:
+        write(summary, json)
+    _say(summary, json)
+    sys.stdout.flush()
+    return 0 if summary.ok else 1
+
+
+def _say(summary: Summary, json: Path | None) -> None:
+    """The end in a few lines; what was wrong goes to standard error."""
+    p50, p99 = (summary.latency_ms[name] for name in ("p50", "p99"))
+    latency = "" if p50 is None or p99 is None else f", p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    print(
+        f"{summary.seconds:.0f} s on {summary.kafka}: "
+        f"{summary.events_in} events in, {summary.events_applied} applied, {summary.repeats} repeats, "
+        f"{summary.late} late, {summary.dead_letters} dead letters; "
+        f"{summary.requests} requests, {summary.replies} replies, {summary.errors} errors{latency}"
+    )
+    if json is not None:
+        print(f"summary: {json}")
+    for problem in summary.problems:
+        print(f"streamrec: {problem}", file=sys.stderr)

@@ -1,0 +1,196 @@
+"""The whole system on one machine: broker, Redis, every role as a process, and traffic."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from infra.books import Books
+from infra.crew import Crew
+from infra.live import Picture
+from infra.neighbours import Broker, broker, redis_server, require_answers
+from infra.processes import require_port
+from infra.runner import Runner
+from infra.running import Running, announce, only_one
+from infra.summary import Run, Summary, summarise
+from infra.traffic_choice import Traffic
+from streams.settings import Settings
+
+__all__ = ["Stack", "Wish"]
+
+SERVING = ("features", "labels", "archive", "learner", "scorer")  # traffic waits for these
+BESIDE = ("embedder", "alerts", "trainer", "monitor")  # these may come while it flows
+TRAFFIC = "traffic"
+NICE = {"trainer": 10, "monitor": 10}  # heavy work yields to answering
+SERVING_S = 60.0  # the longest wait for the first group
+SETTLE_S = 20.0  # the longest wait for events to be applied at the end
+
+# What makes a first minute worth looking at; a variable that is set comes before each.
+DEMO = {
+    "STREAMREC_LABEL_WINDOW_MS": "15000",
+    "STREAMREC_BOOTSTRAP_ROWS": "1500",
+    "STREAMREC_IDLE_PARTITION_MS": "3000",
+    "STREAMREC_ARCHIVE_FLUSH_MS": "2000",
+    "DO_NOT_TRACK": "1",
+    # one thread each: nine processes share few cores
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def role_command(role: str, nice: int = 0) -> tuple[str, ...]:
+    """What of `streamrec` runs one role; with `nice` above 0 it yields the processor to the others."""
+    return ("run", role, *(("--nice", str(nice)) if nice else ()))
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What `streamrec up` was asked for."""
+
+    kafka: str
+    redis: str
+    state: Path
+    traffic: Traffic
+    for_s: float | None = None
+    redis_port: int = 0
+    http_port: int = 0  # the first of the roles' ports; 0: free ones
+
+
+class Stack:
+    """One run. `draw` gets a picture each second; `stop` ends it in order."""
+
+    def __init__(self, wish: Wish, stop: threading.Event, draw: Callable[[Picture], None]) -> None:
+        self._wish = wish
+        self._stop = stop
+        self._draw = draw
+        self._began_s = time.monotonic()
+        self._flow_s: float | None = None  # when traffic began to flow
+        self._all_ready_s: float | None = None
+        self._kafka = self._redis = Broker("", "")
+
+    def run(self) -> Summary:
+        """Starts everything, keeps it running, stops it, and says how it went.
+
+        Raises:
+            OperatorError: a port, file or setting is wrong, or another stack holds the folder.
+            KafkaUnavailable, StoreUnavailable: a neighbour does not answer.
+        """
+        wish = self._wish
+        with ExitStack() as outer:
+            outer.enter_context(only_one(wish.state))
+            self._require_ports()
+            self._redis = outer.enter_context(redis_server(wish.redis, wish.state, wish.redis_port))
+            kafka = outer.enter_context(
+                broker(wish.kafka, wish.state, os.environ.get("STREAMREC_TOPIC_PREFIX", ""))
+            )
+            settings, self._kafka = require_answers(kafka, self._redis, wish.state)
+            books = outer.enter_context(Books(settings, kafka.embedded))
+            announce(wish.state, Running(os.getpid(), kafka.address, self._redis.address))
+            with Crew(settings.http_host) as crew:
+                return self._run(crew, books)
+
+    def _run(self, crew: Crew, books: Books) -> Summary:
+        self._add(crew, SERVING, books)
+        self._until(crew, lambda: crew.ready(SERVING), SERVING_S)
+        self._add(crew, BESIDE, books)
+        if self._wish.traffic.command and not self._stop.is_set():
+            self._start(crew, TRAFFIC, self._wish.traffic.command, books)
+            self._until(crew, lambda: crew.ready([TRAFFIC]), SERVING_S)
+        self._flow_s = time.monotonic()
+        self._until(crew, lambda: self._over(crew), self._wish.for_s)
+        return self._finish(crew, books)
+
+    # --- starting -----------------------------------------------------------------------------------
+
+    def _require_ports(self) -> None:
+        if self._wish.http_port:
+            for n in range(len(SERVING) + len(BESIDE) + 1):
+                require_port("--http-port", "127.0.0.1", self._wish.http_port + n)
+
+    def _add(self, crew: Crew, roles: tuple[str, ...], books: Books) -> None:
+        for role in roles:
+            if not self._stop.is_set():
+                self._start(crew, role, role_command(role, NICE.get(role, 0)), books)
+
+    def _start(self, crew: Crew, name: str, command: Sequence[str], books: Books) -> None:
+        wish, settings = self._wish, books.settings
+        env = {**DEMO, **os.environ, **self._places(settings)}
+        port = wish.http_port and wish.http_port + len(crew)
+        once = name == TRAFFIC and wish.traffic.once
+        args = [sys.executable, "-m", "infra.cli", *command]
+        crew.add(Runner(name, args, env, settings.state, http_port=port, once=once))
+
+    def _places(self, settings: Settings) -> dict[str, str]:
+        places = {
+            "STREAMREC_KAFKA": settings.kafka,
+            "STREAMREC_REDIS": self._redis.address,
+            "STREAMREC_STATE": str(settings.state),
+        }
+        return places | ({"STREAMREC_KAFKA_EPOCH": settings.kafka_epoch} if settings.kafka_epoch else {})
+
+    # --- running ------------------------------------------------------------------------------------
+
+    def _until(self, crew: Crew, done: Callable[[], bool], most_s: float | None) -> None:
+        """Tends everything until `done()`, a wish to stop, or `most_s` passed."""
+        give_up_s = None if most_s is None else time.monotonic() + most_s
+        while not (done() or self._stop.is_set()):
+            if give_up_s is not None and time.monotonic() > give_up_s:
+                return
+            if crew.tend():
+                self._note(crew)
+            self._stop.wait(0.1)
+
+    def _over(self, crew: Crew) -> bool:
+        """True once a replay has come to its end; other traffic has none."""
+        return crew.finished(TRAFFIC)
+
+    def _note(self, crew: Crew) -> None:
+        now_s = time.monotonic()
+        known = all(role in crew for role in BESIDE)
+        if self._all_ready_s is None and known and crew.ready((*SERVING, *BESIDE)):
+            self._all_ready_s = now_s - self._began_s
+        self._draw(
+            Picture(
+                kafka=self._kafka.kind,
+                redis=self._redis.kind,
+                traffic=self._wish.traffic.says,
+                elapsed_s=now_s - (self._flow_s or self._began_s),
+                for_s=self._wish.for_s,
+                starting=self._flow_s is None,
+                numbers=crew.numbers,
+                roles=crew.rows(),
+                hint=f"state and logs: {self._wish.state}",
+            )
+        )
+
+    # --- stopping -----------------------------------------------------------------------------------
+
+    def _finish(self, crew: Crew, books: Books) -> Summary:
+        seconds = time.monotonic() - (self._flow_s or self._began_s)
+        lives = crew.lives()  # as they were before we asked anyone to stop
+        crew.end([TRAFFIC])
+        if not books.settled(SETTLE_S):
+            crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")
+        crew.look_now()
+        ledger, models = books.ledger(), books.models()
+        crew.end([*SERVING, *BESIDE])
+        return summarise(
+            Run(
+                kafka=self._kafka.kind,
+                redis=self._redis.kind,
+                traffic=self._wish.traffic.says,
+                seconds=seconds,
+                start_s=self._all_ready_s,
+                ledger=ledger,
+                sums=crew.sums,
+                models=models,
+                max_lag=crew.readings.max_lag,
+                lives=lives,
+                usage=crew.usage(),
+                problems=crew.problems,
+            )
+        )

@@ -1,0 +1,52 @@
+"""Which columns may ask for retraining when they drift, and in what clusters their rows come.
+
+Every column is reported. Not every move is news, though:
+
+* `cyclic` columns follow the clock, `monotone` ones and ages only grow;
+* counts follow the volume of traffic and, in a young system, simply fill up;
+* what stands on a slate is chosen by our own policy, so columns of the item, its category, its creator
+  and of a pair are first compared with the model's own first windows: see `chosen_by_policy`.
+"""
+
+from streams.features import COLUMNS, Column
+
+__all__ = ["chosen_by_policy", "cluster_of", "may_trigger"]
+
+_DECLARED: dict[str, Column] = {column.name: column for column in COLUMNS}
+_CLUSTERS = {"user_category": "user", "pair": "user"}  # otherwise by what the column describes
+_GROWING_KINDS = ("count", "hours")
+_CONTENT = ("item_known", "item_duration_s", "item_quality", "item_tags", "item_sponsored")
+
+
+def may_trigger(name: str) -> bool:
+    """True if drift of the column is a reason to retrain. A column nobody declared is one.
+
+    >>> [may_trigger(n) for n in ("item_duration_s", "user_ctr_7d", "hour_sin", "user_impressions_total")]
+    [True, True, False, False]
+    """
+    column = _DECLARED.get(name)
+    if column is None or name in _CONTENT:
+        return True
+    if column.cyclic or column.monotone or column.kind in _GROWING_KINDS:
+        return False
+    return not chosen_by_policy(name)
+
+
+def chosen_by_policy(name: str) -> bool:
+    """True if our own ranking moves the column, whatever the users do.
+
+    >>> chosen_by_policy("item_duration_s"), chosen_by_policy("user_ctr_7d")
+    (True, False)
+    """
+    column = _DECLARED.get(name)
+    return column is not None and column.scope not in ("user", "request")
+
+
+def cluster_of(name: str) -> str | None:
+    """What the column describes: rows of the same `user`, `item`, ... carry one value, not many.
+
+    >>> cluster_of("history_category_share"), cluster_of("unheard_of")
+    ('user', None)
+    """
+    column = _DECLARED.get(name)
+    return None if column is None else _CLUSTERS.get(column.scope, column.scope)

@@ -1,0 +1,91 @@
+"""The online model: arrays score as River does, and a restored model goes on bit for bit."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.online import OnlineModel, Weights
+from streams.events import HEADS
+
+COLUMNS = ("a", "b", "c")
+VALUES = st.one_of(st.floats(-1e9, 1e9), st.just(float("nan")), st.just(0.0))
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, list[bool | None]]]:
+    """Examples with wild features, colliding buckets and labels that may be unknown."""
+    out = []
+    for _ in range(draw(st.integers(1, 25))):
+        logits = np.array(draw(st.lists(st.floats(-40, 40), min_size=2, max_size=2)))
+        features = np.array(draw(st.lists(VALUES, min_size=3, max_size=3)))
+        buckets = np.array(draw(st.lists(st.integers(0, 6), min_size=4, max_size=4)), dtype=np.uint32)
+        out.append(
+            (
+                logits,
+                features,
+                buckets,
+                draw(st.lists(st.sampled_from((None, True, False)), min_size=2, max_size=2)),
+            )
+        )
+    return out
+
+
+def learn(model: OnlineModel, examples: list) -> None:
+    for logits, features, buckets, labels in examples:
+        model.observe(features)
+        x = model.inputs(logits, features, buckets)
+        for head, label in zip(HEADS, labels, strict=True):
+            if label is not None:
+                model.learn_one(head, x, label)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows())
+def test_score_many_equals_river_one_by_one(examples: list) -> None:
+    model = OnlineModel("v", COLUMNS)
+    learn(model, examples)
+    weights = Weights.from_bytes(model.weights().to_bytes())
+    logits, features, buckets = (np.array([e[n] for e in examples]) for n in range(3))
+    many = 1.0 / (1.0 + np.exp(-weights.score_many(logits, features, buckets)))
+    for n, row in enumerate(examples):
+        x = model.inputs(*row[:3])
+        one = [model.score_one(head, x) for head in HEADS]
+        np.testing.assert_allclose(many[n], one, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows(), st.integers(0, 25))
+def test_a_restored_model_goes_on_bit_for_bit(examples: list, cut: int) -> None:
+    straight = OnlineModel("v", COLUMNS)
+    learn(straight, examples)
+    halted = OnlineModel("v", COLUMNS)
+    learn(halted, examples[:cut])
+    resumed = OnlineModel.restore(halted.snapshot())
+    assert resumed.snapshot() == halted.snapshot()
+    learn(resumed, examples[cut:])
+    assert resumed.snapshot() == straight.snapshot()
+    assert resumed.weights().to_bytes() == straight.weights().to_bytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows())
+def test_our_ftrl_is_the_published_one(examples: list) -> None:
+    """An oracle written from the paper's algorithm 1 with lambda1 = 0, on arrays."""
+    model = OnlineModel(None, ())
+    z, n = np.zeros(8), np.zeros(8)
+    alpha, beta, l2 = 0.1, 1.0, 1.0
+    for _, _, buckets, labels in examples:
+        x = model.inputs(np.zeros(2), np.empty(0), buckets)
+        if labels[0] is None:
+            continue
+        row = np.bincount(buckets, minlength=8).astype(float)
+        row[7] = 1.0
+        w = -z / ((beta + np.sqrt(n)) / alpha + l2)
+        g = (1.0 / (1.0 + np.exp(-w @ row)) - labels[0]) * row
+        z += g - (np.sqrt(n + g * g) - np.sqrt(n)) / alpha * w
+        n += g * g
+        model.learn_one("click", x, labels[0])
+    w = -z / ((beta + np.sqrt(n)) / alpha + l2)
+    weights = model.weights()
+    np.testing.assert_allclose(weights.crosses[0, :7], w[:7], atol=1e-12)
+    np.testing.assert_allclose(weights.bias[0], w[7], atol=1e-12)

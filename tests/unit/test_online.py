@@ -1,0 +1,119 @@
+import doctest
+import time
+
+import numpy as np
+import pytest
+
+import models.crosses
+import models.online
+from models.crosses import BUCKETS, CROSSES, crosses
+from models.online import OnlineModel, Weights, refit
+from streams.errors import ModelRefused
+from streams.events import HEADS, Item
+
+NONE = np.zeros(len(HEADS))
+ITEMS = [Item(item_id=f"i{n}", published_ts_ms=0, category=f"c{n % 3}", creator_id=f"a{n}") for n in range(9)]
+
+
+def buckets(user: str = "u") -> np.ndarray:
+    return crosses(user, [i.item_id for i in ITEMS], ITEMS, "default")
+
+
+def test_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(models.crosses).failed == 0
+    assert doctest.testmod(models.online).failed == 0
+
+
+def test_crosses_are_the_same_on_every_machine_and_version() -> None:
+    found = crosses("u1", ["i1", "gone"], [Item(item_id="i1", published_ts_ms=0, category="c"), None], "home")
+    assert found.dtype == np.uint32
+    assert found.shape == (2, len(CROSSES))
+    assert found.max() < BUCKETS
+    assert found[0].tolist() == [109283, 9075, 83279, 180710, 16970, 101191]
+
+
+def test_crosses_differ_where_their_parts_differ() -> None:
+    one, other = buckets("u"), buckets("v")
+    assert (one[:, 0] == other[:, 0]).all()
+    assert (one[:, 4] != other[:, 4]).all()
+    assert len(set(one[:, 0])) == len(ITEMS)
+    assert len(set(one[:, 3])) == 3
+
+
+def test_an_untrained_model_passes_the_ranker_through() -> None:
+    weights = OnlineModel("v1", ("a", "b")).weights()
+    logits = np.array([[-2.0, 1.0], [0.5, -0.25]])
+    scored = weights.score_many(logits, np.array([[1.0, np.nan], [5.0, 2.0]]), buckets()[:2])
+    np.testing.assert_allclose(scored, logits)
+
+
+def test_without_a_ranker_the_untrained_score_is_even() -> None:
+    scored = (
+        OnlineModel(None, ("a",))
+        .weights()
+        .score_many(np.full((3, 2), np.nan), np.ones((3, 1)), buckets()[:3])
+    )
+    assert not scored.any()
+
+
+def test_a_single_click_moves_the_item_at_once() -> None:
+    model = OnlineModel(None, ())
+    x = model.inputs(NONE, np.empty(0), buckets()[0])
+    model.learn_one("click", x, True)
+    scored = model.weights().score_many(np.zeros((9, 2)), np.empty((9, 0)), buckets())
+    assert scored[0, 0] > scored[1:, 0].max()
+    assert not scored[:, 1].any()
+
+
+def test_it_learns_what_a_column_says() -> None:
+    rng = np.random.default_rng(1)
+    features = np.column_stack([rng.lognormal(3, 2, 2_000), rng.normal(size=2_000)])
+    labels = np.column_stack([features[:, 0] > 20, np.full(2_000, np.nan)])
+    model = refit(
+        None, ("count", "noise"), features, np.zeros((2_000, 2)), np.empty((2_000, 0), "u4"), labels
+    )
+    scored = model.weights().score_many(
+        np.zeros((2, 2)), np.array([[2.0, 0], [200.0, 0]]), np.empty((2, 0), "u4")
+    )
+    assert scored[0, 0] < -1
+    assert scored[1, 0] > 1
+    assert model.learned == {"click": 2_000, "long_view": 0}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_river_is_never_fed_what_is_no_number(bad: float) -> None:
+    model = OnlineModel(None, ("a",))
+    with pytest.raises(ValueError, match="finite"):
+        model.learn_one("click", {1: bad}, True)
+    with pytest.raises(ValueError, match="finite"):
+        model.learn_one("click", {1: 1.0}, True, weight=bad)
+    x = model.inputs(np.array([bad, bad]), np.array([bad]), buckets()[0])
+    assert all(np.isfinite(v) for v in x.values())
+
+
+def test_a_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="features"):
+        OnlineModel(None, ("a",)).inputs(NONE, np.zeros(2), buckets()[0])
+
+
+def test_bytes_that_are_not_ours_are_refused() -> None:
+    model = OnlineModel("v1", ("a",))
+    whole = model.snapshot()
+    for bad in (b"", b"junk", whole[:-3], whole[:-1] + bytes([whole[-1] ^ 1]), model.weights().to_bytes()):
+        with pytest.raises(ModelRefused):
+            OnlineModel.restore(bad)
+    with pytest.raises(ModelRefused):
+        Weights.from_bytes(whole)
+
+
+def test_scoring_five_hundred_candidates_takes_well_under_a_few_milliseconds() -> None:
+    rng = np.random.default_rng(1)
+    weights = OnlineModel(None, tuple(f"c{n}" for n in range(77))).weights()
+    logits, features = rng.normal(size=(500, 2)), rng.normal(size=(500, 77))
+    keys = rng.integers(0, BUCKETS, (500, len(CROSSES))).astype(np.uint32)
+    times = []
+    for _ in range(30):
+        begin = time.perf_counter()
+        weights.score_many(logits, features, keys)
+        times.append(time.perf_counter() - begin)
+    assert min(times) < 0.01

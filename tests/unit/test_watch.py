@@ -1,0 +1,181 @@
+import msgspec
+import numpy as np
+import pytest
+
+from models.manifest import PROFILE, Version
+from models.profile import Profile
+from models.registry import seal
+from monitors.watch import Watch
+from streams.errors import ModelRefused
+from streams.events import (
+    DriftReport,
+    ModelRecord,
+    RetrainTrigger,
+    Served,
+    ServedBy,
+    ServedItem,
+    Window,
+)
+from streams.features import COLUMN_NAMES
+from streams.settings import Settings
+
+NOON = 1_700_000_000_000
+COLUMNS = ("user_ctr_7d", "item_duration_s", "hour_sin", "user_impressions_total", "undeclared")
+SETTINGS = Settings(drift_window_ms=10_000, drift_window_rows=5_000, retrain_cooldown_ms=600_000)
+SLATES = 500  # in a window, ten places each
+
+
+def version(name: str) -> Version:
+    x = np.random.default_rng(0).normal(size=(6_000, len(COLUMNS))).astype(np.float32)
+    profile = Profile.fit(COLUMNS, x)
+    return seal(
+        {PROFILE: profile.to_json()},
+        version=name,
+        created_ms=NOON,
+        columns=COLUMNS,
+        columns_hash="abc",
+        heads=("click",),
+        window=Window(from_ms=0, to_ms=1, rows=6_000),
+        rows=6_000,
+    )
+
+
+def champion(name: str) -> ModelRecord:
+    return ModelRecord(version=name, ts_ms=NOON, state="champion", uri=f"mem/{name}", sha256="0" * 64)
+
+
+class World:
+    """A watch, and traffic whose columns are normal but for the means it is given."""
+
+    def __init__(self, *records: object, load=lambda uri, sha256: version(uri[4:])) -> None:
+        self.watch = Watch(SETTINGS, load)
+        self.rng, self.now_ms, self.slates = np.random.default_rng(1), NOON, 0
+        for record in records:
+            self.watch.take(record, NOON)
+
+    def window(self, ranker: str | None = "m1", hash_: str = "abc", **means: float) -> list:
+        """Serves one window's rows; returns what was written meanwhile (on the window before it)."""
+        shift = np.array([means.get(name, 0.0) for name in COLUMNS])
+        written = []
+        for i in range(SLATES):
+            rows = self.rng.normal(shift, size=(10, len(COLUMNS)))
+            written += self.watch.take(self.slate(rows, self.now_ms + i * 20, ranker, hash_), self.now_ms)
+        self.now_ms += 10_000
+        return [record for _, record in written]
+
+    def slate(self, rows: np.ndarray, ts_ms: int, ranker: str | None, hash_: str) -> Served:
+        self.slates += 1
+        return Served(
+            request_id=f"r{self.slates}",
+            user_id=f"u{self.slates}",
+            ts_ms=ts_ms,
+            columns=hash_,
+            model=ServedBy(ranker=ranker),
+            slate=tuple(
+                ServedItem(
+                    item_id=f"i{self.slates}-{i}",
+                    position=i,
+                    features=tuple(row.tolist()),
+                    logits={},
+                    score=0.0,
+                    propensity=1.0,
+                )
+                for i, row in enumerate(rows)
+            ),
+        )
+
+    def triggers(self, windows: int, **means: float) -> list[RetrainTrigger]:
+        written = [record for _ in range(windows) for record in self.window(**means)]
+        return [record for record in written if isinstance(record, RetrainTrigger)]
+
+
+def test_the_columns_used_here_are_declared_but_for_one() -> None:
+    assert [name in COLUMN_NAMES for name in COLUMNS] == [True, True, True, True, False]
+
+
+def test_the_first_window_is_warm_up_and_every_later_one_gives_two_reports_a_column() -> None:
+    world = World(champion("m1"))
+    assert world.window() == []
+    assert world.window() == []  # the warm-up, over
+    reports = world.window()
+    assert {(r.feature, r.method) for r in reports} == {(c, m) for c in COLUMNS for m in ("psi", "ks")}
+    assert {(r.state, r.model, r.surface) for r in reports} == {("ok", "m1", "all")}
+    assert reports[0].window == Window(from_ms=NOON + 10_000, to_ms=NOON + 19_981, rows=5_000)
+
+
+def test_a_quiet_stream_never_asks() -> None:
+    assert World(champion("m1")).triggers(8) == []
+
+
+@pytest.mark.parametrize("column", ["user_ctr_7d", "item_duration_s", "undeclared"])
+def test_a_lasting_shift_asks_once_and_says_why(column: str) -> None:
+    world = World(champion("m1"))
+    world.triggers(3)
+    (trigger,) = world.triggers(5, **{column: 1.0})
+    assert trigger.model == "m1"
+    assert trigger.evidence[1].startswith(f"psi {column} ")
+
+
+@pytest.mark.parametrize("column", ["hour_sin", "user_impressions_total"])
+def test_what_the_clock_or_age_moves_is_reported_but_never_asks(column: str) -> None:
+    world = World(champion("m1"))
+    assert world.triggers(5, **{column: 2.0}) == []
+    drifted = {r.feature for r in world.window() if r.state == "drifted"}
+    assert drifted == {column}
+
+
+def test_what_our_own_choices_moved_from_the_first_window_on_never_asks() -> None:
+    world = World(champion("m1"))
+    assert world.triggers(8, item_duration_s=1.0) == []
+    assert world.triggers(5, user_ctr_7d=1.0, item_duration_s=1.0) != []
+
+
+def test_rows_of_another_model_are_judged_by_its_own_profile_and_never_ask() -> None:
+    world = World(champion("m1"), champion("m2"))
+    written = [r for _ in range(6) for r in world.window(ranker="m1", user_ctr_7d=1.0)]
+    assert {r.model for r in written} == {"m1"}
+    assert all(isinstance(r, DriftReport) for r in written)
+
+
+def test_rows_without_a_ranker_are_reported_as_such_once_a_window() -> None:
+    world = World()
+    reports = [r for _ in range(3) for r in world.window(ranker=None)]
+    assert [(r.state, r.feature, r.model) for r in reports] == [("no_reference", "all", None)] * 2
+
+
+def test_rows_of_other_columns_than_the_models_are_not_judged_by_it() -> None:
+    world = World(champion("m1"))
+    reports = [r for _ in range(3) for r in world.window(hash_="other")]
+    assert {r.state for r in reports} == {"no_reference"}
+
+
+def test_a_version_that_cannot_be_read_has_no_reference_until_it_can() -> None:
+    def refuse(uri: str, sha256: str) -> Version:
+        raise ModelRefused("gone")
+
+    world = World(champion("m1"), load=refuse)
+    assert [r.state for _ in range(2) for r in world.window()] == ["no_reference"]
+    world.watch._load = lambda uri, sha256: version("m1")
+    world.window()
+    assert {r.state for _ in range(3) for r in world.window()} >= {"ok"}
+
+
+def test_rows_that_come_before_their_models_record_do_no_harm() -> None:
+    world = World()
+    world.window()
+    world.watch.take(champion("m1"), NOON)
+    assert {r.state for _ in range(3) for r in world.window()} == {"ok"}
+
+
+def test_missing_values_arrive_as_null() -> None:
+    world = World(champion("m1"))
+    slate = world.slate(np.zeros((1, len(COLUMNS))), NOON, "m1", "abc")
+    place = msgspec.structs.replace(slate.slate[0], features=(None,) * len(COLUMNS))
+    assert world.watch.take(msgspec.structs.replace(slate, slate=(place,)), NOON) == []
+
+
+def test_a_restart_keeps_to_the_cool_down_of_what_was_asked_before() -> None:
+    asked = RetrainTrigger(trigger_id="drift-1", ts_ms=NOON, reason="drift", model="m1")
+    world = World(champion("m1"), asked)
+    world.triggers(3)
+    assert world.triggers(8, user_ctr_7d=1.0) == []

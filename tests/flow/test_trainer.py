@@ -14,14 +14,15 @@ from models import trainer
 from models.manifest import ONLINE
 from models.online import OnlineModel
 from models.ranker import Ranker
-from models.registry import Champions, load_version
+from models.registry import Champions, load_version, publish
 from streams.codec import decode
 from streams.events import MODELS, TRIGGERS
-from streams.features import COLUMN_NAMES
+from streams.features import COLUMN_NAMES, columns_hash
 from streams.health import Health
 from streams.kafka import Publisher, read_all
 from tests.archived import examples, write_archive
 from tests.build import make_trigger
+from tests.planted import linear_graph, linear_version
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,29 +123,18 @@ def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
     assert champions.unfinished() == ()
 
 
-def test_a_stop_during_a_training_leaves_the_trigger_for_the_next_start(
-    embedded_kafka, make_settings, running, monkeypatch
+def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
+    embedded_kafka, make_settings, running
 ):
-    settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
-    write_archive(settings.archive_url, examples(1_000))
-    _, stop, thread = running(settings)
-    _until(lambda: [s.state for s in _steps(settings)] == ["training"])
+    settings = make_settings(kafka=embedded_kafka)
+    graph = linear_graph(len(COLUMN_NAMES))
+    version = linear_version(graph, COLUMN_NAMES, version="v7", columns_hash=columns_hash())
+    uri, sha256 = publish(settings.models_url, version)
+    health, stop, thread = running(settings)
+    _until(lambda: bool(_steps(settings)))
+    (step,) = _steps(settings)
+    assert (step.state, step.version, step.uri, step.sha256) == ("champion", "v7", uri, sha256)
+    _until(lambda: health.ready)
     stop.set()
-    thread.join(30)
-    states = [s.state for s in _steps(settings)]
-    assert states in (["training"], ["training", "candidate", "champion"])
-    running(settings)
-    _until(lambda: _steps(settings)[-1].state == "champion")
-
-
-def test_a_second_start_on_a_broker_that_forgot_restores_the_champion(embedded_kafka, make_settings, running):
-    settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
-    write_archive(settings.archive_url, examples(1_000))
-    running(settings)
-    _until(lambda: "champion" in {s.state for s in _steps(settings)})
-    first = _steps(settings)[-1]
-    forgot = {"topic_prefix": f"{settings.topic_prefix}b.", "namespace": f"{settings.namespace}b"}
-    later = settings.model_copy(update=forgot)
-    running(later)
-    _until(lambda: bool(_steps(later)))
-    assert (_steps(later)[0].state, _steps(later)[0].version) == ("champion", first.version)
+    thread.join(10)
+    assert not thread.is_alive()

@@ -2,8 +2,7 @@
 
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,21 +27,9 @@ from streams.kafka import Follower, Publisher
 from streams.messages import Message, header
 from streams.settings import Settings
 from tests.planted import linear_graph, linear_version
+from tests.waiting import eventually
 
 PATIENCE_S = 30.0
-
-
-def until(true: Callable[[], object], what: object, patience_s: float = PATIENCE_S) -> None:
-    """Waits for a condition.
-
-    Raises:
-        TimeoutError: it did not come true.
-    """
-    end = time.monotonic() + patience_s
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError(f"still not: {what() if callable(what) else what}")
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -59,7 +46,7 @@ def running_scorer(settings: Settings) -> Iterator[Health]:
     thread = threading.Thread(target=role)
     thread.start()
     try:
-        until(lambda: health.ready or errors, lambda: f"a ready scorer: {health.report()}")
+        eventually(lambda: health.ready or errors, PATIENCE_S, "a ready scorer")
         yield health
     finally:
         stop.set()
@@ -123,7 +110,7 @@ class Asker:
 
     def answer(self, correlation: bytes) -> tuple[RankReply, Message]:
         """The reply with that correlation id."""
-        until(lambda: self.found(correlation), "an answer")
+        eventually(lambda: self.found(correlation), PATIENCE_S, "an answer")
         message = self.found(correlation)[0]
         (reply,) = decode(REPLIES, None, message.value, 0).records
         return reply, message

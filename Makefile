@@ -40,7 +40,7 @@ bench: install ## measure latency and throughput of each part
 	$(BIN)/python -m pytest tests/bench $(ARGS)
 
 kafka: install ## run a real Apache Kafka in the foreground and print its address
-	@$(BIN)/python -m infra.kafka $(ARGS)
+	@$(BIN)/python -m infra.kafka.apache $(ARGS)
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,9 +4,7 @@ import threading
 import time
 from contextlib import ExitStack
 from types import TracebackType
-from uuid import uuid4
 
-from infra.keep import Keeper
 from streams.codec import decode
 from streams.events import EVENT_TOPICS, MODELS, ModelRecord
 from streams.kafka import Follower, create_topics, end_offsets
@@ -24,10 +22,8 @@ class Books:
     """Opened before the roles start and closed after they have ended."""
 
     def __init__(self, settings: Settings, embedded: bool) -> None:
-        self._embedded = embedded
-        # The embedded broker is another one at each start, and its offsets begin anew.
-        self.epoch = f"embedded-{uuid4().hex[:12]}" if embedded else ""
         self.settings = settings
+        self._embedded = embedded
         self._store = connect(settings)
         self._opened = ExitStack()
         self._lock = threading.Lock()
@@ -36,14 +32,11 @@ class Books:
         self._start = Outcomes()
 
     def __enter__(self) -> "Books":
-        """Creates topics, restores what the embedded broker lost, and starts to follow `models`."""
+        """Creates the topics, notes where the ledger stands, and starts to follow `models`."""
         create_topics(self.settings)
-        if self._embedded:
+        if self._embedded:  # its offsets begin anew at each start
             for role in READERS:
                 self._store.put_progress(role, dict.fromkeys(self._store.progress(role), 0))
-            keeper = Keeper(self.settings, self.settings.state / "embedded-topics.jsonl")
-            self._opened.callback(keeper.stop)
-            keeper.start()
         self._start = self._store.ledger()
         follower = Follower(self.settings, [MODELS], self._model)
         follower.start()

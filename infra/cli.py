@@ -1,15 +1,17 @@
 """The command `streamrec`: one place where errors become one line and an exit code."""
 
+import os
 import sys
 from importlib import import_module
 
 import typer
 
+from infra.running import adopt
 from streams.errors import KafkaUnavailable, OperatorError, StoreUnavailable, StreamrecError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("up", "run", "topics", "schema", "features", "rank", "replay", "sim")
+COMMANDS = ("up", "run", "topics", "schema", "features", "rank", "replay", "sim", "models")
 
 app = typer.Typer(
     name="streamrec",
@@ -25,6 +27,8 @@ for _name in COMMANDS:
 def main() -> None:
     """Runs the command line; what an operator can mend ends in one line and exit code 2."""
     try:
+        if sys.argv[1:2] not in (["up"], ["run"]):  # these are told, or start their own
+            adopt(os.environ)
         app()
     except (OperatorError, KafkaUnavailable, StoreUnavailable) as error:
         print(f"streamrec: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ class Crew:
         self.problems: list[str] = []
         self._host = host
         self._runners: dict[str, Runner] = {}
-        self._looks: dict[str, tuple[int, Probe]] = {}
+        self._looks: dict[str, tuple[int, Probe]] | None = None  # None: nothing new
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -62,13 +62,14 @@ class Crew:
         """Restarts what is due and takes in what was seen; True if there are new numbers."""
         for runner in self._runners.values():
             runner.tend()
-        looks, self._looks = self._looks, {}
+        looks, self._looks = self._looks, None
+        if looks is None:
+            return False
         self._take(looks)
-        if looks:
-            for runner in self._runners.values():
-                runner.measure()
-            self.numbers = self.readings.read(self.sums, time.monotonic())
-        return bool(looks)
+        for runner in self._runners.values():
+            runner.measure()
+        self.numbers = self.readings.read(self.sums, time.monotonic())
+        return True
 
     def ready(self, names: Iterable[str]) -> bool:
         """True once each of these has been ready."""

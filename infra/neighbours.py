@@ -23,24 +23,25 @@ class Broker(msgspec.Struct, frozen=True):
     address: str
     kind: str
     embedded: bool = False
+    epoch: str = ""  # of the embedded broker, which is another one at each start
 
 
 @contextmanager
-def broker(choice: str, state: Path) -> Iterator[Broker]:
+def broker(choice: str, state: Path, topic_prefix: str = "") -> Iterator[Broker]:
     """The broker that `choice` asks for: `embedded`, `apache` or host:port.
 
     Raises:
         OperatorError: it cannot be started here, or `choice` is none of these.
     """
     if choice == "embedded":
-        from streams.kafka import MockCluster
+        from infra.kafka.embedded import EmbeddedKafka
 
-        with MockCluster() as cluster:
-            yield Broker(cluster.bootstrap, EMBEDDED_KAFKA, embedded=True)
+        with (own := EmbeddedKafka(state, topic_prefix)) as address:
+            yield Broker(address, EMBEDDED_KAFKA, embedded=True, epoch=own.epoch)
     elif choice == "apache":
         from infra.kafka.apache import VERSION, ApacheKafka
 
-        with ApacheKafka(state / "kafka") as address:
+        with ApacheKafka(state / "apache-kafka") as address:
             yield Broker(address, f"Apache Kafka {VERSION}")
     elif ":" in choice:
         yield Broker(choice, f"external, at {choice}")
@@ -78,7 +79,9 @@ def require_answers(kafka: Broker, redis: Broker, state: Path) -> tuple[Settings
     from streams.kafka import cluster_id
     from streams.store.connect import connect
 
-    settings = read_settings(kafka=kafka.address, redis=redis.address, state=state)
+    settings = read_settings(
+        kafka=kafka.address, redis=redis.address, state=state, kafka_epoch=kafka.epoch or None
+    )
     if cluster_id(settings, ANSWER_S).startswith("mockCluster") and not kafka.embedded:
         kafka = Broker(kafka.address, f"{EMBEDDED_KAFKA}, of another process", embedded=False)
     store = connect(settings, ANSWER_S)

@@ -12,17 +12,10 @@ from typing import IO
 
 from streams.errors import OperatorError
 
-__all__ = ["BoundedLog", "Process", "end_with_parent", "free_port", "require_port"]
+__all__ = ["BoundedLog", "Process", "end_with_parent", "require_port"]
 
 LEASH = "STREAMREC_LEASH"  # set for a child whose standard input ends when its parent does
 MAX_LINE = 8_192
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def require_port(setting: str, host: str, port: int) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from streams.health import Health, serve
 from streams.settings import Settings
 
-__all__ = ["ROLES", "TRAFFIC", "Role", "run_role"]
+__all__ = ["ROLES", "Role", "run_role"]
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -35,16 +35,9 @@ ROLES: dict[str, Role] = {
 }
 
 
-# What asks for slates on a local stack; run like a role, but none of the system's own.
-TRAFFIC: dict[str, Role] = {
-    "traffic": Role("traffic", "infra.traffic", "simulated viewers"),
-    "replay": Role("replay", "infra.replay_traffic", "a log that is replayed once"),
-}
-
-
 def run_role(name: str, settings: Settings, stop: threading.Event) -> None:
     """Runs one role in this process until `stop` is set."""
-    role = (ROLES | TRAFFIC)[name]
+    role = ROLES[name]
     health = Health(name)
     port = serve(health, settings.http_host, settings.http_port)
     print(f"{name}: metrics on http://{settings.http_host}:{port}/metrics", flush=True)

@@ -1,28 +1,22 @@
 """One role under supervision: started, looked at, started again, stopped."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from infra.free_port import free_ports
 from infra.live import RoleRow
 from infra.process_edge import LAST_METRICS
-from infra.processes import BoundedLog, Process, free_port
+from infra.processes import BoundedLog, Process
 from infra.scrape import Probe, Series, parse
 from infra.supervisor import Life, Phase, Policy
 
-__all__ = ["Runner", "role_args"]
+__all__ = ["Runner"]
 
 MIB = 1_048_576
-
-
-def role_args(role: str, nice: int = 0) -> list[str]:
-    """The command that runs one role; with `nice` above 0 it yields the processor to the others."""
-    command = [sys.executable, "-m", "infra.cli", "run", role]
-    return [*command, "--nice", str(nice)] if nice else command
 
 
 class Usage(msgspec.Struct):
@@ -36,7 +30,7 @@ class Usage(msgspec.Struct):
 
 
 class Runner:
-    """Keeps one role running. Not thread safe: only the stack's own loop calls it, but for `port` and `pid`."""
+    """Keeps one role running. Not thread safe, but for reading `port` and `pid`."""
 
     def __init__(
         self,
@@ -93,7 +87,7 @@ class Runner:
             self.life, self.finished = self.life.stopped(), True
 
     def _start(self, now_s: float) -> None:
-        self.port = self._fixed_port or free_port()
+        self.port = self._fixed_port or free_ports(1)[0]
         self._last.unlink(missing_ok=True)
         own = {"STREAMREC_HTTP_PORT": str(self.port), LAST_METRICS: str(self._last)}
         self._process = Process(self._args, self._env | own, self._log)

@@ -2,15 +2,16 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from streams.errors import OperatorError
+from streams.settings import Settings
 
-__all__ = ["Running", "adopt", "announce", "only_one"]
+__all__ = ["Running", "adopt", "announce", "only_one", "state_folder"]
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -19,6 +20,11 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
     kafka: str
     redis: str
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """The folder that STREAMREC_STATE names, or the platform's own."""
+    return Path(environ.get("STREAMREC_STATE") or Settings.model_fields["state"].default)
 
 
 @contextmanager
@@ -62,8 +68,9 @@ def announce(state: Path, running: Running) -> None:
     part.replace(state / "running.json")
 
 
-def adopt(state: Path, environ: MutableMapping[str, str]) -> None:
-    """Points settings that are not set at the stack that runs on `state`, if one does."""
+def adopt(environ: MutableMapping[str, str]) -> None:
+    """Points settings that are not set at the stack that runs on the state folder, if one does."""
+    state = state_folder(environ)
     try:
         running = msgspec.json.decode((state / "running.json").read_bytes(), type=Running)
         with (state / "lock").open("a+") as held:

@@ -1,9 +1,10 @@
 """The whole system on one machine: broker, Redis, every role as a process, and traffic."""
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from infra.books import Books
 from infra.crew import Crew
 from infra.live import Picture
 from infra.neighbours import Broker, broker, redis_server, require_answers
+from infra.process_edge import configure_logging
 from infra.processes import require_port
-from infra.runner import Runner, role_args
+from infra.runner import Runner
 from infra.running import Running, announce, only_one
 from infra.summary import Run, Summary, summarise
 from infra.traffic_choice import Traffic
@@ -42,6 +44,11 @@ DEMO = {
 }
 
 
+def role_command(role: str, nice: int = 0) -> tuple[str, ...]:
+    """What of `streamrec` runs one role; with `nice` above 0 it yields the processor to the others."""
+    return ("run", role, *(("--nice", str(nice)) if nice else ()))
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What `streamrec up` was asked for."""
 
@@ -62,7 +69,7 @@ class Stack:
         self._stop = stop
         self._draw = draw
         self._began_s = time.monotonic()
-        self._flow_s: float | None = None  # when traffic started
+        self._flow_s: float | None = None  # when everything was ready, traffic too
         self._all_ready_s: float | None = None
         self._kafka = self._redis = Broker("", "")
 
@@ -76,9 +83,12 @@ class Stack:
         wish = self._wish
         with ExitStack() as outer:
             outer.enter_context(only_one(wish.state))
+            configure_logging("INFO", wish.state / "logs" / "up.log")
             self._require_ports()
             self._redis = outer.enter_context(redis_server(wish.redis, wish.state, wish.redis_port))
-            kafka = outer.enter_context(broker(wish.kafka, wish.state))
+            kafka = outer.enter_context(
+                broker(wish.kafka, wish.state, os.environ.get("STREAMREC_TOPIC_PREFIX", ""))
+            )
             settings, self._kafka = require_answers(kafka, self._redis, wish.state)
             books = outer.enter_context(Books(settings, kafka.embedded))
             announce(wish.state, Running(os.getpid(), kafka.address, self._redis.address))
@@ -89,9 +99,11 @@ class Stack:
         self._add(crew, SERVING, books)
         self._until(crew, lambda: crew.ready(SERVING), SERVING_S)
         self._add(crew, BESIDE, books)
+        if self._wish.traffic.command and not self._stop.is_set():
+            self._start(crew, TRAFFIC, self._wish.traffic.command, books)
+        expected = [*BESIDE, *([TRAFFIC] if TRAFFIC in crew else [])]
+        self._until(crew, lambda: crew.ready(expected), SERVING_S)
         self._flow_s = time.monotonic()
-        if self._wish.traffic.role is not None and not self._stop.is_set():
-            self._start(crew, TRAFFIC, self._wish.traffic.role, books)
         self._until(crew, lambda: self._over(crew), self._wish.for_s)
         return self._finish(crew, books)
 
@@ -105,25 +117,23 @@ class Stack:
     def _add(self, crew: Crew, roles: tuple[str, ...], books: Books) -> None:
         for role in roles:
             if not self._stop.is_set():
-                self._start(crew, role, role, books)
+                self._start(crew, role, role_command(role, NICE.get(role, 0)), books)
 
-    def _start(self, crew: Crew, name: str, role: str, books: Books) -> None:
+    def _start(self, crew: Crew, name: str, command: Sequence[str], books: Books) -> None:
         wish, settings = self._wish, books.settings
-        env = {**DEMO, **os.environ, **self._places(settings, books.epoch)}
-        if name == TRAFFIC:
-            env |= wish.traffic.env
+        env = {**DEMO, **os.environ, **self._places(settings)}
         port = wish.http_port and wish.http_port + len(crew)
         once = name == TRAFFIC and wish.traffic.once
-        args = role_args(role, NICE.get(role, 0))
+        args = [sys.executable, "-m", "infra.cli", *command]
         crew.add(Runner(name, args, env, settings.state, http_port=port, once=once))
 
-    def _places(self, settings: Settings, epoch: str) -> dict[str, str]:
+    def _places(self, settings: Settings) -> dict[str, str]:
         places = {
             "STREAMREC_KAFKA": settings.kafka,
             "STREAMREC_REDIS": self._redis.address,
             "STREAMREC_STATE": str(settings.state),
         }
-        return places | ({"STREAMREC_KAFKA_EPOCH": epoch} if epoch else {})
+        return places | ({"STREAMREC_KAFKA_EPOCH": settings.kafka_epoch} if settings.kafka_epoch else {})
 
     # --- running ------------------------------------------------------------------------------------
 
@@ -156,15 +166,16 @@ class Stack:
                 starting=self._flow_s is None,
                 numbers=crew.numbers,
                 roles=crew.rows(),
-                hint=f"state and logs: {self._wish.state}",
+                hint=f"state and logs: {self._wish.state}\nin another terminal: streamrec rank --user u00001",
             )
         )
 
     # --- stopping -----------------------------------------------------------------------------------
 
     def _finish(self, crew: Crew, books: Books) -> Summary:
-        seconds = time.monotonic() - (self._flow_s or self._began_s)
         lives = crew.lives()  # as they were before we asked anyone to stop
+        flowing = lives[TRAFFIC].ready_s if TRAFFIC in lives else None
+        seconds = time.monotonic() - (flowing or self._flow_s or self._began_s)
         crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")

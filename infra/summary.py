@@ -14,6 +14,9 @@ from streams.store import Outcomes
 __all__ = ["RoleSummary", "Run", "Summary", "judge", "require_writable", "summarise", "write"]
 
 
+UNANSWERED = ("TIMEOUT", "KAFKA")  # outcomes of a request that no reply came to
+
+
 class RoleSummary(msgspec.Struct, frozen=True):
     """How one role fared; `ready_s` counts from its first start."""
 
@@ -73,7 +76,7 @@ def summarise(run: Run) -> Summary:
     """The summary and its verdict."""
     replies = {k: int(v) for k, v in run.sums.by("streamrec_traffic_replies_total", "outcome").items()}
     requests = int(run.sums.total("streamrec_traffic_requests_total"))
-    answered = sum(count for outcome, count in replies.items() if outcome != "timeout")
+    answered = sum(count for outcome, count in replies.items() if outcome not in UNANSWERED)
     end = look(run.sums, 0.0)
     problems = [*run.problems, *judge(run.lives, requests, answered)]
     return Summary(
@@ -103,21 +106,26 @@ def summarise(run: Run) -> Summary:
 
 
 def _role(life: Life, rss: float, cpu: float) -> RoleSummary:
-    return RoleSummary(life.healthy, life.restarts, life.ready_s, round(rss, 1), round(cpu, 1), life.faults)
+    known = life.ready_s is not None and life.born_s is not None
+    ready_s = round(life.ready_s - life.born_s, 1) if known else None  # type: ignore[operator]
+    return RoleSummary(life.healthy, life.restarts, ready_s, round(rss, 1), round(cpu, 1), life.faults)
 
 
 def judge(lives: Mapping[str, Life], requests: int, replies: int) -> list[str]:
     """What was not as it should be, one line each; empty if all is well."""
-    problems = []
-    for name, life in lives.items():
-        if life.crash_loop:
-            problems.append(f"{name}: crash loop, {life.restarts} restarts")
-        if life.ready_s is None:
-            problems.append(f"{name}: never became ready")
-        problems += [f"{name}: {fault}" for fault in life.faults[-1:]]
+    problems = [f"{name}: {said}" for name, life in lives.items() if (said := _fault(life))]
     if requests != replies:
         problems.append(f"requests: {requests} sent, {replies} answered")
     return problems
+
+
+def _fault(life: Life) -> str:
+    parts = [f"crash loop, {life.restarts} restarts"] if life.crash_loop else []
+    if life.restarts and not life.crash_loop:
+        parts = [f"restarted {life.restarts} times" if life.restarts > 1 else "restarted once"]
+    if life.ready_s is None:
+        parts.append("never became ready")
+    return "; ".join([*parts, *life.faults[-1:]])
 
 
 def require_writable(path: Path) -> None:

@@ -48,6 +48,7 @@ class Life(msgspec.Struct, frozen=True):
 
     name: str
     phase: Phase = Phase.NEW
+    born_s: float | None = None  # when its first process was started
     started_s: float = 0.0
     ready_s: float | None = None  # when it was ready for the first time
     unready_since_s: float | None = None
@@ -72,6 +73,7 @@ class Life(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self,
             phase=Phase.STARTING,
+            born_s=now_s if self.born_s is None else self.born_s,
             started_s=now_s,
             unready_since_s=None,
             restarts=self.restarts + again,

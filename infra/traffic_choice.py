@@ -12,16 +12,11 @@ __all__ = ["Traffic", "read_traffic"]
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Who asks for slates: simulated viewers, a log, or nobody (`role` is None)."""
+    """Who asks for slates: simulated viewers, a log, or nobody (no command)."""
 
-    role: str | None
     says: str
-    env: dict[str, str] = {}
-
-    @property
-    def once(self) -> bool:
-        """True if it comes to an end by itself."""
-        return self.role == "replay"
+    command: tuple[str, ...] = ()  # of `streamrec`
+    once: bool = False  # it comes to an end by itself
 
 
 def read_traffic(text: str, sim: Mapping[str, float | int]) -> Traffic:
@@ -37,7 +32,7 @@ def read_traffic(text: str, sim: Mapping[str, float | int]) -> Traffic:
             f"--{next(iter(sim)).removesuffix('_s').replace('_', '-')}: only with --traffic sim"
         )
     if text == "none":
-        return Traffic(None, "none")
+        return Traffic("none")
     kind, _, source = text.partition(":")
     name, _, path = source.partition(":")
     if kind != "replay" or name not in FORMATS or not path:
@@ -46,7 +41,7 @@ def read_traffic(text: str, sim: Mapping[str, float | int]) -> Traffic:
     if not Path(path).exists():
         raise OperatorError(f"--traffic: no such file or folder: {path}")
     says = f"replay of {Path(path).name} ({name})"
-    return Traffic("replay", says, {"STREAMREC_REPLAY": f"{name}:{Path(path).absolute()}"})
+    return Traffic(says, ("replay", f"{name}:{Path(path).absolute()}"), once=True)
 
 
 def _simulated(given: Mapping[str, float | int]) -> Traffic:
@@ -54,4 +49,5 @@ def _simulated(given: Mapping[str, float | int]) -> Traffic:
 
     chosen = read_traffic_settings(**given)
     says = f"{chosen.viewers} simulated viewers, {chosen.rate:g} requests/s, seed {chosen.seed}"
-    return Traffic("traffic", says, {f"STREAMREC_SIM_{name.upper()}": str(v) for name, v in given.items()})
+    options = {"rate": "--rate", "seed": "--seed", "shift_after_s": "--shift-after"}
+    return Traffic(says, ("sim", *(word for name, v in given.items() for word in (options[name], str(v)))))

@@ -10,10 +10,22 @@ from msgspec import Meta
 from streams.errors import ModelRefused
 from streams.events import Id, Window
 
-__all__ = ["GOLDEN", "MANIFEST", "ONLINE", "PROFILE", "RANKER", "FileEntry", "Golden", "Manifest", "Version"]
+__all__ = [
+    "CURVE",
+    "GOLDEN",
+    "MANIFEST",
+    "ONLINE",
+    "PROFILE",
+    "RANKER",
+    "FileEntry",
+    "Golden",
+    "Manifest",
+    "Version",
+]
 
 MANIFEST = "manifest.json"
-RANKER, ONLINE, PROFILE, GOLDEN = "ranker.onnx", "online.bin", "profile.json", "golden.json"
+RANKER, ONLINE, PROFILE = "ranker.onnx", "online.bin", "profile.json"
+GOLDEN, CURVE = "golden.json", "learning_curve.json"
 MAX_FILE_BYTES = 256 * 2**20
 MAX_MANIFEST_BYTES = 2**20
 

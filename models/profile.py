@@ -10,7 +10,7 @@ from streams.errors import ModelRefused
 __all__ = ["BINS", "ColumnProfile", "Profile"]
 
 BINS = 10
-SAMPLE = 2_000  # reference values kept per column, for two-sample tests
+SAMPLE = 1_000  # reference values kept per column, for two-sample tests
 
 
 class ColumnProfile(msgspec.Struct, frozen=True):
@@ -91,4 +91,5 @@ def _column(name: str, values: np.ndarray) -> ColumnProfile:
     edges = np.unique(inner[inner > known[0]])
     counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(edges) + 1)
     kept = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(np.intp)]
-    return ColumnProfile(name, tuple(edges.tolist()), tuple(counts.tolist()), missing, tuple(kept.tolist()))
+    quantiles = tuple(float(f"{value:.6g}") for value in kept)
+    return ColumnProfile(name, tuple(edges.tolist()), tuple(counts.tolist()), missing, quantiles)

@@ -111,8 +111,8 @@ def stored_versions(root: str) -> Iterator[tuple[str, str, Manifest]]:
     fs, path = fsspec.url_to_fs(root)
     if not fs.exists(path):
         return
-    names = sorted((entry["name"].rstrip("/").rpartition("/")[2] for entry in fs.ls(path, detail=True)), reverse=True)
-    for name in names:
+    paths = [entry["name"].rstrip("/") for entry in fs.ls(path, detail=True)]
+    for name in sorted((found.rpartition("/")[2] for found in paths), reverse=True):
         uri = f"{root.rstrip('/')}/{name}"
         if name.startswith(".") or not fs.exists(f"{path}/{name}/{MANIFEST}"):
             continue

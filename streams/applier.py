@@ -80,6 +80,7 @@ class Applier:
         epoch: a topic's epoch; asked again when offsets run backwards.
         wall_ms: the wall clock that future times are held to.
         rejects: where dead and late events go.
+        settle: called with a batch's item ids before the catalogue is asked for them.
     """
 
     def __init__(
@@ -89,10 +90,12 @@ class Applier:
         epoch: Callable[[str], str],
         wall_ms: Callable[[], int],
         rejects: Rejects | None = None,
+        settle: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         self._store, self._catalogue, self._epoch = store, catalogue, epoch
         self._wall_ms = wall_ms
         self._rejects: Rejects = rejects or Forgets()
+        self._settle = settle
         self._epochs: dict[str, str] = {}
         self._fences: dict[str, ShardFence] = {}
         self._documents: dict[str, UserDocuments] = {}
@@ -130,6 +133,8 @@ class Applier:
         if len(batch.facts) > MAX_FACTS and len(messages) > 1:
             self._halves(messages)
             return
+        if self._settle is not None:
+            self._settle({fact.event.item_id for fact in batch.facts if fact.event.item_id is not None})
         try:
             self._fold(batch)
         except _TooWideError:
@@ -250,16 +255,16 @@ class Applier:
         Raises:
             Rewind: one stands before what was folded: the store was rolled back.
         """
-        fresh = self._store.fences(tuple(tags))
-        for tag, fence in fresh.items():
+        for tag, fence in self._store.fences(tuple(tags)).items():
             for source in self._done:
                 epoch = self._epochs[source.topic]
-                if fence.at(source, epoch).offset < self._fences[tag].at(source, epoch).offset:
+                held, believed = fence.at(source, epoch).offset, self._fences[tag].at(source, epoch).offset
+                if held < believed:
                     log.error("the store has lost writes: reading again")
                     raise self._rewind()
-        if any(fence.positions != self._fences[tag].positions for tag, fence in fresh.items()):
-            self._documents.clear()  # somebody else folded users that are remembered here
-        self._fences.update(fresh)
+                if held > believed:
+                    self._documents.clear()  # somebody else folded users that are remembered here
+            self._fences[tag] = fence
 
     # --- documents --------------------------------------------------------------------------------
 
@@ -285,6 +290,9 @@ class Applier:
         Raises:
             Rewind: the store has lost what was folded before.
         """
+        if not self._fences:
+            return
+        self._reread(TAGS)
         writes = []
         for tag, fence in self._fences.items():
             steps = []

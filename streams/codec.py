@@ -4,6 +4,7 @@ Decoding never raises: what does not fit comes back as `Malformed`, which the ed
 dead-letter topic with its reason.
 """
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -53,6 +54,7 @@ def _decoder(record: type[Record]) -> "msgspec.json.Decoder[Any]":
 
 
 _raw_batch = msgspec.json.Decoder(list[msgspec.Raw])
+_lenient = json.JSONDecoder()
 _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -86,21 +88,51 @@ def _refused(reason: str, message: str, value: bytes) -> Decoded:
 
 def _decode_batch(topic: Topic, key: bytes | None, value: bytes, now_ms: int) -> Decoded:
     try:
-        parts = _raw_batch.decode(value)
-    except _FAULTS as error:
+        parts = _split(value)
+    except (*_FAULTS, ValueError) as error:
         return _refused(Reason.NOT_JSON, _text(error), value)
     if not 1 <= len(parts) <= MAX_BATCH:
         got = f"batch: expected 1 to {MAX_BATCH} records, got {len(parts)}"
         return _refused(Reason.BATCH, got, value)
-    results = [_decode_one(topic, key, bytes(part), now_ms) for part in parts]
+    results = [_decode_one(topic, key, part, now_ms) for part in parts]
     return Decoded(
         records=tuple(r for r in results if not isinstance(r, Malformed)),
         malformed=tuple(r for r in results if isinstance(r, Malformed)),
     )
 
 
+def _split(value: bytes) -> list[bytes]:
+    """The records of an array, as bytes; tolerant, so that one record's NaN does not cost its neighbours.
+
+    Raises:
+        ValueError, RecursionError: it is no array of anything like JSON.
+    """
+    try:
+        return [bytes(part) for part in _raw_batch.decode(value)]
+    except _FAULTS:
+        text, parts = value.decode(errors="surrogateescape").strip(), []
+        at = _skip(text, 1)
+        while True:
+            _, end = _lenient.raw_decode(text, at)
+            parts.append(text[at:end].encode(errors="surrogateescape"))
+            at = _skip(text, end)
+            if text[at:] == "]":
+                return parts
+            if text[at : at + 1] != ",":
+                raise ValueError(f"expected ',' or ']' at character {at}") from None
+            at = _skip(text, at + 1)
+
+
+def _skip(text: str, at: int) -> int:
+    """The next place that is not white space."""
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at
+
+
 def _decode_one(topic: Topic, key: bytes | None, value: bytes, now_ms: int) -> Any:
     try:
+        value.decode()  # the decoder does not look into fields that it skips
         record = _decoder(topic.record).decode(value)
     except msgspec.ValidationError as error:
         return Malformed(Reason.INVALID, _text(error), value)

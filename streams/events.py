@@ -21,6 +21,9 @@ Duration = Annotated[int, Meta(ge=0, le=DAY_MS)]
 Micros = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
 Position = Annotated[int, Meta(ge=0, le=10_000)]
+Float32 = Annotated[float, Meta(ge=-3.4e38, le=3.4e38)]
+Exact = Annotated[int, Meta(ge=-(2**53), le=2**53)]  # an integer that any JSON library keeps
+Context = dict[str, str | float | Exact | bool]
 Action = Literal["like", "dislike", "hide", "share", "follow", "convert", "undo"]
 ModelState = Literal["training", "candidate", "champion", "retired", "rejected", "failed", "rolled_back"]
 DriftState = Literal["ok", "drifted", "too_few", "no_reference"]
@@ -102,7 +105,7 @@ class Item(Record, frozen=True, kw_only=True):
     duration_ms: Duration | None = None
     tags: Annotated[tuple[Id, ...], Meta(max_length=64)] = ()
     quality: Unit | None = None
-    embedding: Annotated[tuple[float, ...], Meta(max_length=1_024)] | None = None
+    embedding: Annotated[tuple[Float32, ...], Meta(max_length=1_024)] | None = None
     content_id: Id | None = None
     sponsored: Sponsored | None = None
 
@@ -125,7 +128,7 @@ class RankRequest(Record, frozen=True, kw_only=True):
     query: Text | None = None
     candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_CANDIDATES)] | None = None
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_CANDIDATES)] = ()
-    context: Annotated[dict[Id, str | float | int | bool], Meta(max_length=32)] = {}
+    context: Annotated[dict[Id, str | float | Exact | bool], Meta(max_length=32)] = {}
 
 
 class RankedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -196,7 +199,7 @@ class Served(Record, frozen=True, kw_only=True):
     session_id: Id | None = None
     surface: Id = "default"
     query: Text | None = None
-    context: dict[str, str | float | int | bool] = {}
+    context: Context = {}
     variants: dict[str, str] = {}
     model: ServedBy = ServedBy()
     history: Annotated[tuple[Id, ...], Meta(max_length=MAX_HISTORY)] = ()
@@ -207,7 +210,7 @@ class Labels(Record, frozen=True, kw_only=True, omit_defaults=False):
 
     click: bool | None = None
     long_view: bool | None = None
-    watch_ms: int | None = None
+    watch_ms: Duration | None = None
     completion: float | None = None
     like: bool | None = None
     hide: bool | None = None
@@ -218,7 +221,7 @@ class Example(Record, frozen=True, kw_only=True):
     """One impressed place of a slate with its labels; the highest `revision` counts."""
 
     example_id: Id
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Annotated[int, Meta(ge=1, le=2**53)]
     request_id: Id
     user_id: Id
     item_id: Id
@@ -234,7 +237,7 @@ class Example(Record, frozen=True, kw_only=True):
     session_id: Id | None = None
     surface: Id = "default"
     query: Text | None = None
-    context: dict[str, str | float | int | bool] = {}
+    context: Context = {}
     history: tuple[Id, ...] = ()
     weight: Annotated[float, Meta(ge=0.0)] = 1.0
     propensity: float = 1.0
@@ -250,7 +253,7 @@ class Window(Record, frozen=True, kw_only=True, omit_defaults=False):
 
     from_ms: Millis
     to_ms: Millis
-    rows: int
+    rows: Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class DriftReport(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -364,9 +367,7 @@ TRIGGERS = Topic(
 )
 MODELS = Topic(name="models", record=ModelRecord, key="version", retention_ms=MONTHS, single=True)
 ALERTS = Topic(name="alerts", record=Alert, key="fingerprint", retention_ms=DAYS)
-FORGOTTEN = Topic(
-    name="users.forgotten", record=Forgotten, key="user_id", retention_ms=-1, compacted=True
-)
+FORGOTTEN = Topic(name="users.forgotten", record=Forgotten, key="user_id", retention_ms=-1, compacted=True)
 
 EVENT_TOPICS = (IMPRESSIONS, CLICKS, WATCHES, FEEDBACK)
 TOPICS: dict[str, Topic] = {

@@ -10,7 +10,7 @@ from streams.messages import Message, Source
 __all__ = ["Handler", "Rewind"]
 
 
-class Rewind(StreamrecError):  # noqa: N818 - not an error: an instruction to the edge
+class Rewind(StreamrecError):
     """Raised by a handler: read these sources again from these offsets. The batch counts as unread."""
 
     def __init__(self, offsets: Mapping[Source, int]) -> None:

@@ -44,9 +44,10 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """True when every need is met and nothing failed."""
+        """True when every need is met and nothing failed; a role that named no need yet is not ready."""
         with self._lock:
-            return not self._failed and all(ok for ok, _ in self._needs.values())
+            met = [ok for ok, _ in self._needs.values()]
+        return bool(met) and all(met) and not self._failed
 
     def report(self) -> dict[str, Any]:
         """The state of every need, for people and for the live table."""
@@ -92,6 +93,8 @@ def serve(health: Health, host: str = "127.0.0.1", port: int = 0) -> int:
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
-        raise OperatorError(f"STREAMREC_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+        raise OperatorError(
+            f"STREAMREC_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}"
+        ) from None
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return int(server.server_port)

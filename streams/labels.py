@@ -16,7 +16,9 @@ is unknown; a label in the log itself (`Watch.long_view`) wins.
 
 An undo takes its target back whichever comes first; it must carry the request it belongs to.
 Labels are a function of the set of facts and of whether the window has closed, so they do not
-depend on the order of arrival. Every change of one example's labels is one more revision.
+depend on the order of arrival. Every change of one example's labels is a new revision, numbered by
+how many facts it rests on: should a crashed store read them again in another order, more knowledge
+still has the higher number.
 """
 
 from array import array
@@ -213,11 +215,13 @@ def _revised(state: RequestState, items: set[str] | None) -> Joined:
         facts = by_item.get(slot.item_id)
         if facts is None or (items is not None and slot.item_id not in items):
             continue
-        labels = _labels([f for f in facts if f.event_id not in undone], state.closed)
-        revision, last = sent.get(slot.item_id, (0, UNKNOWN))
+        standing = [f for f in facts if f.event_id not in undone]
+        labels = _labels(standing, state.closed)
+        before, last = sent.get(slot.item_id, (0, UNKNOWN))
         if labels != last:
-            sent[slot.item_id] = (revision + 1, labels)
-            examples.append(_example(state.request_id, slate, slot, revision + 1, labels))
+            revision = max(before + 1, 2 * len(facts) - len(standing) + state.closed)
+            sent[slot.item_id] = (revision, labels)
+            examples.append(_example(state.request_id, slate, slot, revision, labels))
     return Joined(msgspec.structs.replace(state, sent=sent) if examples else state, tuple(examples))
 
 

@@ -24,9 +24,7 @@ class Settings(BaseSettings):
     # where things are
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port[,host:port]")
     redis: RedisUrl = Field(RedisUrl("redis://127.0.0.1:6379/0"), description="Redis address")
-    state: Path = Field(
-        Path(platformdirs.user_state_dir("streamrec")), description="folder of local state"
-    )
+    state: Path = Field(Path(platformdirs.user_state_dir("streamrec")), description="folder of local state")
     archive: str = Field("", description="fsspec URL of the archive; empty: in the state folder")
     models: str = Field("", description="fsspec URL of model versions; empty: in the state folder")
 
@@ -63,9 +61,7 @@ class Settings(BaseSettings):
     stall_s: float = Field(60.0, gt=0, description="lag without progress for so long ends a worker")
 
     # labels
-    label_window_ms: int = Field(
-        600_000, ge=1_000, description="event time after a slate when labels close"
-    )
+    label_window_ms: int = Field(600_000, ge=1_000, description="event time after a slate when labels close")
     label_grace_ms: int = Field(
         1_800_000, ge=0, description="event time after closing in which late feedback corrects a label"
     )
@@ -96,22 +92,27 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
+        """Refuses half-set groups; each message names the environment variable to set."""
         if self.kafka_security.startswith("SASL"):
             for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
                 if getattr(self, name) is None:
-                    raise ValueError(f"{name}: required with kafka_security={self.kafka_security}")
+                    raise ValueError(
+                        f"{_env(name)}: required with {_env('kafka_security')}={self.kafka_security}"
+                    )
         elif self.kafka_sasl_mechanism or self.kafka_sasl_username or self.kafka_sasl_password:
-            raise ValueError("kafka_security: expected SASL_SSL with a SASL user, got " + self.kafka_security)
+            expected = "expected SASL_SSL or SASL_PLAINTEXT with a SASL user"
+            raise ValueError(f"{_env('kafka_security')}: {expected}, got {self.kafka_security}")
         if self.kafka_security == "SASL_PLAINTEXT" and not _is_loopback(self.kafka):
-            raise ValueError("kafka_security: SASL_PLAINTEXT would send a password in the clear")
+            raise ValueError(f"{_env('kafka_security')}: SASL_PLAINTEXT would send a password in the clear")
         if (self.kafka_cert is None) != (self.kafka_cert_key is None):
-            raise ValueError("kafka_cert and kafka_cert_key: set both or neither")
+            unset, given = ("kafka_cert", "kafka_cert_key")[:: 1 if self.kafka_cert is None else -1]
+            raise ValueError(f"{_env(unset)}: required with {_env(given)}")
         if self.redis_username and not self.redis_password:
-            raise ValueError("redis_password: required with redis_username")
+            raise ValueError(f"{_env('redis_password')}: required with {_env('redis_username')}")
         for name in ("kafka_ca", "kafka_cert", "kafka_cert_key", "redis_ca"):
             path = getattr(self, name)
             if path is not None and not path.is_file():
-                raise ValueError(f"{name}: no such file: {path}")
+                raise ValueError(f"{_env(name)}: no such file: {path}")
         return self
 
     @property
@@ -123,6 +124,11 @@ class Settings(BaseSettings):
     def models_url(self) -> str:
         """Where model versions go: the setting, or `models` in the state folder."""
         return self.models or str(self.state / "models")
+
+
+def _env(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
 
 
 def _is_loopback(servers: str) -> bool:
@@ -139,7 +145,9 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "settings"
-        secret = "PASSWORD" in name
-        got = "" if secret or not first["loc"] else f", got {first['input']!r}"
-        raise OperatorError(f"{name}: {first['msg'].removeprefix('Value error, ')}{got}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # of the whole, and says itself which
+            raise OperatorError(message) from None
+        name = _env(str(first["loc"][0]))
+        got = "" if "PASSWORD" in name or "REDIS" in name else f", got {first['input']!r}"
+        raise OperatorError(f"{name}: {message}{got}") from None

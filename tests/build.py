@@ -3,7 +3,9 @@
 from typing import Any
 
 from streams.events import (
+    Alert,
     Click,
+    DriftReport,
     Example,
     Feedback,
     Forgotten,
@@ -18,6 +20,7 @@ from streams.events import (
     Served,
     ServedItem,
     Watch,
+    Window,
 )
 from streams.messages import Message
 
@@ -124,6 +127,28 @@ def make_trigger(**given: Any) -> RetrainTrigger:
 def make_model(**given: Any) -> ModelRecord:
     """A champion."""
     return ModelRecord(**({"version": "v1", "ts_ms": T0, "state": "champion"} | given))
+
+
+def make_report(**given: Any) -> DriftReport:
+    """A verdict on one feature of `v1`: drifted by PSI."""
+    base: dict[str, Any] = {
+        "ts_ms": T0,
+        "window": Window(from_ms=T0 - 30_000, to_ms=T0, rows=5_000),
+        "surface": "default",
+        "model": "v1",
+        "feature": "user_clicks_1h",
+        "method": "psi",
+        "score": 0.5,
+        "threshold": 0.2,
+        "state": "drifted",
+    }
+    return DriftReport(**(base | given))
+
+
+def make_alert(**given: Any) -> Alert:
+    """A firing alert."""
+    base = {"fingerprint": "f1", "ts_ms": T0, "status": "firing", "severity": "warning", "summary": "lag"}
+    return Alert(**(base | given))
 
 
 def make_forgotten(**given: Any) -> Forgotten:

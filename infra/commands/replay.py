@@ -57,6 +57,7 @@ def replay(
     log = read_log(source)
     health = Health("replay")
     serve(health, settings.http_host, settings.http_port)
+    health.set("log", True)
     in_process("replay", settings, lambda stop: _show(_run(settings, log, options, stop), json_file))
 
 

@@ -21,10 +21,10 @@ def run(
 ) -> None:
     """Run one role until SIGTERM or Ctrl-C, on the Kafka and Redis that the settings name."""
     from infra.process_edge import in_process
-    from infra.roles import ROLES, TRAFFIC, run_role
+    from infra.roles import ROLES, run_role
     from streams.settings import read_settings
 
-    if role not in ROLES | TRAFFIC:
+    if role not in ROLES:
         raise OperatorError(f"run: expected one of {', '.join(ROLES)}, got {role!r}")
     settings = read_settings()
     if nice:

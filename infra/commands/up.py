@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--for") -> float:
     """A duration such as `60s`, `5m` or `90` in seconds.
 
     >>> seconds("60s"), seconds("1.5m"), seconds("90")
@@ -35,25 +35,25 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise OperatorError(f"--for: expected a duration such as 60s or 5m, got {text!r}")
+        raise OperatorError(f"{option}: expected a duration such as 60s or 5m, got {text!r}")
     return value
 
 
 def up(
     kafka: Annotated[
         str | None,
-        typer.Option(help="embedded, apache or host:port  [default: STREAMREC_KAFKA, else embedded]"),
+        typer.Option(help="embedded, apache or host:port (default: STREAMREC_KAFKA, else embedded)"),
     ] = None,
     redis: Annotated[
         str | None,
-        typer.Option(help="embedded or redis://...  [default: STREAMREC_REDIS, else embedded]"),
+        typer.Option(help="embedded or redis://... (default: STREAMREC_REDIS, else embedded)"),
     ] = None,
     traffic: Annotated[str, typer.Option(help="sim, replay:FORMAT:PATH or none")] = "sim",
     duration: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="stop after so long, as in 60s")
     ] = None,
     state: Annotated[
-        Path | None, typer.Option(help="folder of all state  [default: STREAMREC_STATE, else by platform]")
+        Path | None, typer.Option(help="folder of all state (default: STREAMREC_STATE, else by platform)")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="write a summary at the end")] = None,
     rate: Annotated[float | None, typer.Option(help="simulated requests a second")] = None,
@@ -67,17 +67,17 @@ def up(
     ] = 0,
 ) -> None:
     """Start broker, Redis, every role and traffic; stop all of it on Ctrl-C or after --for."""
+    from infra.running import state_folder
     from infra.session import run_session
     from infra.stack import Wish
     from infra.traffic_choice import read_traffic
-    from streams.settings import Settings
 
-    sim = {"rate": rate, "seed": seed, "shift_after_s": shift_after and seconds(shift_after)}
-    folder = state or Path(os.environ.get("STREAMREC_STATE") or Settings.model_fields["state"].default)
+    shift_after_s = None if shift_after is None else seconds(shift_after, "--shift-after")
+    sim = {"rate": rate, "seed": seed, "shift_after_s": shift_after_s}
     wish = Wish(
         kafka=kafka or os.environ.get("STREAMREC_KAFKA") or "embedded",
         redis=redis or os.environ.get("STREAMREC_REDIS") or "embedded",
-        state=folder.absolute(),
+        state=(state or state_folder(os.environ)).absolute(),
         traffic=read_traffic(traffic, {name: value for name, value in sim.items() if value is not None}),
         for_s=None if duration is None else seconds(duration),
         redis_port=redis_port,

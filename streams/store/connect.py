@@ -9,13 +9,18 @@ from redis.retry import Retry
 from streams.settings import Settings
 from streams.store.redis_store import RedisStore
 
-__all__ = ["connect"]
+__all__ = ["client", "connect"]
 
 _TIMEOUT_S = 5.0
 
 
 def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> RedisStore:
-    """A RedisStore in the settings' namespace. Nothing is sent before its first call.
+    """A RedisStore in the settings' namespace. Nothing is sent before its first call."""
+    return RedisStore(client(settings, timeout_s), settings.namespace)
+
+
+def client(settings: Settings, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
+    """A client of the server that the settings name. Nothing is sent before its first call.
 
     One silent retry covers a connection that was closed while idle; everything beyond is the caller's.
     A repeated script call is safe: its compare and set refuses the second one.
@@ -27,7 +32,7 @@ def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> RedisStore:
     }
     if settings.redis_ca is not None:
         options["ssl_ca_certs"] = str(settings.redis_ca)
-    client = redis.Redis.from_url(
+    return redis.Redis.from_url(
         str(settings.redis),
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
@@ -37,4 +42,3 @@ def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> RedisStore:
         protocol=2,
         **{name: value for name, value in options.items() if value is not None},
     )
-    return RedisStore(client, settings.namespace)

@@ -98,7 +98,7 @@ def test_any_interleaving_of_slate_and_feedback_ends_with_the_same_labels(
     assert len(revisions) == len(set(revisions))
     for example in expected:
         counts = [revision for name, revision in revisions if name == example]
-        assert counts == list(range(1, len(counts) + 1))
+        assert counts == sorted(counts)
 
 
 @settings(max_examples=100, deadline=None)

@@ -62,7 +62,7 @@ def test_a_late_click_after_closing_is_a_new_revision() -> None:
     state = labels.join(None, "r", served("i")).state
     state = labels.close(labels.join(state, "r", Impression(**common("e1"))).state).state
     (example,) = labels.join(state, "r", Click(**common("e2"))).examples
-    assert (example.revision, example.labels.click, example.labels.long_view) == (2, True, False)
+    assert (example.revision, example.labels.click, example.labels.long_view) == (3, True, False)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,15 @@ def test_due_times_are_close_then_drop() -> None:
     assert labels.due_ms(state, 100, 50) == 1_100
     assert labels.due_ms(labels.close(state).state, 100, 50) == 1_150
     assert labels.due_ms(labels.RequestState("r", 7), 100, 50) == 157
+
+
+def test_revisions_grow_with_what_is_known_whatever_came_first() -> None:
+    watch = Watch(**common("e2"), watch_ms=5)
+    first = [served("i"), Click(**common("e1")), watch, Impression(**common("e3"))]
+    last = []
+    for order in (first, first[::-1], first[2:] + first[:2]):
+        state = None
+        for record in order:
+            state = labels.join(state, "r", record).state
+        last.append([e.revision for e in labels.close(state).examples])
+    assert last == [[4], [4], [4]]

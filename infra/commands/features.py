@@ -1,0 +1,105 @@
+"""`streamrec features`: what the store holds of one user, item, category or creator."""
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from streams.errors import OperatorError
+
+__all__ = ["register"]
+
+KEY_HELP = "user:U, item:I, category:C, creator:C or user_category:U/C"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `features`."""
+    group = typer.Typer(help="Look at online features.", no_args_is_help=True)
+    group.command("get")(get)
+    group.command("list")(list_columns)
+    app.add_typer(group, name="features")
+
+
+def get(
+    key: Annotated[str, typer.Argument(help=KEY_HELP)],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    at: Annotated[int | None, typer.Option("--at", help="decay to this time (Unix ms); default: now")] = None,
+) -> None:
+    """Show one key's values: lifetime totals, decayed counts, and a user's history."""
+    from streams.settings import read_settings
+    from streams.store.connect import connect
+
+    store = connect(read_settings())
+    try:
+        values = _values(store, key, time.time_ns() // 1_000_000 if at is None else at)
+    finally:
+        store.close()
+    print(json.dumps(values, indent=2)) if as_json else _table(values)
+
+
+def _values(store: Any, key: str, now_ms: int) -> dict[str, Any]:
+    from streams.features import COUNTERS, HALF_LIVES_MS, Scope, decayed, totals
+
+    scope_name, _, name = key.partition(":")
+    if not name or scope_name not in {scope.value for scope in Scope}:
+        raise OperatorError(f"features get: expected {KEY_HELP}, got {key!r}")
+    scope = Scope(scope_name)
+    row = store.states(scope, [name])
+    values: dict[str, Any] = {"key": key, "known": bool(row[0, 0] > 0), "as_of_ms": now_ms}
+    for counter, total in zip(COUNTERS, totals(row)[0], strict=True):
+        values[f"{counter}_total"] = int(total)
+    recent = decayed(row, now_ms)[0]
+    for place, half_life in enumerate(HALF_LIVES_MS):
+        for counter, value in zip(COUNTERS, recent[:, place], strict=True):
+            values[f"{counter}_{half_life}"] = float(value)
+    values["last_seen_ms"] = int(row[0, 0]) or None
+    values["last_engaged_ms"] = int(row[0, 1]) or None
+    if scope is Scope.USER:
+        values["history"] = [past._asdict() for past in store.history(name)]
+        values["shown"] = [past._asdict() for past in store.shown(name)]
+    return values
+
+
+def _table(values: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=values["key"] + ("" if values["known"] else " (nothing known)"), title_justify="left")
+    table.add_column("feature")
+    table.add_column("value", justify="right")
+    for name, value in values.items():
+        if name in ("key", "known", "history", "shown"):
+            continue
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else _text(value))
+    console.print(table)
+    for name in ("history", "shown"):
+        if values.get(name):
+            newest = ", ".join(past["item_id"] for past in values[name][:10])
+            console.print(f"{name} ({len(values[name])}, newest first): {newest}")
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def list_columns(
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """List the columns that models are given."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from streams.features import COLUMNS, columns_hash
+
+    if as_json:
+        print(json.dumps({"hash": columns_hash(), "columns": msgspec.to_builtins(COLUMNS)}, indent=2))
+        return
+    table = Table(title=f"{len(COLUMNS)} columns, hash {columns_hash()}", title_justify="left")
+    for heading in ("column", "of", "kind", "definition"):
+        table.add_column(heading)
+    for column in COLUMNS:
+        table.add_row(column.name, column.scope, column.kind, column.definition)
+    Console().print(table)

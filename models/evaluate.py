@@ -1,0 +1,141 @@
+"""Metrics, once for all: trainer, learner, replay and monitors use these.
+
+Labels are 0 or 1 (or bool), scores and probabilities float, both [n]. What cannot be said, such as an
+AUC over one class, is NaN.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+__all__ = [
+    "Interval",
+    "bootstrap",
+    "calibration_error",
+    "histogram_auc",
+    "log_loss",
+    "ndcg_at",
+    "roc_auc",
+]
+
+Floats = NDArray[np.floating]
+EPSILON = 1e-7
+
+
+class Interval(NamedTuple):
+    """A value with the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def roc_auc(labels: NDArray, scores: Floats) -> float:
+    """Probability that a positive scores above a negative, ties counting half.
+
+    >>> roc_auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
+    0.75
+    """
+    known = np.isfinite(scores)
+    if len(np.unique(labels[known])) < 2:
+        return float("nan")
+    return float(metrics.roc_auc_score(labels[known], scores[known]))
+
+
+def log_loss(labels: NDArray, probabilities: Floats) -> float:
+    """Mean negative log likelihood in nats; probabilities are kept off 0 and 1 by 1e-7.
+
+    >>> round(log_loss(np.array([1, 0]), np.array([0.5, 0.5])), 6)
+    0.693147
+    """
+    if len(labels) == 0:
+        return float("nan")
+    kept = np.clip(np.asarray(probabilities, dtype=np.float64), EPSILON, 1 - EPSILON)
+    return float(metrics.log_loss(np.asarray(labels, dtype=bool), kept, labels=[False, True]))
+
+
+def calibration_error(labels: NDArray, probabilities: Floats, bins: int = 10) -> float:
+    """Expected calibration error over `bins` groups of equal size by probability.
+
+    >>> calibration_error(np.array([0, 1, 0, 1]), np.full(4, 0.75), bins=1)
+    0.25
+    """
+    if len(labels) == 0:
+        return float("nan")
+    order = np.argsort(probabilities, kind="stable")
+    gaps = [
+        len(group) * abs(float(np.mean(probabilities[group])) - float(np.mean(labels[group])))
+        for group in np.array_split(order, min(bins, len(order)))
+    ]
+    return sum(gaps) / len(order)
+
+
+def ndcg_at(labels: NDArray, scores: Floats, groups: NDArray, k: int) -> float:
+    """Mean NDCG@k over groups (such as requests) that have a positive and more than one place.
+
+    >>> ndcg_at(np.array([1, 0, 0]), np.array([0.9, 0.5, 0.1]), np.array([7, 7, 7]), k=2)
+    1.0
+    """
+    order = np.argsort(groups, kind="stable")
+    found = [
+        metrics.ndcg_score(labels[places][None], scores[places][None], k=k)
+        for places in np.split(order, _cuts(groups[order]))
+        if len(places) > 1 and np.any(labels[places])
+    ]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _cuts(groups: NDArray) -> NDArray[np.intp]:
+    return np.flatnonzero(groups[1:] != groups[:-1]) + 1
+
+
+def bootstrap(
+    metric: Callable[..., float],
+    *arrays: NDArray,
+    seed: int,
+    rounds: int = 200,
+    level: float = 0.95,
+    groups: NDArray | None = None,
+) -> Interval:
+    """`metric(*arrays)` with its percentile interval over resampled rows, or whole groups where given.
+
+    Rows of one user are not independent: give `groups` their user.
+
+    Source: Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
+    """
+    rng = np.random.default_rng(seed)
+    members = _members(groups) if groups is not None else None
+    values = []
+    for _ in range(rounds):
+        if members is None:
+            places = rng.integers(0, len(arrays[0]), len(arrays[0]))
+        else:
+            places = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        values.append(metric(*(array[places] for array in arrays)))
+    known = np.array(values)[np.isfinite(values)]
+    value = metric(*arrays)
+    if len(known) == 0:
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _members(groups: NDArray) -> list[NDArray[np.intp]]:
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, _cuts(groups[order]))
+
+
+def histogram_auc(negatives: NDArray, positives: NDArray) -> float:
+    """ROC AUC from counts of each class by score bin, lowest scores first; one bin is a tie.
+
+    >>> histogram_auc(np.array([1, 1, 0]), np.array([0, 1, 1]))
+    0.875
+    """
+    n, p = float(negatives.sum()), float(positives.sum())
+    if n == 0 or p == 0:
+        return float("nan")
+    below = np.cumsum(negatives) - negatives
+    return float(np.sum(positives * (below + 0.5 * negatives)) / (n * p))

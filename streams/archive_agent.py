@@ -1,0 +1,145 @@
+"""The role `archive`: keeps events and examples as hourly Parquet.
+
+Offsets resume from the archive itself, so what was read and not yet written is read again after a
+crash. Malformed records are left to the roles that act on them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+import pyarrow as pa
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from streams.archive import Archive, Partition, Row
+from streams.codec import decode
+from streams.errors import StoreUnavailable
+from streams.events import EVENT_TOPICS, EXAMPLES, TOPICS, Topic
+from streams.health import Health
+from streams.kafka import epoch
+from streams.messages import Message, Source
+from streams.metrics import ARCHIVED_ROWS, RETRIES
+from streams.settings import Settings
+from streams.worker import run_worker
+
+__all__ = ["ArchiveHandler", "run"]
+
+T = TypeVar("T")
+MAX_ROWS = 50_000  # kept in memory before a flush that is not yet due
+ATTEMPTS = 3
+
+
+class _Buffer(msgspec.Struct):
+    """What was read of a partition since its last flush: offsets `first` to `last`."""
+
+    first: int
+    last: int
+    rows: list[Row] = []
+
+
+class ArchiveHandler:
+    """Buffers rows by partition and writes them every `archive_flush_ms`.
+
+    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock.
+    """
+
+    role = "archive"
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, EXAMPLES)
+
+    def __init__(
+        self,
+        settings: Settings,
+        archive: Archive,
+        epoch_of: Callable[[str], str],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._archive, self._epoch_of, self._wall_ms = archive, epoch_of, wall_ms
+        self._flush_ms = settings.archive_flush_ms
+        self._partitions: dict[Source, Partition] = {}
+        self._buffers: dict[Source, _Buffer] = {}
+        self._flushed_ms = 0
+
+    def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
+        """Resumes after what is archived; what only memory held is forgotten and read again."""
+        epochs = {topic: _short(self._epoch_of(topic)) for topic in {s.topic for s in sources}}
+        self._partitions = {s: Partition(s.topic, epochs[s.topic], s.partition) for s in sources}
+        self._buffers = {}
+        self._flushed_ms = self._wall_ms()
+        found = {s: self._stored(partial(self._archive.resume, p)) for s, p in self._partitions.items()}
+        return {source: offset for source, offset in found.items() if offset is not None}
+
+    def handle(self, batch: Sequence[Message]) -> None:
+        """Takes rows in; writes when it is time, or when memory holds enough."""
+        now = self._wall_ms()
+        for message in batch:
+            self._take(message, now)
+        if sum(len(b.rows) for b in self._buffers.values()) >= MAX_ROWS:
+            self.flush()
+        self.tick()
+
+    def tick(self) -> None:
+        """Writes when it is time."""
+        if self._wall_ms() - self._flushed_ms >= self._flush_ms:
+            self.flush()
+
+    def close(self) -> None:
+        """Writes what memory holds."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes every partition that has something new.
+
+        Raises:
+            StoreUnavailable: the archive's place does not take it; nothing is lost by trying again.
+        """
+        self._flushed_ms = self._wall_ms()
+        for source, buffer in list(self._buffers.items()):
+            partition = self._partitions[source]
+            self._stored(partial(self._archive.write, partition, buffer.rows, buffer.first, buffer.last))
+            del self._buffers[source]
+            ARCHIVED_ROWS.labels(source.topic).inc(len(buffer.rows))
+
+    def _take(self, message: Message, now_ms: int) -> None:
+        source = message.source
+        if source not in self._partitions:
+            return  # taken away meanwhile
+        buffer = self._buffers.setdefault(source, _Buffer(message.offset, message.offset - 1))
+        if message.offset <= buffer.last:
+            return  # handed over again after a failure
+        decoded = decode(TOPICS[message.topic], message.key, message.value, now_ms)
+        buffer.rows += [Row(message.offset, index, r) for index, r in enumerate(decoded.records)]
+        buffer.last = message.offset
+
+    def _stored(self, call: Callable[[], T]) -> T:
+        """Calls a few times; then the place counts as unavailable."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(OSError),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(0.1, max=1.0),
+            before_sleep=lambda _: RETRIES.labels("archive").inc(),
+            reraise=True,
+        )
+        try:
+            return retrying(call)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreUnavailable(f"archive: {error}") from error
+
+
+def _short(epoch_name: str) -> str:
+    """An epoch as it may stand in a file's name."""
+    return blake2b(epoch_name.encode(), digest_size=5).hexdigest()
+
+
+def run(settings: Settings, health: Health, stop: threading.Event) -> None:
+    """Archives until `stop` is set."""
+    handler = ArchiveHandler(
+        settings,
+        Archive(settings.archive_url),
+        epoch_of=lambda topic: epoch(settings, topic),
+        wall_ms=lambda: time.time_ns() // 1_000_000,
+    )
+    run_worker(settings, health, stop, handler)

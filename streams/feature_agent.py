@@ -1,0 +1,114 @@
+"""The role `features`: folds `events.*` into online state, each event exactly once."""
+
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+from streams.applier import Applier
+from streams.catalogue import Catalogue
+from streams.catalogue_feed import CatalogueFeed
+from streams.codec import Malformed, encode
+from streams.events import EVENT_TOPICS, ITEMS, Topic, late
+from streams.fold import Dead, Fact
+from streams.health import Health
+from streams.kafka import Publisher, epoch
+from streams.messages import Message, Source
+from streams.settings import Settings
+from streams.store.connect import connect
+from streams.worker import run_worker
+
+__all__ = ["FeatureHandler", "run"]
+
+ADVANCE_S = 1.0  # pause between two moves of idle shards
+
+
+def run(settings: Settings, health: Health, stop: threading.Event) -> None:
+    """Folds events until `stop` is set."""
+    run_worker(settings, health, stop, FeatureHandler(settings, stop))
+
+
+class _Kafka:
+    """Keeps dead and late events on their topics."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def dead(self, dead: Dead) -> None:
+        self._publisher.dead_letter(dead.message, dead.malformed)
+
+    def late(self, fact: Fact) -> None:
+        where = f"{fact.source.topic}/{fact.source.partition}/{fact.offset}".encode()
+        key = fact.event.user_id.encode()
+        self._publisher.send_raw(late(fact.source.topic), key, encode(fact.event), [("x-original", where)])
+
+    def flush(self) -> None:
+        self._publisher.flush()
+
+
+class FeatureHandler:
+    """Folds batches by an Applier, once the catalogue has caught up with topic `items`."""
+
+    role = "features"
+    topics: tuple[Topic, ...] = EVENT_TOPICS
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
+        self._store = connect(settings)
+        self._publisher = Publisher(settings)
+        self._catalogue = Catalogue()
+        self._feed = CatalogueFeed(settings, self._catalogue, self._dead_item)
+        self._applier = Applier(
+            self._store,
+            self._catalogue,
+            epoch=lambda topic: epoch(settings, topic),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+            rejects=_Kafka(self._publisher),
+            settle=self._feed.settle,
+        )
+        self._started = False
+        self._advanced = 0.0
+        self._items: dict[Source, int] = {}  # next offset of `items` whose garbage is not yet kept
+        self._items_role = "items"
+
+    def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
+        """Where the fences stand, after the catalogue has caught up."""
+        if not self._started:
+            self._store.check()
+            self._items_role = f"items@{epoch(self._settings, ITEMS.name)}"
+            self._items = dict(self._store.progress(self._items_role))
+            self._feed.start()
+            self._started = True
+        self._feed.wait(self._stop)
+        return self._applier.resume(sources)
+
+    def handle(self, batch: Sequence[Message]) -> None:
+        """Folds a batch."""
+        self._applier.apply(batch)
+        self._advance()
+
+    def tick(self) -> None:
+        """Moves idle shards now and then."""
+        self._advance()
+
+    def _advance(self) -> None:
+        now = time.monotonic()
+        if now - self._advanced >= ADVANCE_S:
+            self._advanced = now
+            self._applier.advance()
+
+    def close(self) -> None:
+        """Moves idle shards, so that the next start has nothing to read again."""
+        try:
+            self._applier.advance()
+        finally:
+            self._feed.stop()
+            self._publisher.close()
+            self._store.close()
+
+    def _dead_item(self, message: Message, malformed: Malformed) -> None:
+        """Keeps garbage of `items`; what an earlier process of this epoch kept is passed over."""
+        if message.offset >= self._items.get(message.source, 0):
+            self._publisher.dead_letter(message, malformed)
+            self._publisher.flush()
+            self._items[message.source] = message.offset + 1
+            self._store.put_progress(self._items_role, {message.source: message.offset + 1})

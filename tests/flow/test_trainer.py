@@ -1,0 +1,153 @@
+"""The trainer as a role on the embedded broker: archive and trigger in, versions out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from infra.commands import models as command
+from models import trainer
+from models.manifest import ONLINE
+from models.online import OnlineModel
+from models.ranker import Ranker
+from models.registry import Champions, load_version, publish
+from streams.codec import decode
+from streams.events import MODELS, TRIGGERS
+from streams.features import COLUMN_NAMES, columns_hash
+from streams.health import Health
+from streams.kafka import Publisher, create_topics, read_all
+from tests.archived import examples, write_archive
+from tests.build import make_trigger
+from tests.planted import linear_graph, linear_version
+
+ROOT = Path(__file__).parents[2]
+
+
+def _steps(settings):
+    found = [decode(MODELS, m.key, m.value, m.timestamp_ms) for m in read_all(settings, MODELS)]
+    return [record for decoded in found for record in decoded.records]
+
+
+def _until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not so after {seconds:g} s")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """Starts trainers in threads; each is stopped and joined at the end."""
+    monkeypatch.setattr(trainer, "_yield_to_others", lambda: None)
+    started = []
+
+    def start(settings):
+        health, stop = Health("trainer"), threading.Event()
+        thread = threading.Thread(target=trainer.run, args=(settings, health, stop))
+        thread.start()
+        started.append((thread, stop))
+        return health, stop, thread
+
+    yield start
+    for thread, stop in started:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_rows_lead_to_a_first_model_and_a_trigger_to_the_next(embedded_kafka, make_settings, running):
+    settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
+    write_archive(settings.archive_url, examples(1_200))
+    health, _, _ = running(settings)
+    _until(lambda: [s.state for s in _steps(settings)] == ["training", "candidate", "champion"])
+    first = _steps(settings)[-1]
+    assert first.trigger_id.startswith("bootstrap-")
+    assert first.metrics["auc_click"] > first.metrics["popularity_auc_click"]
+    version = load_version(first.uri, first.sha256)
+    Ranker.load(version.manifest, version.files, COLUMN_NAMES)
+    assert OnlineModel.restore(version.files[ONLINE]).ranker == first.version
+    _until(lambda: health.ready)
+
+    write_archive(settings.archive_url, examples(600, start=1_200, seed=2), first=1_200)
+    with Publisher(settings) as publisher:
+        publisher.send_raw(TRIGGERS.name, b"drift", b"not json")
+        for _ in range(2):
+            publisher.send(TRIGGERS, make_trigger(trigger_id="drift-1", reason="drift"))
+    _until(lambda: _steps(settings)[-1].state == "retired")
+    second = [s.state for s in _steps(settings) if s.trigger_id == "drift-1"]
+    assert second == ["training", "candidate", "champion"]
+    assert _steps(settings)[-1].version == first.version
+
+
+SCRIPT = """
+import os, signal, sys, threading
+from models import retraining, trainer
+from streams.health import Health
+from streams.settings import Settings
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+retraining.publish = killed
+trainer.run(Settings.model_validate_json(sys.argv[1]), Health("trainer"), threading.Event())
+"""
+
+
+def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
+    embedded_kafka, make_settings, running
+):
+    settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
+    write_archive(settings.archive_url, examples(1_000))
+    arguments = [sys.executable, "-c", SCRIPT, settings.model_dump_json(exclude_none=True)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    died = subprocess.run(
+        arguments, env=environment, timeout=120, capture_output=True, text=True, check=False
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr[-2_000:]
+    assert [s.state for s in _steps(settings)] == ["training"]
+
+    running(settings)
+    _until(lambda: _steps(settings)[-1].state == "champion")
+    steps = _steps(settings)
+    assert [s.state for s in steps] == ["training", "failed", "training", "candidate", "champion"]
+    assert steps[0].trigger_id == steps[-1].trigger_id
+    assert steps[0].version == steps[1].version != steps[-1].version
+    champions = Champions()
+    for step in steps:
+        champions.apply(step)
+    assert champions.unfinished() == ()
+
+
+def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
+    embedded_kafka, make_settings, running, monkeypatch
+):
+    settings = make_settings(kafka=embedded_kafka)
+    create_topics(settings)
+    graph = linear_graph(len(COLUMN_NAMES))
+    version = linear_version(graph, COLUMN_NAMES, version="v7", columns_hash=columns_hash())
+    uri, sha256 = publish(settings.models_url, version)
+    health, stop, thread = running(settings)
+    _until(lambda: bool(_steps(settings)))
+    (step,) = _steps(settings)
+    assert (step.state, step.version, step.uri, step.sha256) == ("champion", "v7", uri, sha256)
+    _until(lambda: health.ready)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+    monkeypatch.setenv("STREAMREC_KAFKA", embedded_kafka)
+    monkeypatch.setenv("STREAMREC_TOPIC_PREFIX", settings.topic_prefix)
+    app = typer.Typer()
+    command.register(app)
+    shown = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).stdout)
+    assert (shown["champion"], shown["versions"][0]["state"]) == ("v7", "champion")
+    assert "v7*" in CliRunner().invoke(app, ["models", "list"]).stdout

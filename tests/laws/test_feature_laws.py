@@ -1,0 +1,351 @@
+"""Online state does not depend on how events arrive: order of topics, cuts, repeats, crashes, rivals."""
+
+import copy
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.applier import Applier
+from streams.catalogue import Catalogue
+from streams.codec import encode
+from streams.errors import StoreUnavailable
+from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, Click, Feedback, Impression, Watch
+from streams.features import (
+    COUNTERS,
+    HALF_LIVES_MS,
+    WIDTH,
+    contributions,
+    decayed,
+    merge,
+    totals,
+    vectors,
+)
+from streams.handler import Rewind
+from streams.messages import Message, Source
+from streams.settings import Settings
+from streams.store import MemoryStore
+from streams.store.connect import connect
+from streams.store.contract import Store
+from streams.store.keys import TAGS
+from tests.build import T0, make_item
+from tests.oracle import Expected, differences, expected_state
+
+HOUR = 3_600_000
+NOW = T0 + 100 * HOUR
+WALL = T0 + 1_000 * HOUR
+ITEMS = [
+    make_item(item_id="i0", category="c0", creator_id="m0"),
+    make_item(item_id="i1", category="c1", creator_id="m0"),
+    make_item(item_id="i2", category="c0", creator_id=None, duration_ms=None),
+]
+Log = dict[Source, list[Message]]
+
+
+def make_catalogue() -> Catalogue:
+    catalogue = Catalogue()
+    for item in ITEMS:
+        catalogue.put(item)
+    return catalogue
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    """Partitions of event topics, with batches, resends, late events and garbage in them."""
+    log: Log = {}
+    past: dict[tuple[str, str], list[Any]] = {}
+    for n in range(draw(st.integers(1, 14))):
+        topic = draw(st.sampled_from((IMPRESSIONS, CLICKS, WATCHES, FEEDBACK)))
+        user = draw(st.sampled_from(("ann", "bob", "cid")))
+        source = Source(topic.name, len(user) * ord(user[0]) % 2)
+        sent = past.setdefault((topic.name, user), [])
+        events = []
+        for m in range(draw(st.integers(1, 3))):
+            if sent and draw(st.integers(0, 3)) == 0:
+                events.append(draw(st.sampled_from(sent)))  # the client sends it again
+                continue
+            common = {
+                "event_id": f"e{n}-{m}",
+                "user_id": user,
+                "item_id": draw(st.sampled_from(("i0", "i1", "i2", "unknown"))),
+                "ts_ms": T0 + draw(st.integers(0, 40)) * HOUR,
+            }
+            events.append(_make(topic.name, common, draw))
+            sent.append(events[-1])
+        value = b"{garbage" if draw(st.integers(0, 7)) == 0 else encode(events)
+        messages = log.setdefault(source, [])
+        messages.append(Message(*source, len(messages), T0, user.encode(), value))
+    return log
+
+
+def _make(topic: str, common: dict[str, Any], draw: st.DrawFn) -> Any:
+    if topic == WATCHES.name:
+        return Watch(**common, watch_ms=draw(st.integers(0, 12_000)))
+    if topic == FEEDBACK.name:
+        return Feedback(**common, action="like")
+    return (Impression if topic == IMPRESSIONS.name else Click)(**common)
+
+
+def oracle(log: Log) -> Expected:
+    import msgspec
+
+    events = {}
+    dead = 0
+    for source, messages in log.items():
+        decoder = msgspec.json.Decoder(list[TOPICS[source.topic].record])  # type: ignore[name-defined]
+        good = [m.value for m in messages if m.value != b"{garbage"]
+        dead += len(messages) - len(good)
+        events[tuple(source)] = [event for value in good for event in decoder.decode(value)]  # type: ignore[arg-type]
+    return expected_state(events, ITEMS, dead)  # type: ignore[arg-type]
+
+
+def make_applier(store: Store, epoch: str = "e1") -> Applier:
+    return Applier(store, make_catalogue(), lambda _: epoch, lambda: WALL)
+
+
+def deliver(
+    applier: Applier,
+    log: Log,
+    draw: Callable[[st.SearchStrategy], Any],
+    starts: Mapping[Source, int] | None = None,
+) -> None:
+    """Feeds what follows `starts`, partitions mixed in any way, cut anywhere."""
+    left = {s: list(messages[(starts or {}).get(s, 0) :]) for s, messages in log.items()}
+    batch: list[Message] = []
+    while any(left.values()):
+        source = draw(st.sampled_from(sorted(s for s, messages in left.items() if messages)))
+        batch.append(left[source].pop(0))
+        if draw(st.booleans()):
+            applier.apply(batch)
+            batch = []
+    if batch:
+        applier.apply(batch)
+
+
+LAW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+LONG_LAW = settings(LAW, max_examples=20)
+
+
+@LAW
+@given(logs(), st.data())
+def test_any_interleaving_and_any_cut_gives_what_a_plain_recomputation_gives(log: Log, data: Any) -> None:
+    store = MemoryStore()
+    deliver(make_applier(store), log, data.draw)
+    assert differences(store, oracle(log), NOW) == []
+
+
+@LAW
+@given(logs(), st.data())
+def test_reading_everything_twice_equals_reading_it_once(log: Log, data: Any) -> None:
+    store = MemoryStore()
+    deliver(make_applier(store), log, data.draw)
+    before = copy.deepcopy(store.rows)
+    deliver(make_applier(store), log, data.draw)
+    assert differences(store, oracle(log), NOW) == []
+    assert {k: v.tobytes() for k, v in store.rows.items()} == {k: v.tobytes() for k, v in before.items()}
+
+
+class Failing(MemoryStore):
+    """Writes some shards and then fails, when its patience ends."""
+
+    patience = 1 << 60
+
+    def write(self, writes: Sequence[Any]) -> list[bool]:
+        done = []
+        for write in writes:
+            if self.patience <= 0:
+                raise StoreUnavailable("cut off")
+            self.patience -= 1
+            done += super().write([write])
+        return done
+
+
+@LAW
+@given(logs(), st.data())
+def test_a_process_killed_between_any_two_writes_loses_and_repeats_nothing(log: Log, data: Any) -> None:
+    store = Failing()
+    for _ in range(4):
+        store.patience = data.draw(st.integers(0, 12))
+        try:
+            applier = make_applier(store)
+            deliver(applier, log, data.draw, applier.resume(log))
+        except StoreUnavailable:
+            continue
+    store.patience = 1 << 60
+    applier = make_applier(store)
+    deliver(applier, log, data.draw, applier.resume(log))
+    applier.advance()
+    assert differences(store, oracle(log), NOW) == []
+    ends = {source: len(messages) for source, messages in log.items()}
+    assert make_applier(store).resume(log) == ends
+
+
+@LAW
+@given(logs(), st.data())
+def test_an_answer_that_got_lost_is_tried_again_without_counting_twice(log: Log, data: Any) -> None:
+    store = Failing()
+    applier = make_applier(store)
+    applier.resume(log)
+    for source, messages in log.items():
+        for message in messages:
+            store.patience = data.draw(st.integers(0, 6))
+            try:
+                applier.apply([message])
+            except StoreUnavailable:
+                store.patience = 1 << 60
+                applier.apply([message])
+            assert source == message.source
+    assert differences(store, oracle(log), NOW) == []
+
+
+@LAW
+@given(logs(), st.data())
+def test_workers_that_share_users_and_items_do_not_disturb_each_other(log: Log, data: Any) -> None:
+    store = MemoryStore()
+    workers = [make_applier(store) for _ in range(2)]
+    owner = {source: data.draw(st.integers(0, 1)) for source in log}
+    for n, worker in enumerate(workers):
+        worker.resume([s for s, o in owner.items() if o == n])
+    left = {source: list(messages) for source, messages in log.items()}
+    while any(left.values()):
+        source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
+        workers[owner[source]].apply([left[source].pop(0)])
+        if data.draw(st.integers(0, 4)) == 0:
+            workers[data.draw(st.integers(0, 1))].advance()
+    assert differences(store, oracle(log), NOW) == []
+
+
+@LONG_LAW
+@given(logs(), st.data())
+def test_a_worker_that_should_be_gone_does_no_harm(log: Log, data: Any) -> None:
+    store = MemoryStore()
+    workers = [make_applier(store) for _ in range(2)]
+    for worker in workers:
+        worker.resume(log)
+    left = [{s: list(messages) for s, messages in log.items()} for _ in workers]
+    while any(messages for mine in left for messages in mine.values()):
+        n = data.draw(st.integers(0, 1))
+        waiting = sorted(s for s, messages in left[n].items() if messages)
+        if waiting:
+            source = data.draw(st.sampled_from(waiting))
+            take = data.draw(st.integers(1, 3))
+            batch, left[n][source] = left[n][source][:take], left[n][source][take:]
+            workers[n].apply(batch)
+        elif data.draw(st.booleans()):
+            workers[n].advance()
+    assert differences(store, oracle(log), NOW) == []
+
+
+@LONG_LAW
+@given(logs(), st.data())
+def test_a_store_that_lost_its_latest_writes_is_filled_again(log: Log, data: Any) -> None:
+    store = MemoryStore()
+    applier = make_applier(store)
+    applier.resume(log)
+    left = {s: list(messages) for s, messages in log.items()}
+    saved: dict[str, Any] | None = None
+    while any(left.values()):
+        source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
+        if saved is None and data.draw(st.integers(0, 3)) == 0:
+            saved = {k: copy.copy(v) for k, v in vars(store).items() if isinstance(v, dict)}
+        elif saved is not None and data.draw(st.integers(0, 2)) == 0:
+            vars(store).update({k: copy.copy(v) for k, v in saved.items()})
+        try:
+            applier.apply([left[source].pop(0)])
+        except Rewind as rewind:
+            left = {
+                s: list(log[s][rewind.offsets[s] :]) if s in rewind.offsets else m for s, m in left.items()
+            }
+    for _ in range(2):
+        try:
+            applier.advance()
+        except Rewind as rewind:
+            for s, offset in rewind.offsets.items():
+                applier.apply(log[s][offset:]) if log[s][offset:] else None
+    assert differences(store, oracle(log), NOW) == []
+
+
+def test_a_topic_made_anew_is_counted_from_its_start() -> None:
+    store, epoch = MemoryStore(), ["old"]
+    applier = Applier(store, make_catalogue(), lambda _: epoch[0], lambda: WALL)
+    source = Source(CLICKS.name, 0)
+
+    def message(offset: int, event_id: str) -> Message:
+        click = Click(event_id=event_id, user_id="ann", item_id="i0", ts_ms=T0)
+        return Message(*source, offset, T0, b"ann", encode(click))
+
+    applier.apply([message(0, "a"), message(1, "b")])
+    epoch[0] = "new"
+    with pytest.raises(Rewind) as rewind:
+        applier.apply([message(0, "c")])
+    assert rewind.value.offsets == {source: 0}
+    applier.apply([message(0, "c"), message(1, "b")])
+    assert store.ledger()[:2] == (3, 1)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(logs(), st.data())
+def test_memory_and_redis_hold_the_same(redis_url: str, log: Log, data: Any) -> None:
+    memory = MemoryStore()
+    real = connect(Settings(redis=redis_url, namespace=f"t{secrets.token_hex(5)}"))  # type: ignore[arg-type]
+    cuts = data.draw(st.lists(st.integers(1, 4), min_size=20, max_size=20))
+    everything = [message for messages in log.values() for message in messages]
+    for store in (memory, real):
+        applier, at = make_applier(store), 0
+        applier.resume(log)
+        for cut in cuts:
+            if everything[at : at + cut]:
+                applier.apply(everything[at : at + cut])
+            at += cut
+        applier.apply(everything[-3:])
+        applier.advance()
+    assert memory.fences(TAGS) == real.fences(TAGS)
+    for (scope, name), row in memory.rows.items():
+        np.testing.assert_allclose(real.states(scope, [name])[0], row, rtol=1e-12, atol=0)
+    for user in ("ann", "bob", "cid"):
+        assert memory.history(user) == real.history(user)
+        assert memory.shown(user) == real.shown(user)
+    assert differences(real, oracle(log), NOW) == []
+
+
+times = st.integers(T0, T0 + 30 * 24 * HOUR)
+
+
+@LAW
+@given(st.lists(st.tuples(times, st.integers(0, 100)), min_size=1, max_size=30), st.data())
+def test_decay_is_the_closed_form_however_it_was_summed(events: list[tuple[int, int]], data: Any) -> None:
+    row = np.zeros((1, WIDTH))
+    rest = list(events)
+    while rest:
+        take = data.draw(st.integers(1, len(rest)))
+        part, rest = rest[:take], rest[take:]
+        counts = np.zeros((take, len(COUNTERS)))
+        counts[:, 3] = [n for _, n in part]
+        ts = np.array([t for t, _ in part], dtype=float)
+        row = merge(row, contributions(ts, np.ones(take), counts, np.zeros(take, dtype=np.intp), 1))
+    now = T0 + 40 * 24 * HOUR
+    assert totals(row)[0, 3] == sum(n for _, n in events)
+    for place, half_life in enumerate(HALF_LIVES_MS.values()):
+        want = sum(n * 2.0 ** (-(now - t) / half_life) for t, n in events)
+        assert decayed(row, now)[0, 3, place] == pytest.approx(want, rel=1e-9, abs=1e-300)
+
+
+@LAW
+@given(logs(), st.permutations(["i0", "i1", "i2", "unknown", "never-seen"]))
+def test_a_candidates_features_do_not_depend_on_the_other_candidates(log: Log, order: list[str]) -> None:
+    store, catalogue = MemoryStore(), make_catalogue()
+    applier = make_applier(store)
+    for messages in log.values():
+        applier.apply(messages)
+
+    def features(ids: Sequence[str]) -> Any:
+        items = [catalogue.get(i) for i in ids]
+        return vectors(store.view("ann", ids, items), items, ids, NOW)
+
+    together = dict(zip(order, features(order), strict=True))
+    for item_id in order:
+        np.testing.assert_array_equal(features([item_id])[0], together[item_id])

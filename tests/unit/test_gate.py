@@ -1,0 +1,78 @@
+"""The gate: who may serve."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss as reference_loss
+from sklearn.metrics import roc_auc_score
+
+from models.gate import CHAMPION_MARGIN, judge, log_loss, roc_auc
+from streams.events import HEADS
+
+N = 1_000
+
+
+def _rows(seed=0):
+    random = np.random.default_rng(seed)
+    logit = random.normal(size=(N, 2)) - 1
+    labels = (random.random((N, 2)) < 1 / (1 + np.exp(-logit))).astype(np.float32)
+    return logit, labels, labels.mean(axis=0)
+
+
+def test_a_candidate_that_knows_more_than_the_base_rate_passes():
+    logit, labels, rates = _rows()
+    verdict = judge(HEADS, logit, labels, rates)
+    assert verdict.reasons == ()
+    assert verdict.metrics["auc_click"] > 0.65
+    assert verdict.metrics["log_loss_click"] < verdict.metrics["base_log_loss_click"]
+
+
+def test_noise_does_not_pass_and_the_reason_has_both_numbers():
+    _, labels, rates = _rows()
+    noise = np.random.default_rng(9).normal(size=(N, 2))
+    reasons = judge(HEADS, noise, labels, rates).reasons
+    assert len(reasons) == 2
+    assert "click: log loss" in reasons[0]
+    assert "base rate" in reasons[0]
+
+
+def test_a_candidate_far_worse_than_the_champion_is_rejected_and_a_slightly_worse_one_is_not():
+    logit, labels, rates = _rows()
+    assert judge(HEADS, logit, labels, rates, champion=logit + 0.05).reasons == ()
+    worse = logit + 1.0
+    reasons = judge(HEADS, worse, labels, np.full(2, 0.9), champion=logit).reasons
+    assert any("champion" in reason for reason in reasons)
+    metrics = judge(HEADS, worse, labels, rates, champion=logit).metrics
+    assert metrics["log_loss_click"] > metrics["champion_log_loss_click"] + CHAMPION_MARGIN
+
+
+def test_popularity_is_reported_and_decides_nothing():
+    logit, labels, rates = _rows()
+    popularity = labels[:, 0] + 0.0
+    popularity[:10] = np.nan
+    verdict = judge(HEADS, logit, labels, rates, popularity=popularity)
+    assert verdict.metrics["popularity_auc_click"] > 0.95
+    assert verdict.reasons == ()
+
+
+def test_no_known_click_at_all_is_a_reason_and_few_long_views_are_not():
+    logit, labels, rates = _rows()
+    labels[:, 0] = np.nan
+    assert judge(HEADS, logit, labels, rates).reasons == ("click: no known label in the newest slice",)
+    logit, labels, rates = _rows()
+    labels[20:, 1] = np.nan
+    assert judge(HEADS, logit + np.array([0.0, 5.0]), labels, rates).reasons == ()
+
+
+def test_metrics_are_finite_also_with_one_class_only():
+    logit, labels, rates = _rows()
+    labels[:] = 0
+    assert all(np.isfinite(v) for v in judge(HEADS, logit, labels, rates).metrics.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_metrics_agree_with_scikit_learn(seed):
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 2, 200)
+    scores = np.round(random.random(200), 1)
+    assert roc_auc(truth, scores) == pytest.approx(roc_auc_score(truth, scores))
+    assert log_loss(truth, scores) == pytest.approx(reference_loss(truth, np.clip(scores, 1e-7, 1 - 1e-7)))

@@ -1,0 +1,81 @@
+"""Rows in, a sealed version out."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from models import recipe
+from models.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER
+from models.online import OnlineModel
+from models.profile import Profile
+from models.ranker import Ranker
+from models.recipe import Order, ignored_columns, make_version
+from models.training_set import read_training_rows
+from streams.features import COLUMN_NAMES, columns_hash
+from tests.archived import examples, write_archive
+
+ORDER = Order(version="v1", created_ms=5, columns=COLUMN_NAMES, columns_hash=columns_hash(), trigger_id="t1")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    url = str(tmp_path_factory.mktemp("archive"))
+    write_archive(url, examples(1_500))
+    return read_training_rows(url, 86_400_000, len(COLUMN_NAMES), columns_hash())
+
+
+@pytest.fixture(scope="module")
+def version(rows):
+    return make_version(ORDER, rows)
+
+
+def test_a_version_holds_all_its_parts_and_passes_its_gate(version, rows):
+    manifest = version.manifest
+    assert set(version.files) == {RANKER, GOLDEN, ONLINE, PROFILE, CURVE}
+    assert manifest.gate == ()
+    assert manifest.rows == manifest.window.rows == len(rows)
+    assert manifest.window.to_ms == rows.ts_ms[-1] + 1
+    assert manifest.metrics["auc_click"] > manifest.metrics["popularity_auc_click"] > 0.5
+    assert {"compile", "train", "refit"} <= set(manifest.seconds)
+
+
+def test_its_online_half_was_fitted_on_its_own_ranker(version):
+    online = OnlineModel.restore(version.files[ONLINE])
+    assert (online.ranker, online.columns) == ("v1", COLUMN_NAMES)
+    assert online.learned["click"] > 100
+
+
+def test_its_profile_covers_every_column_and_row(version, rows):
+    profile = Profile.from_json(version.files[PROFILE])
+    assert [column.name for column in profile.columns] == list(COLUMN_NAMES)
+    assert profile.rows == len(rows)
+    assert len(msgspec.json.decode(version.files[CURVE])) == version.manifest.metrics["epochs"]
+
+
+def test_the_next_version_is_compared_with_it_on_the_same_rows(version, rows):
+    champion = Ranker.load(version.manifest, version.files, COLUMN_NAMES)
+    again = make_version(msgspec.structs.replace(ORDER, version="v2"), rows, champion)
+    metrics = again.manifest.metrics
+    assert metrics["champion_log_loss_click"] == pytest.approx(metrics["log_loss_click"], abs=1e-6)
+    assert again.files[RANKER] == version.files[RANKER]
+
+
+def test_a_newest_slice_longer_than_the_refit_is_judged_whole(rows, monkeypatch):
+    monkeypatch.setattr(recipe, "REFIT_ROWS", 50)
+    made = make_version(msgspec.structs.replace(ORDER, version="v3"), rows)
+    assert made.manifest.metrics["known_click"] > 100
+    assert OnlineModel.restore(made.files[ONLINE]).examples == 50
+
+
+def test_too_few_labels_of_a_class_are_named(rows):
+    rows = rows.take(np.flatnonzero(rows.labels[:, 0] == 0))
+    with pytest.raises(ValueError, match="click: expected 10 labels of each class, got 0"):
+        make_version(ORDER, rows)
+
+
+def test_cyclic_columns_are_ignored_until_two_periods_were_seen():
+    columns, cyclic = ("a", "hour_sin", "weekday_cos"), ("hour_sin", "weekday_cos")
+    day = 86_400_000
+    assert ignored_columns(columns, cyclic, day).tolist() == [False, True, True]
+    assert ignored_columns(columns, cyclic, 3 * day).tolist() == [False, False, True]
+    assert ignored_columns(columns, cyclic, 15 * day).tolist() == [False, False, False]

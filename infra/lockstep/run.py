@@ -76,9 +76,7 @@ def _warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
 
 
 def _train(learning: Learning, seed: int) -> Version:
-    order = Order(
-        version=VERSION, created_ms=0, columns=COLUMN_NAMES, columns_hash=columns_hash(), seed=seed
-    )
+    order = Order(version=VERSION, created_ms=0, columns=COLUMN_NAMES, columns_hash=columns_hash(), seed=seed)
     return make_version(order, rows_of(learning.examples))
 
 

@@ -50,7 +50,7 @@ def run_worker(settings: Settings, health: Health, stop: threading.Event, handle
     """Feeds `handler` from its topics until `stop` is set.
 
     Raises:
-        KafkaUnavailable: the broker did not answer at the start.
+        KafkaUnavailable, StoreUnavailable: no answer at the start.
         Exception: whatever the handler raised that no retry mends.
     """
     for name in ("faust", "mode", "aiokafka"):  # what ends the app is raised, and told once
@@ -122,7 +122,8 @@ class _Worker:
     def run(self) -> None:
         for need in ("kafka", "partitions", "redis"):
             self._health.set(need, False, "not yet")
-        cluster_id(self._settings)  # says plainly when nobody answers
+        cluster_id(self._settings)  # both say plainly when nobody answers
+        self._store.ping()
         self._watchdog.start()
         try:
             while not self._stop.is_set():
@@ -178,7 +179,7 @@ class _Worker:
             broker_commit_interval=1.0,
             broker_commit_every=100_000,
             broker_max_poll_interval=3_600.0,
-            broker_request_timeout=30.0,
+            broker_request_timeout=90.0,
             broker_session_timeout=6.0,  # the least that Kafka allows: a killed worker's share waits so long
             broker_heartbeat_interval=1.5,
             broker_rebalance_timeout=15.0,
@@ -359,7 +360,10 @@ class _Worker:
             ends = await asyncio.wait_for(app.consumer.highwaters(*partitions), 5.0) if partitions else {}
         except Exception as error:
             log.warning("%s: lag is not known: %s", self._handler.role, type(error).__name__)
+            self._health.set("kafka", False, f"no answer: {type(error).__name__}")
             return
+        if partitions:
+            self._health.set("kafka", True)
         by_topic: dict[str, int] = {topic.name: 0 for topic in self._handler.topics}
         for tp, source in partitions.items():
             if source in self._expected:

@@ -26,6 +26,7 @@ from tenacity.stop import stop_when_event_set
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.handler import Handler, Rewind
 from streams.health import Health
+from streams.kafka import cluster_id
 from streams.messages import Message, Source
 from streams.metrics import BATCH_SECONDS, LAG, LOST_OFFSETS, MESSAGES, RETRIES, REWINDS
 from streams.settings import Settings
@@ -52,8 +53,8 @@ def run_worker(settings: Settings, health: Health, stop: threading.Event, handle
         KafkaUnavailable: the broker did not answer at the start.
         Exception: whatever the handler raised that no retry mends.
     """
-    for name, level in (("faust", "ERROR"), ("mode", "ERROR"), ("aiokafka", "ERROR")):
-        logging.getLogger(name).setLevel(level)
+    for name in ("faust", "mode", "aiokafka"):  # what ends the app is raised, and told once
+        logging.getLogger(name).setLevel("CRITICAL" if name == "mode" else "ERROR")
     _Worker(settings, health, stop, handler).run()
 
 
@@ -99,6 +100,10 @@ class _App(faust.App):
         return _Transport(self.conf.broker_consumer, self)
 
 
+for _service in (_Consumer, _ConsumerThread, _App):
+    _service.logger = logging.getLogger("faust")  # else their notes would count as this module's
+
+
 class _Worker:
     """One role's life. A rewind ends one Faust app and starts the next, so that nothing that was
     fetched before it can be mistaken for what follows it."""
@@ -117,6 +122,7 @@ class _Worker:
     def run(self) -> None:
         for need in ("kafka", "partitions", "redis"):
             self._health.set(need, False, "not yet")
+        cluster_id(self._settings)  # says plainly when nobody answers
         self._watchdog.start()
         try:
             while not self._stop.is_set():
@@ -126,14 +132,16 @@ class _Worker:
                     self._rewind(rewind)
         finally:
             self._watchdog.stop()
-            self._thread.submit(self._close).result(timeout=STOP_WITHIN_S)
-            self._thread.shutdown(wait=False)
+            self._thread.submit(self._close)
+            self._thread.shutdown(wait=True)
 
     def _close(self) -> None:
         try:
             self._handler.close()
-        except (StoreUnavailable, KafkaUnavailable) as error:
+        except (StoreUnavailable, KafkaUnavailable, Rewind) as error:
             log.warning("%s: not all was finished: %s", self._handler.role, error)
+        except Exception:
+            log.exception("%s: closing failed", self._handler.role)
         self._store.close()
 
     def _rewind(self, rewind: Rewind) -> None:

@@ -17,6 +17,14 @@ __all__ = ["GroupReader"]
 
 log = logging.getLogger(__name__)
 
+# A member killed, or one that left the embedded broker (which does not notice), holds its partitions
+# until its session ends: with the default of 45 s a restarted role would wait for so long.
+_MEMBERSHIP = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 6_000,
+    "heartbeat.interval.ms": 1_500,
+}
+
 
 class GroupReader:
     """A member of the group `{namespace}.{group}`. For use by one thread.
@@ -40,7 +48,7 @@ class GroupReader:
         self._settings = settings
         self._commits = commit
         config = consumer_config(settings, f"{settings.namespace}.{group}", start, wait_ms)
-        self._consumer = Consumer(config | {"partition.assignment.strategy": "cooperative-sticky"})
+        self._consumer = Consumer(config | _MEMBERSHIP)
         names = [settings.topic_prefix + topic.name for topic in topics]
         self._latest = start == "latest"
         self._consumer.subscribe(names, on_assign=self._assigned)

@@ -1,5 +1,6 @@
 """The trainer as a role on the embedded broker: archive and trigger in, versions out."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,19 +10,23 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from infra.commands import models as command
 from models import trainer
 from models.manifest import ONLINE
 from models.online import OnlineModel
 from models.ranker import Ranker
-from models.registry import Champions, load_version
+from models.registry import Champions, load_version, publish
 from streams.codec import decode
 from streams.events import MODELS, TRIGGERS
-from streams.features import COLUMN_NAMES
+from streams.features import COLUMN_NAMES, columns_hash
 from streams.health import Health
-from streams.kafka import Publisher, read_all
+from streams.kafka import Publisher, create_topics, read_all
 from tests.archived import examples, write_archive
 from tests.build import make_trigger
+from tests.planted import linear_graph, linear_version
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,29 +127,27 @@ def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
     assert champions.unfinished() == ()
 
 
-def test_a_stop_during_a_training_leaves_the_trigger_for_the_next_start(
+def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
     embedded_kafka, make_settings, running, monkeypatch
 ):
-    settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
-    write_archive(settings.archive_url, examples(1_000))
-    _, stop, thread = running(settings)
-    _until(lambda: [s.state for s in _steps(settings)] == ["training"])
+    settings = make_settings(kafka=embedded_kafka)
+    create_topics(settings)
+    graph = linear_graph(len(COLUMN_NAMES))
+    version = linear_version(graph, COLUMN_NAMES, version="v7", columns_hash=columns_hash())
+    uri, sha256 = publish(settings.models_url, version)
+    health, stop, thread = running(settings)
+    _until(lambda: bool(_steps(settings)))
+    (step,) = _steps(settings)
+    assert (step.state, step.version, step.uri, step.sha256) == ("champion", "v7", uri, sha256)
+    _until(lambda: health.ready)
     stop.set()
-    thread.join(30)
-    states = [s.state for s in _steps(settings)]
-    assert states in (["training"], ["training", "candidate", "champion"])
-    running(settings)
-    _until(lambda: _steps(settings)[-1].state == "champion")
+    thread.join(10)
+    assert not thread.is_alive()
 
-
-def test_a_second_start_on_a_broker_that_forgot_restores_the_champion(embedded_kafka, make_settings, running):
-    settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
-    write_archive(settings.archive_url, examples(1_000))
-    running(settings)
-    _until(lambda: "champion" in {s.state for s in _steps(settings)})
-    first = _steps(settings)[-1]
-    forgot = {"topic_prefix": f"{settings.topic_prefix}b.", "namespace": f"{settings.namespace}b"}
-    later = settings.model_copy(update=forgot)
-    running(later)
-    _until(lambda: bool(_steps(later)))
-    assert (_steps(later)[0].state, _steps(later)[0].version) == ("champion", first.version)
+    monkeypatch.setenv("STREAMREC_KAFKA", embedded_kafka)
+    monkeypatch.setenv("STREAMREC_TOPIC_PREFIX", settings.topic_prefix)
+    app = typer.Typer()
+    command.register(app)
+    shown = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).stdout)
+    assert (shown["champion"], shown["versions"][0]["state"]) == ("v7", "champion")
+    assert "v7*" in CliRunner().invoke(app, ["models", "list"]).stdout

@@ -65,14 +65,10 @@ def make_version(
     clock.lap("import_and_train")
     ranker, files = _export(order, fitted, rows.features)
     clock.lap("export_and_load")
-    unseen = rows.take(slice(max(fitted.fitted_rows, len(rows) - REFIT_ROWS), None))
-    logits = ranker.score_many(unseen.features)
-    verdict = _judge(order, rows, held_out, logits[held_out - len(rows) :], champion)
+    verdict = _judge(order, rows, held_out, ranker, champion)
     clock.lap("judge")
-    online = refit(
-        order.version, order.columns, unseen.features, logits, unseen.buckets, unseen.labels, unseen.weights
-    )
-    files[ONLINE] = online.snapshot()
+    unseen = slice(max(fitted.fitted_rows, len(rows) - REFIT_ROWS), None)
+    files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
     clock.lap("refit")
     files[PROFILE] = Profile.fit(order.columns, rows.features).to_json()
     files[CURVE] = msgspec.json.encode(fitted.curve)
@@ -153,11 +149,27 @@ def _export(order: Order, fitted: "Fitted", x: np.ndarray) -> tuple[Ranker, dict
     return Ranker.load(draft.manifest, draft.files), files
 
 
-def _judge(order: Order, rows: Rows, held_out: int, logits: np.ndarray, champion: Ranker | None) -> Verdict:
+def _refitted(order: Order, unseen: Rows, ranker: Ranker) -> bytes:
+    """The online half that has learned `unseen` on the ranker's own logits."""
+    logits = ranker.score_many(unseen.features)
+    online = refit(
+        order.version,
+        order.columns,
+        unseen.features,
+        logits,
+        unseen.buckets,
+        unseen.labels,
+        unseen.weights,
+    )
+    return online.snapshot()
+
+
+def _judge(order: Order, rows: Rows, held_out: int, ranker: Ranker, champion: Ranker | None) -> Verdict:
     newest, older = rows.take(slice(held_out, None)), rows.take(slice(0, held_out))
     popular = newest.features[:, order.columns.index(POPULARITY)] if POPULARITY in order.columns else None
     comparable = champion is not None and champion.heads == HEADS
     beaten = champion.score_many(newest.features) if champion and comparable else None
+    logits = ranker.score_many(newest.features)
     return judge(HEADS, logits, newest.labels, np.nanmean(older.labels, axis=0), beaten, popular)
 
 

@@ -62,9 +62,8 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
 
 
 def _yield_to_others() -> None:
-    """One thread for XLA and a lower priority: a training must not be felt by requests."""
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ.setdefault("XLA_FLAGS", flags)
+    """No thread pool for XLA's kernels and a lower priority: a training must not be felt by requests."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     with contextlib.suppress(OSError, AttributeError):  # not allowed, or no such call on this system
         os.nice(NICENESS)

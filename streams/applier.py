@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 MAX_FACTS = 4_000  # folded at once; a larger batch is cut
 MAX_KEYS = 3_500  # one script writes at most 4,000 keys (Lua's stack)
-_REMEMBERED_USERS = 20_000
+_REMEMBERED_USERS = 5_000
 
 
 class Rejects(Protocol):

@@ -338,9 +338,11 @@ class _UserFolding:
         return draft
 
     def _forget(self, draft: UserDocuments) -> None:
-        """Drops what can no longer matter. What this batch holds stays, for the shards of items may
-        still have to be told; and so does what came from partitions that are not in it, since another
-        worker may be in the middle of folding them, up to a hard limit."""
+        """Drops what can no longer matter, now and then. What this batch holds stays, for the shards
+        of items may still have to be told; and so does what came from partitions that are not in it,
+        since another worker may be in the middle of folding them, up to a hard limit."""
+        if not self._overdue(draft):
+            return
         ids = {number: source for source, number in self._ids.items()}
         gone = []
         for mark, seen in draft.seen.items():
@@ -357,10 +359,18 @@ class _UserFolding:
             del draft.seen[mark]
         draft.dropped += len(gone)
 
+    def _overdue(self, draft: UserDocuments) -> bool:
+        """True when there is much to drop, or when the first that came is out of the window."""
+        if len(draft.seen) >= REPEAT_CAP + REPEAT_CAP // 4:
+            return True
+        first = next(iter(draft.seen.values()), None)
+        newest_ms = max(self._batch.before_ms.values())
+        return first is not None and first.ts_ms < newest_ms - REPEAT_WINDOW_MS - REPEAT_WINDOW_MS // 4
+
     def _apply(self, fact: Fact, decision: Decision, draft: UserDocuments) -> None:
         event, ts_ms = fact.event, fact.event.ts_ms
         seen = Seen(
-            0,
+            draft.seq + 1,
             self._ids[fact.source],
             fact.offset,
             fact.place,

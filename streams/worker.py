@@ -26,6 +26,7 @@ from tenacity.stop import stop_when_event_set
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.handler import Handler, Rewind
 from streams.health import Health
+from streams.kafka import cluster_id
 from streams.messages import Message, Source
 from streams.metrics import BATCH_SECONDS, LAG, LOST_OFFSETS, MESSAGES, RETRIES, REWINDS
 from streams.settings import Settings
@@ -49,11 +50,11 @@ def run_worker(settings: Settings, health: Health, stop: threading.Event, handle
     """Feeds `handler` from its topics until `stop` is set.
 
     Raises:
-        KafkaUnavailable: the broker did not answer at the start.
+        KafkaUnavailable, StoreUnavailable: no answer at the start.
         Exception: whatever the handler raised that no retry mends.
     """
-    for name, level in (("faust", "ERROR"), ("mode", "ERROR"), ("aiokafka", "ERROR")):
-        logging.getLogger(name).setLevel(level)
+    for name in ("faust", "mode", "aiokafka"):  # what ends the app is raised, and told once
+        logging.getLogger(name).setLevel("CRITICAL" if name == "mode" else "ERROR")
     _Worker(settings, health, stop, handler).run()
 
 
@@ -99,6 +100,10 @@ class _App(faust.App):
         return _Transport(self.conf.broker_consumer, self)
 
 
+for _service in (_Consumer, _ConsumerThread, _App):
+    _service.logger = logging.getLogger("faust")  # else their notes would count as this module's
+
+
 class _Worker:
     """One role's life. A rewind ends one Faust app and starts the next, so that nothing that was
     fetched before it can be mistaken for what follows it."""
@@ -117,6 +122,8 @@ class _Worker:
     def run(self) -> None:
         for need in ("kafka", "partitions", "redis"):
             self._health.set(need, False, "not yet")
+        cluster_id(self._settings)  # both say plainly when nobody answers
+        self._store.ping()
         self._watchdog.start()
         try:
             while not self._stop.is_set():
@@ -126,14 +133,16 @@ class _Worker:
                     self._rewind(rewind)
         finally:
             self._watchdog.stop()
-            self._thread.submit(self._close).result(timeout=STOP_WITHIN_S)
-            self._thread.shutdown(wait=False)
+            self._thread.submit(self._close)
+            self._thread.shutdown(wait=True)
 
     def _close(self) -> None:
         try:
             self._handler.close()
-        except (StoreUnavailable, KafkaUnavailable) as error:
+        except (StoreUnavailable, KafkaUnavailable, Rewind) as error:
             log.warning("%s: not all was finished: %s", self._handler.role, error)
+        except Exception:
+            log.exception("%s: closing failed", self._handler.role)
         self._store.close()
 
     def _rewind(self, rewind: Rewind) -> None:
@@ -170,7 +179,7 @@ class _Worker:
             broker_commit_interval=1.0,
             broker_commit_every=100_000,
             broker_max_poll_interval=3_600.0,
-            broker_request_timeout=30.0,
+            broker_request_timeout=90.0,
             broker_session_timeout=6.0,  # the least that Kafka allows: a killed worker's share waits so long
             broker_heartbeat_interval=1.5,
             broker_rebalance_timeout=15.0,
@@ -351,7 +360,10 @@ class _Worker:
             ends = await asyncio.wait_for(app.consumer.highwaters(*partitions), 5.0) if partitions else {}
         except Exception as error:
             log.warning("%s: lag is not known: %s", self._handler.role, type(error).__name__)
+            self._health.set("kafka", False, f"no answer: {type(error).__name__}")
             return
+        if partitions:
+            self._health.set("kafka", True)
         by_topic: dict[str, int] = {topic.name: 0 for topic in self._handler.topics}
         for tp, source in partitions.items():
             if source in self._expected:

@@ -2,8 +2,7 @@
 
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from models.registry import publish, seal
 from streams.codec import decode, encode
 from streams.events import (
     CORRELATION_ID,
+    ITEMS,
     MODELS,
     REPLIES,
     REQUESTS,
@@ -24,25 +24,14 @@ from streams.events import (
 )
 from streams.features import COLUMN_NAMES
 from streams.health import Health
-from streams.kafka import Follower, Publisher
+from streams.kafka import Follower, Publisher, create_topics
 from streams.messages import Message, header
 from streams.settings import Settings
+from tests.build import make_item
 from tests.planted import linear_graph, linear_version
+from tests.waiting import eventually
 
 PATIENCE_S = 30.0
-
-
-def until(true: Callable[[], object], what: object, patience_s: float = PATIENCE_S) -> None:
-    """Waits for a condition.
-
-    Raises:
-        TimeoutError: it did not come true.
-    """
-    end = time.monotonic() + patience_s
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError(f"still not: {what() if callable(what) else what}")
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -59,13 +48,24 @@ def running_scorer(settings: Settings) -> Iterator[Health]:
     thread = threading.Thread(target=role)
     thread.start()
     try:
-        until(lambda: health.ready or errors, lambda: f"a ready scorer: {health.report()}")
+        eventually(lambda: health.ready or errors, PATIENCE_S, "a ready scorer")
         yield health
     finally:
         stop.set()
         thread.join(PATIENCE_S)
     if errors:
         raise errors[0]
+
+
+def stock(settings: Settings) -> None:
+    """A catalogue of 30: item k has k tags, one of 5 categories and one of 10 creators."""
+    create_topics(settings)
+    with Publisher(settings) as publisher:
+        for k in range(30):
+            tags = tuple(f"t{n}" for n in range(k))
+            item = make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k % 10}")
+            publisher.send(ITEMS, item)
+        publisher.flush()
 
 
 def pair_version(version: str = "v1", columns: Sequence[str] = ("item_known", "item_tags")) -> Version:
@@ -123,7 +123,7 @@ class Asker:
 
     def answer(self, correlation: bytes) -> tuple[RankReply, Message]:
         """The reply with that correlation id."""
-        until(lambda: self.found(correlation), "an answer")
+        eventually(lambda: self.found(correlation), PATIENCE_S, "an answer")
         message = self.found(correlation)[0]
         (reply,) = decode(REPLIES, None, message.value, 0).records
         return reply, message

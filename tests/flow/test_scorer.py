@@ -12,7 +12,6 @@ from streams.errors import RankError
 from streams.events import (
     DEADLINE_MS,
     ERROR,
-    ITEMS,
     REPLIES,
     REPLY_PARTITION,
     REPLY_TOPIC,
@@ -23,14 +22,14 @@ from streams.events import (
     Served,
     dead_letter,
 )
-from streams.kafka import Publisher, RankClient, create_topics
+from streams.kafka import RankClient
 from streams.messages import header
 from streams.metrics import DEGRADED, REFUSED_REPLY_TOPICS
 from streams.settings import Settings
-from tests.asking import Asker, crown, pair_version, running_scorer, until
-from tests.build import T0, make_item, make_request
+from tests.asking import Asker, crown, pair_version, running_scorer, stock
+from tests.build import T0, make_request
+from tests.waiting import eventually
 
-ITEM_COUNT = 30
 WATCHED = (REPLIES.name, SERVED.name, dead_letter(REQUESTS.name))
 
 
@@ -59,17 +58,6 @@ def world(settings, embedded_kafka, redis_url) -> Settings:
     return made
 
 
-def stock(settings: Settings) -> None:
-    """A catalogue of 30: item k has k tags, one of 5 categories and one of 10 creators."""
-    create_topics(settings)
-    with Publisher(settings) as publisher:
-        for k in range(ITEM_COUNT):
-            tags = tuple(f"t{n}" for n in range(k))
-            item = make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k % 10}")
-            publisher.send(ITEMS, item)
-        publisher.flush()
-
-
 def slates(asker: Asker, request_id: str) -> list[Served]:
     found = [decode(SERVED, m.key, m.value, 0).records[0] for m in asker.on(SERVED.name)]
     return [served for served in found if served.request_id == request_id]
@@ -86,7 +74,7 @@ def test_without_a_model_the_slate_is_popular_and_says_so_and_is_logged(shared):
         assert (reply.model.ranker, reply.model.online) == (None, None)
         assert [item.position for item in reply.items] == [0, 1, 2, 3, 4]
         assert {"retrieve", "features", "slate", "total"} <= set(reply.timings_ms)
-        until(lambda: slates(asker, "popular"), "a served slate")
+        eventually(lambda: slates(asker, "popular"), what="a served slate")
         (served,) = slates(asker, "popular")
         assert [place.item_id for place in served.slate] == [item.item_id for item in reply.items]
         assert served.ts_ms == T0
@@ -97,24 +85,26 @@ def test_a_champion_ranks_within_moments_of_its_coming(world, tmp_path):
     with running_scorer(world), Asker(world) as asker:
         assert asker.ask(make_request()).degraded == "popular"
         crown(asker.publisher, tmp_path / "models", pair_version("v1"))
-        until(lambda: asker.ask(make_request()).degraded is None, "a full slate")
+        eventually(lambda: asker.ask(make_request()).degraded is None, what="a full slate")
         reply = asker.ask(make_request(candidates=("i03", "i20", "nobody", "i11"), limit=3))
         assert reply.model.ranker == "v1"
         assert reply.model.online == "v1-0"
         assert [item.item_id for item in reply.items] == ["i20", "i11", "i03"]
         assert {item.source for item in reply.items} == {"request"}
         crown(asker.publisher, tmp_path / "models", pair_version("v2"))
-        until(lambda: asker.ask(make_request()).model.ranker == "v2", "the next champion")
+        eventually(lambda: asker.ask(make_request()).model.ranker == "v2", what="the next champion")
 
 
 def test_a_broken_champion_leaves_the_one_before_in_use(world, tmp_path):
     with running_scorer(world), Asker(world) as asker:
         crown(asker.publisher, tmp_path / "models", pair_version("v1"))
-        until(lambda: asker.ask(make_request()).model.ranker == "v1", "a champion")
+        eventually(lambda: asker.ask(make_request()).model.ranker == "v1", what="a champion")
         broken = pair_version("v2", ("no_such_column",))
         crown(asker.publisher, tmp_path / "models", broken)
         crown(asker.publisher, tmp_path / "models", pair_version("v3"))
-        until(lambda: asker.ask(make_request()).model.ranker == "v3", "the one after the broken one")
+        eventually(
+            lambda: asker.ask(make_request()).model.ranker == "v3", what="the one after the broken one"
+        )
 
 
 def test_the_client_gets_a_slate_and_the_trace_and_correlation_come_back(shared):
@@ -135,7 +125,7 @@ def test_past_its_deadline_a_request_is_answered_by_an_error_and_not_scored(shar
         assert reply.error.code == "DEADLINE_EXCEEDED"
         assert header(message, ERROR) == b"DEADLINE_EXCEEDED"
         assert asker.ask(make_request(request_id=late), (TIMEOUT_MS, b"5000")).error is None
-        until(lambda: slates(asker, late), "the slate of the second try")
+        eventually(lambda: slates(asker, late), what="the slate of the second try")
         assert len(slates(asker, late)) == 1
 
 
@@ -150,7 +140,7 @@ def test_a_repeat_gets_the_same_slate_under_its_own_correlation_and_is_logged_on
         with running_scorer(world):
             assert asker.ask(make_request(request_id="r1", user_id="u1")) == first
             asker.ask(make_request(request_id="r2"))
-            until(lambda: slates(asker, "r2"), "a slate after the repeats")
+            eventually(lambda: slates(asker, "r2"), what="a slate after the repeats")
         assert len(slates(asker, "r1")) == 1
 
 
@@ -163,10 +153,10 @@ def test_a_reply_topic_outside_the_prefix_is_refused_and_counted(shared, hostile
     with Asker(shared, WATCHED) as asker:
         asker.send(make_request(request_id="hostile"), (REPLY_TOPIC, prefix + hostile))
         asker.send(b"{", (REPLY_TOPIC, prefix + hostile))
-        until(lambda: REFUSED_REPLY_TOPICS._value.get() == refused + 2, "two refusals")
+        eventually(lambda: REFUSED_REPLY_TOPICS._value.get() == refused + 2, what="two refusals")
         after = make_request()
         assert asker.ask(after).error is None
-        until(lambda: slates(asker, after.request_id), "a slate")
+        eventually(lambda: slates(asker, after.request_id), what="a slate")
         assert not slates(asker, "hostile")
 
 
@@ -185,7 +175,7 @@ def test_an_invalid_request_is_answered_and_dead_lettered(shared, raw):
         assert reply.error.code == "INVALID_REQUEST"
         assert header(message, ERROR) == b"INVALID_REQUEST"
         assert reply.request_id == ("r1" if b"r1" in raw else "")
-        until(lambda: asker.on(dead_letter(REQUESTS.name)), "the dead letter")
+        eventually(lambda: asker.on(dead_letter(REQUESTS.name)), what="the dead letter")
         assert asker.ask(make_request()).error is None
 
 
@@ -217,17 +207,17 @@ def test_redis_killed_in_the_middle_means_popular_and_back_again(settings, embed
         stock(made)
         with running_scorer(made) as health, Asker(made, WATCHED) as asker:
             crown(asker.publisher, tmp_path / "models", pair_version("v1"))
-            until(lambda: asker.ask(make_request(limit=3)).degraded is None, "a full slate")
+            eventually(lambda: asker.ask(make_request(limit=3)).degraded is None, what="a full slate")
             server.kill()
             popular = DEGRADED.labels("popular")._value.get()
             for _ in range(10):
                 reply = asker.ask(make_request(limit=3), (TIMEOUT_MS, b"20000"))
                 assert (reply.degraded, len(reply.items)) == ("popular", 3)
             assert DEGRADED.labels("popular")._value.get() == popular + 10
-            until(lambda: not health.ready, "the scorer to say that Redis is away")
+            eventually(lambda: not health.ready, what="the scorer to say that Redis is away")
             server.restart()
-            until(lambda: asker.ask(make_request(limit=3)).degraded is None, "a full slate again")
-            until(lambda: health.ready, "a ready scorer again")
+            eventually(lambda: asker.ask(make_request(limit=3)).degraded is None, what="a full slate again")
+            eventually(lambda: health.ready, what="a ready scorer again")
 
 
 def test_errors_reach_the_client_by_name(shared):

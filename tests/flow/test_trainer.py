@@ -1,5 +1,6 @@
 """The trainer as a role on the embedded broker: archive and trigger in, versions out."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from infra.commands import models as command
 from models import trainer
 from models.manifest import ONLINE
 from models.online import OnlineModel
@@ -19,7 +23,7 @@ from streams.codec import decode
 from streams.events import MODELS, TRIGGERS
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.health import Health
-from streams.kafka import Publisher, read_all
+from streams.kafka import Publisher, create_topics, read_all
 from tests.archived import examples, write_archive
 from tests.build import make_trigger
 from tests.planted import linear_graph, linear_version
@@ -124,9 +128,10 @@ def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
 
 
 def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
-    embedded_kafka, make_settings, running
+    embedded_kafka, make_settings, running, monkeypatch
 ):
     settings = make_settings(kafka=embedded_kafka)
+    create_topics(settings)
     graph = linear_graph(len(COLUMN_NAMES))
     version = linear_version(graph, COLUMN_NAMES, version="v7", columns_hash=columns_hash())
     uri, sha256 = publish(settings.models_url, version)
@@ -138,3 +143,11 @@ def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
+
+    monkeypatch.setenv("STREAMREC_KAFKA", embedded_kafka)
+    monkeypatch.setenv("STREAMREC_TOPIC_PREFIX", settings.topic_prefix)
+    app = typer.Typer()
+    command.register(app)
+    shown = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).stdout)
+    assert (shown["champion"], shown["versions"][0]["state"]) == ("v7", "champion")
+    assert "v7*" in CliRunner().invoke(app, ["models", "list"]).stdout

@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from models import recipe
 from models.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER
 from models.online import OnlineModel
 from models.profile import Profile
@@ -57,6 +58,13 @@ def test_the_next_version_is_compared_with_it_on_the_same_rows(version, rows):
     metrics = again.manifest.metrics
     assert metrics["champion_log_loss_click"] == pytest.approx(metrics["log_loss_click"], abs=1e-6)
     assert again.files[RANKER] == version.files[RANKER]
+
+
+def test_a_newest_slice_longer_than_the_refit_is_judged_whole(rows, monkeypatch):
+    monkeypatch.setattr(recipe, "REFIT_ROWS", 50)
+    made = make_version(msgspec.structs.replace(ORDER, version="v3"), rows)
+    assert made.manifest.metrics["known_click"] > 100
+    assert OnlineModel.restore(made.files[ONLINE]).examples == 50
 
 
 def test_too_few_labels_of_a_class_are_named(rows):

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import optax
 
+from models.towers.linear import linear_start, logistic
 from models.towers.network import Dcn, Params, Tower, fit_scaling, scale
 
 __all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
@@ -121,13 +122,13 @@ def _base_rates(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return share
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _start(network: Dcn, recipe: _Steps, width: int, seed: jax.Array, base: jax.Array) -> _State:
-    """Fresh parameters whose heads begin at the base rates, in one compiled call."""
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(network: Dcn, recipe: _Steps, seed: jax.Array, kernel: jax.Array, bias: jax.Array) -> _State:
+    """Parameters that begin as a linear model, `kernel` [w, heads]: crosses and layers add nothing yet."""
     first, later = jax.random.split(jax.random.PRNGKey(seed))
-    params = nn.meta.unbox(network.init(first, jnp.zeros((1, width), jnp.float32))["params"])
-    heads = {"kernel": params["heads"]["kernel"] * 0.1, "bias": jnp.log(base / (1 - base))}
-    params = {**params, "heads": heads}
+    params = nn.meta.unbox(network.init(first, jnp.zeros((1, kernel.shape[0]), jnp.float32))["params"])
+    silent = jnp.zeros((params["heads"]["kernel"].shape[0] - kernel.shape[0], kernel.shape[1]))
+    params = {**params, "heads": {"kernel": jnp.concatenate([kernel, silent]), "bias": bias}}
     return _State(params, _optimiser(recipe).init(params), later)
 
 
@@ -194,7 +195,8 @@ class _Fold:
         """The parameters of the best epoch on the newest rows, and the learning curve."""
         state = self._compile(base)
         random = np.random.default_rng(self.seed)
-        best, best_loss, best_epoch, curve = state.params, np.inf, 0, list[Epoch]()
+        best, best_epoch, curve = state.params, 0, list[Epoch]()
+        best_loss = log_loss(self.logits(best, self.split), *self._newest())
         for number in range(1, self.config.max_epochs + 1):
             state, train_loss = self._epoch(state, random)
             loss = log_loss(self.logits(state.params, self.split), *self._newest())
@@ -222,8 +224,10 @@ class _Fold:
     def _compile(self, base: np.ndarray) -> _State:
         """The state before the first step; everything is compiled when it returns."""
         began = time.perf_counter()
-        width = self.rows.shape[1]
-        state = _start(self.network, self.recipe, width, self.seed, base.astype(np.float32))
+        kernel, bias = linear_start(
+            self.rows[: self.split], self.labels[: self.split], self.weights[: self.split], base
+        )
+        state = _start(self.network, self.recipe, self.seed, kernel, bias)
         nothing = np.zeros((self.STEPS, self.batch), np.int64)
         jax.block_until_ready(_steps(self.network, self.recipe, state, self._batches(nothing)))
         self.logits(state.params, len(self.rows) - 1)
@@ -271,20 +275,12 @@ def _calibrated(params: Params, logits: np.ndarray, labels: np.ndarray, weights:
 def _platt(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, prior: float = 20.0
 ) -> tuple[float, float]:
-    """Slope a in [0.2, 2] and shift b of sigmoid(a * logit + b) by Newton steps.
+    """Slope a in [0.2, 2] and shift b in [-3, 3] of sigmoid(a * logit + b).
 
     A Gaussian prior around a = 1, b = 0 worth about `prior` rows keeps few rows from moving it.
     """
-    design = np.column_stack([logits, np.ones(len(logits))]).astype(np.float64)
-    fitted, start = np.array([1.0, 0.0]), np.array([1.0, 0.0])
-    for _ in range(20):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ fitted, -30, 30)))
-        slope = design.T @ (weights * (chance - labels)) + prior * 0.25 * (fitted - start)
-        curvature = (design.T * (weights * chance * (1 - chance))) @ design + prior * 0.25 * np.eye(2)
-        step = np.linalg.solve(curvature, slope)
-        fitted = fitted - np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-6:
-            break
+    design = np.column_stack([logits, np.ones(len(logits))])
+    fitted = logistic(design, labels, weights, np.array([1.0, 0.0]), np.full(2, prior * 0.25))
     return float(np.clip(fitted[0], 0.2, 2.0)), float(np.clip(fitted[1], -3.0, 3.0))
 
 

@@ -56,7 +56,7 @@ def _figures(n: Numbers) -> list[tuple[str, str]]:
         ("CTR", shown(n.ctr, "{:.3f}")),
         ("online AUC", shown(n.auc, "{:.3f}")),
         ("lag", shown(n.lag)),
-        ("model", n.model or "popular"),
+        ("model", n.model or "none yet"),
     ]
 
 
@@ -79,14 +79,15 @@ def table(picture: Picture) -> RenderableType:
     doing = "starting, " if picture.starting else ""
     title = Text.assemble(("streamrec", "bold"), f"  {doing}{picture.elapsed_s:.0f}{left} s")
     title.append(f"\nKafka   {picture.kafka}\nRedis   {picture.redis}\nTraffic {picture.traffic}", "dim")
-    parts: list[RenderableType] = [title, _numbers(picture.numbers), _roles(picture.roles)]
+    blank = Text("")
+    parts: list[RenderableType] = [title, blank, _numbers(picture.numbers), blank, _roles(picture.roles)]
     if picture.hint:
-        parts.append(Text(picture.hint, "dim"))
+        parts += [blank, Text(picture.hint, "dim")]
     return Group(*parts)
 
 
 def _numbers(numbers: Numbers) -> Table:
-    grid = Table(box=None, padding=(1, 2, 0, 0), show_edge=False, header_style="dim")
+    grid = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     figures = _figures(numbers)
     for name, _ in figures:
         grid.add_column(name, justify="left", no_wrap=True)

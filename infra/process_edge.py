@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -25,16 +26,18 @@ LAST_METRICS = "STREAMREC_LAST_METRICS"  # a file that gets the final metrics of
 log = logging.getLogger(__name__)
 
 
-def configure_logging(level: str) -> None:
-    """Logs to standard error, one line an entry, UTC; the libraries only from WARNING on."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
+def configure_logging(level: str, path: Path | None = None) -> None:
+    """Logs to standard error, or to a bounded file; one line an entry, UTC; libraries from WARNING on."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=4_000_000, backupCount=1)
+    form = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
     )
+    form.converter = time.gmtime
+    handler.setFormatter(form)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("streams", "models", "monitors", "infra"):
         logging.getLogger(name).setLevel(level)
 

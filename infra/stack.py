@@ -14,6 +14,7 @@ from infra.books import Books
 from infra.crew import Crew
 from infra.live import Picture
 from infra.neighbours import Broker, broker, redis_server, require_answers
+from infra.process_edge import configure_logging
 from infra.processes import require_port
 from infra.runner import Runner
 from infra.running import Running, announce, only_one
@@ -68,7 +69,7 @@ class Stack:
         self._stop = stop
         self._draw = draw
         self._began_s = time.monotonic()
-        self._flow_s: float | None = None  # when traffic began to flow
+        self._flow_s: float | None = None  # when everything was ready, traffic too
         self._all_ready_s: float | None = None
         self._kafka = self._redis = Broker("", "")
 
@@ -82,6 +83,7 @@ class Stack:
         wish = self._wish
         with ExitStack() as outer:
             outer.enter_context(only_one(wish.state))
+            configure_logging("INFO", wish.state / "logs" / "up.log")
             self._require_ports()
             self._redis = outer.enter_context(redis_server(wish.redis, wish.state, wish.redis_port))
             kafka = outer.enter_context(
@@ -99,7 +101,8 @@ class Stack:
         self._add(crew, BESIDE, books)
         if self._wish.traffic.command and not self._stop.is_set():
             self._start(crew, TRAFFIC, self._wish.traffic.command, books)
-            self._until(crew, lambda: crew.ready([TRAFFIC]), SERVING_S)
+        expected = [*BESIDE, *([TRAFFIC] if TRAFFIC in crew else [])]
+        self._until(crew, lambda: crew.ready(expected), SERVING_S)
         self._flow_s = time.monotonic()
         self._until(crew, lambda: self._over(crew), self._wish.for_s)
         return self._finish(crew, books)
@@ -163,15 +166,16 @@ class Stack:
                 starting=self._flow_s is None,
                 numbers=crew.numbers,
                 roles=crew.rows(),
-                hint=f"state and logs: {self._wish.state}",
+                hint=f"state and logs: {self._wish.state}\nin another terminal: streamrec rank --user u00001",
             )
         )
 
     # --- stopping -----------------------------------------------------------------------------------
 
     def _finish(self, crew: Crew, books: Books) -> Summary:
-        seconds = time.monotonic() - (self._flow_s or self._began_s)
         lives = crew.lives()  # as they were before we asked anyone to stop
+        flowing = lives[TRAFFIC].ready_s if TRAFFIC in lives else None
+        seconds = time.monotonic() - (flowing or self._flow_s or self._began_s)
         crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")

@@ -177,7 +177,10 @@ def _by_head(logits: dict[str, Floats], n: int) -> Floats:
 
 
 def _pool(case: Case, read: Read | None, scored: Scored) -> Pool:
-    seen = {past.item_id for past in (*read.view.history, *read.view.shown)} if read else set()
+    seen: set[str] = set()
+    if read is not None:
+        seen.update(past.item_id for past in read.view.history)
+        seen.update(past.item_id for past in read.view.shown)
     searched = bool(case.request.query) and case.request.candidates is None
     tiers = [
         SEEN if item_id in seen else OFF_QUERY if searched and source != "search" else NEW

@@ -53,7 +53,8 @@ class Chore(threading.Thread):
     def stop(self) -> None:
         """Ends the thread and waits for it."""
         self._halt.set()
-        self.join(10.0)
+        if self.is_alive():
+            self.join(10.0)
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
@@ -101,7 +102,8 @@ class Scorer:
             Chore("shelves", self._refresh_with(beside, shelves), SHELVES_S, self._guard),
             Chore("replies", self._replies.write, 0.0, self._guard),
         )
-        closing.callback(lambda: [chore.stop() for chore in self._chores])
+        for chore in self._chores:
+            closing.callback(chore.stop)
 
     def serve(self, stop: threading.Event) -> None:
         """Reads and answers until `stop`."""
@@ -110,7 +112,7 @@ class Scorer:
             while not (stop.is_set() or follower.caught_up.wait(0.1)) and time.monotonic() < until:
                 self._check_followers()
         for chore in self._chores:
-            chore.start()
+            chore.start()  # not before: a shelf without items would be counted for nothing
         with GroupReader(self._settings, "scorer", [REQUESTS], start="latest", wait_ms=5) as reader:
             next_check = 0.0
             while not stop.is_set():

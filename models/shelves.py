@@ -15,7 +15,7 @@ __all__ = ["Shelves", "rates"]
 CHUNK = 500  # state rows asked for at a time
 PRIOR_IMPRESSIONS = 20.0  # showings after which an item's own rate weighs as much as the average
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
 _HOUR, _WEEK = (list(HALF_LIVES_MS).index(name) for name in ("1h", "7d"))
 _SHOWN, _CLICKED = COUNTERS.index("impressions"), COUNTERS.index("clicks")
 

@@ -4,13 +4,13 @@ Every column is reported. Not every move is news, though:
 
 * `cyclic` columns follow the clock, `monotone` ones and ages only grow;
 * counts follow the volume of traffic and, in a young system, simply fill up;
-* what stands on a slate is chosen by our own policy, so columns of the item, its category, its creator
-  and of a pair are first compared with the model's own first windows: see `chosen_by_policy`.
+* what stands on a slate is chosen by our own policy, so of its columns only the item's own content may ask;
+  the choices of the model itself are measured besides, on its first windows (see `watch`).
 """
 
 from streams.features import COLUMNS, Column
 
-__all__ = ["chosen_by_policy", "cluster_of", "may_trigger"]
+__all__ = ["cluster_of", "may_trigger"]
 
 _DECLARED: dict[str, Column] = {column.name: column for column in COLUMNS}
 _CLUSTERS = {"user_category": "user", "pair": "user"}  # otherwise by what the column describes
@@ -29,17 +29,7 @@ def may_trigger(name: str) -> bool:
         return True
     if column.cyclic or column.monotone or column.kind in _GROWING_KINDS:
         return False
-    return not chosen_by_policy(name)
-
-
-def chosen_by_policy(name: str) -> bool:
-    """True if our own ranking moves the column, whatever the users do.
-
-    >>> chosen_by_policy("item_duration_s"), chosen_by_policy("user_ctr_7d")
-    (True, False)
-    """
-    column = _DECLARED.get(name)
-    return column is not None and column.scope not in ("user", "request")
+    return column.scope in ("user", "request")
 
 
 def cluster_of(name: str) -> str | None:

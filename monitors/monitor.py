@@ -1,4 +1,8 @@
-"""The role `monitor`: served rows in, drift reports and retrain triggers out."""
+"""The role `monitor`: served rows in, drift reports and retrain triggers out.
+
+It judges what is served now: it reads `served` from its end and commits nothing. A backlog would come
+partition after partition, and so in no order of time; a restart costs the open window instead.
+"""
 
 import logging
 import threading
@@ -6,14 +10,15 @@ import time
 from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
-from monitors.watch import Outgoing, Watch
+from monitors.quality import ClickThrough, Counted
+from monitors.watch import DriftWatch, Outgoing
 from streams.codec import decode
 from streams.errors import KafkaUnavailable
-from streams.events import MODELS, SERVED, TOPICS, TRIGGERS, Topic
+from streams.events import CLICKS, IMPRESSIONS, MODELS, SERVED, TOPICS, TRIGGERS, Event, Record, Served
 from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
-from streams.metrics import MESSAGES, RETRIES
+from streams.metrics import MESSAGES, RETRIES, SLATE_CLICKS, SLATE_IMPRESSIONS
 from streams.metrics import TRIGGERS as TRIGGERS_WRITTEN
 from streams.settings import Settings
 
@@ -21,6 +26,7 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
+READ = (SERVED, IMPRESSIONS, CLICKS)
 POLL_MESSAGES = 200
 POLL_S = 0.2
 RETRY_S = 1.0
@@ -28,7 +34,8 @@ RETRY_S = 1.0
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     """Judges served rows until `stop` is set; a broker that is away is waited for."""
-    health.set("kafka", False, "not yet")
+    for need in ("kafka", "partitions"):
+        health.set(need, False, "not yet")
     arrived: SimpleQueue[Message] = SimpleQueue()
     follower = Follower(settings, (MODELS, TRIGGERS), arrived.put)
     follower.start()
@@ -54,7 +61,7 @@ class _Role:
 
     def __init__(self, settings: Settings, health: Health, arrived: "SimpleQueue[Message]") -> None:
         self._settings, self._health, self._arrived = settings, health, arrived
-        self._watch = Watch(settings)
+        self._watch, self._clicks = DriftWatch(settings), ClickThrough()
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
     def work(self, stop: threading.Event, follower: Follower) -> None:
@@ -65,28 +72,36 @@ class _Role:
         """
         with (
             Publisher(self._settings) as publisher,
-            GroupReader(self._settings, "monitor", (SERVED,)) as reader,
+            GroupReader(self._settings, "monitor", READ, start="latest", commit=False) as reader,
         ):
             while not stop.is_set():
                 _raise(follower.error)
                 self._publish(publisher)
                 self._take(_drained(self._arrived))
-                messages = reader.poll(POLL_MESSAGES, POLL_S)
+                self._take(reader.poll(POLL_MESSAGES, POLL_S))
                 self._health.set("kafka", True)
-                if messages:
-                    self._take(messages)
-                    self._publish(publisher)
-                    reader.commit()
+                self._health.set("partitions", bool(reader.assignment()))
 
     def _take(self, messages: Iterable[Message]) -> None:
-        """What the topics' own roles dead-letter (labels, trainer) is passed over here."""
+        """What is malformed is passed over: the role whose topic it is dead-letters it."""
         for message in messages:
             MESSAGES.labels(message.topic).inc()
             if not message.value:  # a watermark
                 continue
             now_ms = time.time_ns() // 1_000_000
             for record in decode(TOPICS[message.topic], message.key, message.value, now_ms).records:
+                self._count(record)
                 self._outgoing += self._watch.take(record, now_ms)
+
+    def _count(self, record: Record) -> None:
+        counted: Counted | None = None
+        if isinstance(record, Served):
+            counted = self._clicks.served(record)
+        elif isinstance(record, Event):
+            counted = self._clicks.event(record)
+        if counted is not None:
+            SLATE_IMPRESSIONS.labels(counted.surface, counted.model).inc(counted.impressions)
+            SLATE_CLICKS.labels(counted.surface, counted.model).inc(counted.clicks)
 
     def _publish(self, publisher: Publisher) -> None:
         """A failure may repeat some records: triggers are answered once by id, reports do no harm."""

@@ -1,8 +1,10 @@
 """What the monitor makes of each record: windows of every serving model, reports, triggers.
 
 Every row is judged by the profile of the model that served it. The first window of a model is its
-warm-up and not judged; the second, judged, is also the measure of what the model's own choices move.
-Only the champion's windows ask for retraining.
+warm-up and not judged. The second is judged, and becomes its baseline: it holds what the model's own choices
+move, and what moved between its training and its promotion; a new training would find both again. So a
+column asks for retraining where it drifted from the training window and from the baseline too. Only the
+champion's windows ask.
 """
 
 import logging
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from models.manifest import PROFILE, Version
 from models.profile import Profile
 from models.registry import Champions, load_version
-from monitors.columns import chosen_by_policy, cluster_of, may_trigger
+from monitors.columns import cluster_of, may_trigger
 from monitors.drift import Reference, Size, Verdict, judge, observed, psi, reference_of
 from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
@@ -26,7 +28,7 @@ from streams.events import DRIFT, TRIGGERS, DriftReport, ModelRecord, Record, Re
 from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
 
-__all__ = ["Outgoing", "Watch"]
+__all__ = ["DriftWatch", "Outgoing"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class _Model:
         self.baseline: tuple[Reference, ...] | None = None
 
 
-class Watch:
+class DriftWatch:
     """Turns records of `served`, `models` and `retrain.triggers` into what is to be written."""
 
     def __init__(self, settings: Settings, load: Load = load_version) -> None:
@@ -157,21 +159,20 @@ class Watch:
         telling = [
             v for v in verdicts if v.score is not None and v.method == "psi" and may_trigger(v.feature)
         ]
-        telling = [self._beyond_policy(model, closed, v) for v in telling]
+        telling = [self._since_baseline(model, closed, v) for v in telling]
         judged = Judged(model=champion.version, window=closed.window, verdicts=telling)
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
         return trigger
 
-    def _beyond_policy(self, model: _Model, closed: Sampled, verdict: Verdict) -> Verdict:
-        """Of a column that the model's own choices move, what moved since its first windows as well."""
-        if verdict.state != "drifted" or not chosen_by_policy(verdict.feature) or model.frozen is None:
+    def _since_baseline(self, model: _Model, closed: Sampled, verdict: Verdict) -> Verdict:
+        """The gentler of the verdict and what the model's baseline says of the same column."""
+        if verdict.state != "drifted" or model.frozen is None:
             return verdict
-        names = [reference.feature for reference in model.frozen.references]
-        at = names.index(verdict.feature)
-        first = model.baseline[at] if model.baseline else None
-        if first is None:
+        if model.baseline is None:
             return msgspec.structs.replace(verdict, state="ok")
-        since = psi(first, closed.rows[:, at].astype(np.float64), self._size(model, closed, verdict.feature))
+        at = [reference.feature for reference in model.frozen.references].index(verdict.feature)
+        size = self._size(model, closed, verdict.feature)
+        since = psi(model.baseline[at], closed.rows[:, at].astype(np.float64), size)
         return min(verdict, since, key=lambda v: (v.score or 0.0) / (v.threshold or 1.0))
 
     def _measure(self, version: str | None, verdicts: Sequence[Verdict]) -> None:

@@ -52,6 +52,12 @@ MODEL = Info("streamrec_model", "The model version in use.")
 DRIFT_SCORE = Gauge("streamrec_drift_score", "Last drift score.", ["feature", "method"])
 DRIFT_WINDOWS = Counter("streamrec_drift_windows_total", "Windows judged.", ["state"])
 TRIGGERS = Counter("streamrec_retrain_triggers_total", "Retrain triggers written.", ["reason"])
+SLATE_IMPRESSIONS = Counter(
+    "streamrec_slate_impressions_total", "Impressions of served slates, once each.", ["surface", "model"]
+)
+SLATE_CLICKS = Counter(
+    "streamrec_slate_clicks_total", "Clicks on impressions of served slates, once each.", ["surface", "model"]
+)
 
 # traffic (the simulator and the replay)
 TRAFFIC_EVENTS = Counter("streamrec_traffic_events_total", "Event records produced.", ["topic"])

@@ -33,9 +33,8 @@ def ask_with_kcat(
     reply_topic = settings.topic_prefix + REPLIES.name
     sent = {CORRELATION_ID: correlation, REPLY_TOPIC: reply_topic} | dict(headers or {})
     options = [part for name, text in sent.items() for part in ("-H", f"{name}={text}")]
-    with tempfile.NamedTemporaryFile(
-        "w", suffix=".json"
-    ) as file:  # -k and a file: one message, bytes as they are
+    # a file, not lines of stdin: one message, its bytes as they are
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(value)
         file.flush()
         topic = settings.topic_prefix + REQUESTS.name

@@ -168,9 +168,9 @@ class ApacheKafka:
         tool = self._java(node, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(config))
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise OperatorError(
-                f"Apache Kafka could not format {home}: {(done.stderr or done.stdout).strip()[-300:]}"
-            )
+            lines = (done.stderr + done.stdout).splitlines()
+            why = next((line for line in lines if "Exception" in line or "rror" in line), "no reason given")
+            raise OperatorError(f"Apache Kafka could not format {home}: {why}")
 
     def _properties(self, node: int) -> dict[str, str]:
         voters = ",".join(f"{n + 1}@127.0.0.1:{port}" for n, port in enumerate(self._controller_ports))

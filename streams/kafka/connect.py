@@ -56,19 +56,30 @@ def kafka_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def consumer_config(settings: Settings, group: str, start: str, wait_ms: int) -> dict[str, Any]:
+def consumer_config(
+    settings: Settings, group: str, start: str, wait_ms: int, timeout_s: float = ANSWER_S
+) -> dict[str, Any]:
     """Settings of a consumer that never commits by itself.
 
     On the embedded broker, which does not end a fetch early, a fetch waits `wait_ms` at the most, and
     reading a topic makes it. Elsewhere a fetch waits ten times as long: a partition just assigned is
     not in the fetch under way.
+
+    Raises:
+        KafkaUnavailable: nobody answered within `timeout_s`.
     """
-    embedded = is_embedded(settings)
+    embedded = is_embedded(settings, timeout_s)
     return kafka_config(settings) | {
         "group.id": group,
         "enable.auto.commit": False,
+        # a member that was killed holds up its group until its session ends; 45 s by default
+        "session.timeout.ms": 6_000,
+        "heartbeat.interval.ms": 1_500,
         "auto.offset.reset": start,
         "enable.partition.eof": False,
+        # a member that left or was never quite born holds its group up for so long
+        "session.timeout.ms": 6_000 if embedded else 10_000,
+        "heartbeat.interval.ms": 2_000,
         "fetch.wait.max.ms": wait_ms if embedded else min(500, 10 * wait_ms),
         "fetch.queue.backoff.ms": 10,
         "fetch.message.max.bytes": 2 * BATCH_BYTES,
@@ -108,9 +119,9 @@ def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:
     return metadata(settings, timeout_s).cluster_id or ""
 
 
-def is_embedded(settings: Settings) -> bool:
+def is_embedded(settings: Settings, timeout_s: float = ANSWER_S) -> bool:
     """True on the broker inside the client library, which is not Apache Kafka."""
-    return cluster_id(settings).startswith("mockCluster")
+    return cluster_id(settings, timeout_s).startswith("mockCluster")
 
 
 def epoch(settings: Settings, topic_name: str) -> str:

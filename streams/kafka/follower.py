@@ -99,7 +99,7 @@ class Follower(threading.Thread):
         group = f"{self._settings.namespace}.follower"
         while not self._halt.is_set():
             try:
-                config = consumer_config(self._settings, group, "earliest", self._wait_ms)
+                config = consumer_config(self._settings, group, "earliest", self._wait_ms, RETRY_S)
             except KafkaUnavailable as error:
                 self._pause("kafka", error)
                 continue
@@ -128,6 +128,8 @@ class Follower(threading.Thread):
         """Partitions of a topic that are not yet read, and where to begin."""
         new = [p for p in partitions_of(client, topic) if (topic, p) not in self._known]
         first = topic in self._missing
+        if new and not first:
+            consumer.list_topics(topic, timeout=5.0)  # or it hears of them at its next refresh only
         found = []
         for partition in new:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5.0)

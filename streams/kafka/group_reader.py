@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
 from streams.events import Topic
-from streams.kafka.connect import consumer_config, to_message, unavailable
+from streams.kafka.connect import ANSWER_S, consumer_config, to_message, unavailable
 from streams.messages import Message, Source
 from streams.settings import Settings
 
@@ -49,7 +49,9 @@ class GroupReader:
         self._commits = commit
         config = consumer_config(settings, f"{settings.namespace}.{group}", start, wait_ms)
         self._consumer = Consumer(config | _MEMBERSHIP)
-        self._consumer.subscribe([settings.topic_prefix + topic.name for topic in topics])
+        names = [settings.topic_prefix + topic.name for topic in topics]
+        self._latest = start == "latest"
+        self._consumer.subscribe(names, on_assign=self._assigned)
 
     def __enter__(self) -> "GroupReader":
         """Itself."""
@@ -91,6 +93,21 @@ class GroupReader:
     def close(self) -> None:
         """Leaves the group."""
         self._consumer.close()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Settles where reading at `latest` begins before anyone is told that the partitions are ours.
+
+        Left to the client, the end is asked for later, and what came in between is never read.
+        """
+        if self._latest:
+            partitions = [self._begin(consumer, p) for p in consumer.committed(partitions, timeout=ANSWER_S)]
+        consumer.incremental_assign(partitions)
+
+    def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
+        if partition.offset >= 0:
+            return partition
+        _, end = consumer.get_watermark_offsets(partition, timeout=ANSWER_S)
+        return TopicPartition(partition.topic, partition.partition, end)
 
     def _good(self, raw: RawMessage) -> bool:
         error = raw.error()

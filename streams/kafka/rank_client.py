@@ -51,9 +51,9 @@ class _Correlator:
         self._follower = Follower(settings, (REPLIES,), self._answered, start="latest", wait_ms=5)
         self._follower.start()
 
-    def ready(self, timeout_s: float = ANSWER_S) -> None:
-        if not self._follower.caught_up.wait(timeout_s):
-            raise unavailable(self._settings, f"replies cannot be read after {timeout_s:g} s")
+    def ready(self) -> None:
+        if not self._follower.caught_up.wait(ANSWER_S):
+            raise unavailable(self._settings, f"replies cannot be read after {ANSWER_S:g} s")
 
     def send(self, request: RankRequest, timeout_ms: int, traceparent: str | None) -> bytes:
         """Produces the request; returns its correlation id."""

@@ -105,6 +105,9 @@ class Store(Protocol):
     def shown(self, user_id: str) -> tuple[Showing, ...]:
         """Impressions, newest first, one an item."""
 
+    def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
+        """A user's history and what was shown, in one round trip."""
+
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""

@@ -62,6 +62,10 @@ class MemoryStore:
         """Impressions, newest first, one an item."""
         return read_shown(self._documents.get(("shown", user_id)))
 
+    def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
+        """A user's history and what was shown."""
+        return self.history(user_id), self.shown(user_id)
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
         with self._lock:

@@ -92,6 +92,12 @@ class RedisStore:
         with _asking():
             return read_shown(self._redis.get(self._keys.document("shown", user_id)))
 
+    def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
+        """A user's history and what was shown, by one MGET."""
+        with _asking():
+            history, shown = self._redis.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
+        return read_history(history), read_shown(shown)
+
     # --- features, written ------------------------------------------------------------------------
 
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

@@ -145,11 +145,11 @@ def test_a_fault_in_the_callback_ends_the_follower_and_is_told(
     def take(_: Message) -> None:
         raise RuntimeError("a bug")
 
-    follower = Follower(settings, [ITEMS], take)
-    follower.start()
     with Publisher(settings) as publisher:
         publisher.send(ITEMS, make_item())
         publisher.flush()
+    follower = Follower(settings, [ITEMS], take)
+    follower.start()
     eventually(lambda: not follower.is_alive())
     assert isinstance(follower.error, RuntimeError)
     assert not follower.caught_up.is_set()

@@ -5,7 +5,7 @@ import pytest
 from models.manifest import PROFILE, Version
 from models.profile import Profile
 from models.registry import seal
-from monitors.watch import Watch
+from monitors.watch import DriftWatch
 from streams.errors import ModelRefused
 from streams.events import (
     DriftReport,
@@ -48,7 +48,7 @@ class World:
     """A watch, and traffic whose columns are normal but for the means it is given."""
 
     def __init__(self, *records: object, load=lambda uri, sha256: version(uri[4:])) -> None:
-        self.watch = Watch(SETTINGS, load)
+        self.watch = DriftWatch(SETTINGS, load)
         self.rng, self.now_ms, self.slates = np.random.default_rng(1), NOON, 0
         for record in records:
             self.watch.take(record, NOON)
@@ -124,10 +124,11 @@ def test_what_the_clock_or_age_moves_is_reported_but_never_asks(column: str) -> 
     assert drifted == {column}
 
 
-def test_what_our_own_choices_moved_from_the_first_window_on_never_asks() -> None:
+@pytest.mark.parametrize("column", ["user_ctr_7d", "item_duration_s", "undeclared"])
+def test_what_moved_before_the_models_first_windows_never_asks(column: str) -> None:
     world = World(champion("m1"))
-    assert world.triggers(8, item_duration_s=1.0) == []
-    assert world.triggers(5, user_ctr_7d=1.0, item_duration_s=1.0) != []
+    assert world.triggers(8, **{column: 1.0}) == []
+    assert len(world.triggers(5, **{column: 2.5})) == 1
 
 
 def test_rows_of_another_model_are_judged_by_its_own_profile_and_never_ask() -> None:

@@ -1,0 +1,131 @@
+"""Prequential quality: each label is scored before it is learned, over recent labels and by day.
+
+Beside the online model stand its ranker alone and popularity, scored on the same labels. A negative
+is known, and scored, only when its window closes, while positives of that time have been learned:
+measured on the KuaiRand log this flatters the AUC by about 0.003.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluate import histogram_auc, log_loss, roc_auc
+from streams.events import DAY_MS
+
+__all__ = ["SCORERS", "Prequential", "Scored"]
+
+SCORERS = ("online", "ranker", "popularity")
+RECENT = 5_000  # labels in the sliding window
+DAYS = 62  # of event time; older ones are forgotten
+BINS, REACH = 2_048, 10.0  # of the logit, from -REACH to REACH
+
+Ints = NDArray[np.int64]
+
+
+class Scored(msgspec.Struct, frozen=True, array_like=True):
+    """A label with the probabilities told before it was learned; NaN where a scorer had none."""
+
+    label: bool
+    online: float
+    ranker: float
+    popularity: float
+
+
+class _Day(msgspec.Struct, array_like=True):
+    rows: int
+    loss: float  # sum over rows, nats
+    bins: list[dict[int, int]]  # by scorer and class: positives after negatives
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    recent: list[Scored]
+    days: dict[int, _Day]
+
+
+class Prequential:
+    """One head's quality so far. Its state is part of the learner's snapshot."""
+
+    def __init__(self) -> None:
+        self._recent: deque[Scored] = deque(maxlen=RECENT)
+        self._days: dict[int, _Day] = {}
+
+    def add(self, ts_ms: int, scored: Scored) -> None:
+        """Takes one label in; `ts_ms` is the event time of its slate."""
+        self._recent.append(scored)
+        number = ts_ms // DAY_MS
+        day = self._days.get(number)
+        if day is None:
+            day = self._days[number] = _Day(0, 0.0, [{} for _ in range(2 * len(SCORERS))])
+            for old in sorted(self._days)[:-DAYS]:
+                del self._days[old]
+        day.rows += 1
+        day.loss -= float(np.log(max(scored.online if scored.label else 1.0 - scored.online, 1e-7)))
+        for place, name in enumerate(SCORERS):
+            p = getattr(scored, name)
+            if p == p:
+                counts = day.bins[2 * place + scored.label]
+                slot = _bin(p)
+                counts[slot] = counts.get(slot, 0) + 1
+
+    def recent(self) -> dict[str, float | int | None]:
+        """Rows, log loss and each scorer's AUC over recent labels; None where it cannot be said."""
+        labels = np.array([s.label for s in self._recent], dtype=bool)
+        scores = {name: np.array([getattr(s, name) for s in self._recent]) for name in SCORERS}
+        found: dict[str, float | int | None] = {
+            "rows": len(labels),
+            "log_loss": _told(log_loss(labels, scores["online"])),
+        }
+        return found | {f"{name}_auc": _told(roc_auc(labels, scores[name])) for name in SCORERS}
+
+    def days(self) -> dict[str, dict[str, float | int | None]]:
+        """The same by UTC day of event time, from counts by score; and under `all` over all days."""
+        found = {
+            str(np.datetime64(number, "D")): _summary([self._days[number]]) for number in sorted(self._days)
+        }
+        return found | ({"all": _summary(list(self._days.values()))} if self._days else {})
+
+    def stored(self) -> Any:
+        """The state as plain values, for `restored`."""
+        return _Stored(list(self._recent), self._days)
+
+    @classmethod
+    def restored(cls, stored: Any) -> "Prequential":
+        """The state that `stored` gave."""
+        kept = msgspec.convert(stored, type=_Stored)
+        found = cls()
+        found._recent.extend(kept.recent)
+        found._days = kept.days
+        return found
+
+
+def _bin(probability: float) -> int:
+    p = min(max(probability, 1e-9), 1.0 - 1e-9)
+    place = (np.log(p / (1.0 - p)) + REACH) / (2 * REACH) * BINS
+    return int(min(max(place, 0), BINS - 1))
+
+
+def _summary(days: list[_Day]) -> dict[str, float | int | None]:
+    rows = sum(day.rows for day in days)
+    found: dict[str, float | int | None] = {
+        "rows": rows,
+        "log_loss": _told(sum(d.loss for d in days) / rows),
+    }
+    for place, name in enumerate(SCORERS):
+        negatives, positives = (_counts(days, 2 * place + side) for side in (0, 1))
+        found[f"{name}_auc"] = _told(histogram_auc(negatives, positives))
+    return found
+
+
+def _counts(days: list[_Day], place: int) -> Ints:
+    total = np.zeros(BINS, dtype=np.int64)
+    for day in days:
+        for slot, count in day.bins[place].items():
+            total[slot] += count
+    return total
+
+
+def _told(value: float) -> float | None:
+    return round(value, 6) if np.isfinite(value) else None

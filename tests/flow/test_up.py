@@ -1,0 +1,208 @@
+"""`streamrec up` as a person runs it: the whole system, on the embedded broker and a real Redis."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.roles import ROLES
+from streams.settings import read_settings
+from streams.store.connect import connect
+
+ROOT = Path(__file__).parents[2]
+
+
+class Up:
+    """One `streamrec up` in a process, its output read line by line."""
+
+    def __init__(self, state: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "infra.cli", "up", "--state", str(state), *options]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=dict(os.environ),
+        )
+        self.lines: list[str] = []
+
+    def line_with(self, text: str) -> str:
+        """Reads on until a line has that text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"no line with {text!r} in: {''.join(self.lines)}")
+
+    def ended(self) -> int:
+        """Its exit code; everything that it said is in `lines`."""
+        assert self.process.stdout is not None
+        self.lines += self.process.stdout.readlines()
+        return self.process.wait(30)
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that it started, and theirs."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def role(self, name: str) -> psutil.Process | None:
+        """The process of a role."""
+        found = (child for child in self.family() if child.cmdline()[-4:].count(name))
+        return next(found, None)
+
+
+@pytest.fixture
+def ups() -> Iterator[Callable[..., Up]]:
+    """Starts stacks that do not outlive the test."""
+    started: list[Up] = []
+
+    def start(state: Path, *options: str) -> Up:
+        started.append(Up(state, *options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+def none_left(family: list[psutil.Process]) -> bool:
+    gone, alive = psutil.wait_procs(family, timeout=10)
+    return not alive and len(gone) == len(family)
+
+
+def until(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+    give_up = time.monotonic() + timeout_s
+    while not (found := done()):
+        assert time.monotonic() < give_up, what
+        time.sleep(0.1)
+    return found
+
+
+def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(tmp_path: Path, ups: Callable[..., Up]) -> None:
+    out, state = tmp_path / "out.json", tmp_path / "state"
+    up = ups(state, "--for", "20s", "--json", str(out))
+    up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    family = up.family()
+    assert up.ended() == 0, "".join(up.lines)
+    assert none_left(family)
+    told = json.loads(out.read_text())
+    assert told["kafka"] == "embedded (librdkafka mock)"
+    assert told["events_in"] > 500
+    assert told["events_in"] == sum(
+        told[part] for part in ("events_applied", "repeats", "late", "dead_letters")
+    )
+    assert told["requests"] == told["replies"] > 200
+    assert told["errors"] == 0
+    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
+    assert 0 < told["ctr"] < 1
+    assert told["restarts"] == {}
+    assert all(role["healthy"] for role in told["roles"].values())
+    assert not list((state / "logs").glob("*.part"))
+
+    again = ups(state, "--traffic", "none", "--for", "2s", "--json", str(out))
+    again.line_with("ready")
+    running = json.loads((state / "running.json").read_bytes())
+    store = connect(read_settings(redis=running["redis"]))
+    assert store.ledger().records == told["events_in"]
+    store.close()
+    assert again.ended() == 0, "".join(again.lines)
+    assert json.loads(out.read_text())["events_in"] == 0
+
+
+def test_a_killed_role_comes_back_and_the_summary_says_so(tmp_path: Path, ups: Callable[..., Up]) -> None:
+    out, state = tmp_path / "out.json", tmp_path / "state"
+    up = ups(state, "--json", str(out))
+    up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    second = ups(state)
+    assert second.ended() == 2
+    assert len(second.lines) == 1
+    assert f"pid {up.process.pid}" in second.lines[0]
+
+    scorer = up.role("scorer")
+    assert scorer is not None
+    scorer.kill()
+    until(lambda: (now := up.role("scorer")) is not None and now.pid != scorer.pid, "the scorer is back")
+    up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    family = up.family()
+    up.process.send_signal(signal.SIGTERM)
+    assert up.ended() == 1, "".join(up.lines)
+    assert none_left(family)
+    told = json.loads(out.read_text())
+    assert told["restarts"] == {"scorer": 1}
+    assert any("scorer: restarted once; killed by signal 9" in problem for problem in told["problems"])
+    assert told["events_in"] == told["events_applied"] + told["repeats"]
+
+
+def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable[..., Up]) -> None:
+    up = ups(tmp_path / "state", "--traffic", "none")
+    up.line_with("roles")
+    family = until(lambda: family if len(family := up.family()) >= 6 else [], "redis and roles")
+    up.process.kill()
+    assert none_left(family)
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path: Path, ups: Callable[..., Up]) -> None:
+    up = ups(tmp_path / "state", "--traffic", "none")
+    up.line_with("roles")
+    family = up.family()
+    up.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)  # two keystrokes of a person, not a wait for something
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(5) in (1, 130)
+    assert none_left(family)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--for", "soon"], "--for: expected a duration such as 60s or 5m, got 'soon'"),
+        (["--traffic", "replay:jsonl:/no/such.jsonl"], "--traffic: no such file or folder: /no/such.jsonl"),
+        (["--json", "/no/such/out.json"], "--json: no such folder: /no/such"),
+        (["--kafka", "apachee"], "--kafka: expected embedded, apache or host:port, got 'apachee'"),
+        (["--kafka", "127.0.0.1:1"], "no answer from Kafka at 127.0.0.1:1"),
+        (["--redis", "redis://127.0.0.1:1/0"], "127.0.0.1:1"),
+        (["--redis", "http://127.0.0.1/"], "STREAMREC_REDIS"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_within_seconds(
+    tmp_path: Path, ups: Callable[..., Up], options: list[str], said: str
+) -> None:
+    began = time.monotonic()
+    up = ups(tmp_path / "state", *options)
+    assert up.ended() == 2, "".join(up.lines)
+    assert time.monotonic() - began < 15
+    assert len(up.lines) == 1
+    assert said in up.lines[0]
+
+
+@pytest.mark.parametrize("option", ["--redis-port", "--http-port"])
+def test_a_taken_port_is_named(tmp_path: Path, ups: Callable[..., Up], option: str) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        up = ups(tmp_path / "state", option, str(port))
+        assert up.ended() == 2, "".join(up.lines)
+    assert up.lines == [f"streamrec: {option}: cannot listen on 127.0.0.1:{port}: Address already in use\n"]
+
+
+def test_a_half_set_setting_is_named(
+    tmp_path: Path, ups: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMREC_KAFKA_SECURITY", "SASL_SSL")
+    up = ups(tmp_path / "state", "--kafka", "127.0.0.1:1")
+    assert up.ended() == 2, "".join(up.lines)
+    assert "STREAMREC_KAFKA_SASL_MECHANISM" in up.lines[0].upper()
+    assert len(up.lines) == 1

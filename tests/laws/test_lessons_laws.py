@@ -1,0 +1,64 @@
+"""The learner's state: a restart at any place, and repeats at any place, change nothing."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.lessons import Lessons
+from models.online import OnlineModel
+from streams.events import Example, Labels, ServedBy
+from tests.build import T0, make_example
+
+COLUMNS = ("a", "item_ctr_7d")
+KNOWN = st.sampled_from((None, True, False))
+NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6, width=32))
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> list[Example]:
+    """Revisions of a few examples, in an order that the topic might show, some of another ranker."""
+    return [
+        make_example(
+            example_id=f"r:{draw(st.integers(0, 6))}",
+            revision=draw(st.integers(1, 4)),
+            item_id=f"i{draw(st.integers(0, 3))}",
+            ts_ms=T0 + draw(st.integers(0, 3 * 86_400_000)),
+            features=(draw(NUMBERS), draw(NUMBERS)),
+            logits={"click": draw(st.floats(-9, 9))} if draw(st.booleans()) else {},
+            labels=Labels(click=draw(KNOWN), long_view=draw(KNOWN)),
+            model=ServedBy(ranker=draw(st.sampled_from(("v1", "v1", "v1", None)))),
+            columns=draw(st.sampled_from(("abc123", "abc123", "other"))),
+        )
+        for _ in range(draw(st.integers(0, 30)))
+    ]
+
+
+def begun() -> Lessons:
+    return Lessons(OnlineModel("v1", COLUMNS), COLUMNS, "abc123")
+
+
+def taught(state: Lessons, given_: list[Example]) -> Lessons:
+    for example in given_:
+        state.apply(example)
+        state.positions["e1", 0] = state.positions.get(("e1", 0), 0) + 1
+    return state
+
+
+@settings(max_examples=60, deadline=None)
+@given(examples(), st.integers(0, 30))
+def test_a_snapshot_restored_equals_never_having_stopped(given_: list[Example], cut: int) -> None:
+    straight = taught(begun(), given_).snapshot()
+    halted = taught(begun(), given_[:cut]).snapshot()
+    resumed = taught(Lessons.restore(halted, COLUMNS, "abc123"), given_[cut:])
+    assert resumed.snapshot() == straight
+
+
+@settings(max_examples=60, deadline=None)
+@given(examples(), st.integers(0, 30))
+def test_examples_sent_again_change_nothing(given_: list[Example], again: int) -> None:
+    once, twice = begun(), begun()
+    for n, example in enumerate(given_):
+        once.apply(example)
+        twice.apply(example)
+        for repeat in given_[max(0, n - again) : n + 1]:
+            assert twice.apply(repeat) == ()
+    assert twice.snapshot() == once.snapshot()

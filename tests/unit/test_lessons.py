@@ -1,0 +1,100 @@
+import time
+
+import pytest
+
+from models import lessons
+from models.lessons import Lessons
+from models.online import OnlineModel
+from streams.errors import ModelRefused
+from streams.events import Labels, ServedBy
+from tests.build import make_example
+
+COLUMNS = ("a", "item_ctr_7d")
+
+
+def begun(ranker: str | None = None) -> Lessons:
+    return Lessons(OnlineModel(ranker, COLUMNS), COLUMNS, "abc123")
+
+
+def test_each_head_learns_once_when_its_label_is_known() -> None:
+    state = begun()
+    assert state.apply(make_example(revision=1, labels=Labels(click=True))) == ("click",)
+    assert state.apply(make_example(revision=2, labels=Labels(click=True, long_view=False))) == ("long_view",)
+    assert state.apply(make_example(revision=3, labels=Labels(click=False, long_view=True))) == ()
+    assert state.model.learned == {"click": 1, "long_view": 1}
+    assert state.model.examples == 1
+
+
+def test_a_repeat_and_an_older_revision_are_dropped() -> None:
+    state = begun()
+    state.apply(make_example(revision=2, labels=Labels(long_view=True)))
+    assert state.apply(make_example(revision=2, labels=Labels(click=True))) == ()
+    assert state.apply(make_example(revision=1, labels=Labels(click=True))) == ()
+
+
+def test_unknown_labels_teach_nothing() -> None:
+    state = begun()
+    before = state.model.snapshot()
+    assert state.apply(make_example(labels=Labels())) == ()
+    assert state.model.snapshot() == before
+
+
+def test_examples_of_another_ranker_never_train_the_state() -> None:
+    state = begun("v1")
+    for ranker in (None, "v2"):
+        example = make_example(example_id=f"e{ranker}", model=ServedBy(ranker=ranker))
+        assert state.apply(example) == ()
+    assert state.apply(make_example(example_id="own", model=ServedBy(ranker="v1"))) == ("click",)
+
+
+def test_a_label_is_scored_before_it_is_learned() -> None:
+    state = begun()
+    state.apply(make_example(labels=Labels(click=True)))
+    (scored,) = state.quality["click"]._recent
+    assert scored.online == scored.ranker == pytest.approx(0.268941, abs=1e-6)
+    assert scored.popularity == 1.0
+
+
+def test_features_of_unknown_columns_are_left_out_and_the_rest_learns() -> None:
+    state = begun()
+    assert state.apply(make_example(columns="other")) == ("click",)
+    weights = state.model.weights()
+    assert not weights.dense.any()
+    assert weights.crosses.any()
+
+
+def test_columns_are_found_by_name_also_when_the_model_has_others() -> None:
+    state = begun("v1")
+    state.replace_model(OnlineModel("v2", ("item_ctr_7d", "gone")))
+    state.apply(make_example(features=(9.0, 0.25), model=ServedBy(ranker="v2")))
+    seen = state.model._seen.tolist()
+    assert seen == [1.0, 0.0]
+
+
+def test_memory_of_examples_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons, "REMEMBERED", 10)
+    state = begun()
+    for n in range(25):
+        state.apply(make_example(example_id=f"r:{n}"))
+    assert len(state._seen) == 10
+    assert state.apply(make_example(example_id="r:24")) == ()
+
+
+def test_bytes_that_are_no_snapshot_are_refused() -> None:
+    for bad in (b"", b"junk", begun().model.snapshot()):
+        with pytest.raises(ModelRefused):
+            Lessons.restore(bad, COLUMNS, "abc123")
+
+
+def test_learning_keeps_up_with_a_few_thousand_labels_a_second() -> None:
+    columns = tuple(f"c{n}" for n in range(77))
+    state = Lessons(OnlineModel(None, columns), columns, "abc123")
+    features = tuple(float(n % 7) for n in range(77))
+    examples = [
+        make_example(example_id=f"r:{n}", features=features, labels=Labels(click=n % 3 == 0, long_view=True))
+        for n in range(300)
+    ]
+    begin = time.perf_counter()
+    for example in examples:
+        state.apply(example)
+    assert (time.perf_counter() - begin) / len(examples) < 0.003

@@ -1,0 +1,65 @@
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.evaluate import log_loss, roc_auc
+from models.prequential import DAYS, RECENT, Prequential, Scored
+from streams.events import DAY_MS
+
+
+def filled(n: int, seed: int = 1, ts_ms: int = 0, step_ms: int = 0) -> tuple[Prequential, list[Scored]]:
+    rng, quality, rows = np.random.default_rng(seed), Prequential(), []
+    for k in range(n):
+        label = bool(rng.random() < 0.3)
+        scored = Scored(
+            label, *(float(np.clip(0.3 + 0.1 * label + 0.1 * rng.normal(), 0.01, 0.99)) for _ in range(3))
+        )
+        quality.add(ts_ms + k * step_ms, scored)
+        rows.append(scored)
+    return quality, rows
+
+
+def test_recent_quality_is_that_of_the_newest_labels() -> None:
+    quality, rows = filled(RECENT + 300)
+    labels, online, popularity = (
+        np.array([getattr(r, n) for r in rows[-RECENT:]]) for n in ("label", "online", "popularity")
+    )
+    found = quality.recent()
+    assert found["rows"] == RECENT
+    assert found["online_auc"] == pytest.approx(roc_auc(labels, online), abs=1e-6)
+    assert found["popularity_auc"] == pytest.approx(roc_auc(labels, popularity), abs=1e-6)
+    assert found["log_loss"] == pytest.approx(log_loss(labels, online), abs=1e-6)
+
+
+def test_a_day_is_told_from_counts_and_close_to_exact() -> None:
+    quality, rows = filled(3_000)
+    labels, online = (np.array([getattr(r, n) for r in rows]) for n in ("label", "online"))
+    found = quality.days()
+    assert list(found) == ["1970-01-01", "all"]
+    assert found["all"]["online_auc"] == pytest.approx(roc_auc(labels, online), abs=2e-3)
+    assert found["1970-01-01"]["log_loss"] == pytest.approx(log_loss(labels, online), abs=1e-6)
+
+
+def test_what_nobody_can_say_is_none() -> None:
+    quality = Prequential()
+    assert quality.recent()["online_auc"] is None
+    assert quality.days() == {}
+    quality.add(0, Scored(True, 0.5, math.nan, math.nan))
+    assert quality.recent()["log_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert quality.days()["all"]["ranker_auc"] is None
+
+
+def test_old_days_are_forgotten() -> None:
+    quality, _ = filled(DAYS + 5, step_ms=DAY_MS)
+    assert len(quality.days()) == DAYS + 1
+    assert "1970-01-05" not in quality.days()
+
+
+def test_it_survives_its_encoding() -> None:
+    quality, _ = filled(50, step_ms=DAY_MS // 10)
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(quality.stored()))
+    again = Prequential.restored(stored)
+    assert (again.recent(), again.days()) == (quality.recent(), quality.days())
+    assert msgspec.msgpack.encode(again.stored()) == msgspec.msgpack.encode(quality.stored())

@@ -1,0 +1,216 @@
+"""One suite that every store passes."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+
+from streams.documents import HistoryEntry, Seen, UserDocuments
+from streams.errors import OperatorError, StoreUnavailable
+from streams.features import WIDTH, Scope
+from streams.messages import Source
+from streams.settings import Settings
+from streams.store import Document, MemoryStore, Move, Outcomes, Position, ShardWrite
+from streams.store.connect import connect
+from streams.store.keys import TAGS, item_tag, tag_of, user_tag
+from tests.build import T0, make_item
+
+SOURCE, OTHER = Source("events.clicks", 0), Source("events.clicks", 1)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Any]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    url = request.getfixturevalue("redis_url")
+    real = connect(Settings(redis=url, namespace=f"t{secrets.token_hex(5)}"))
+    yield real
+    real.close()
+
+
+def write(tag: str, before: int, after: int, *, source: Source = SOURCE, **given: Any) -> ShardWrite:
+    base = {
+        "tag": tag,
+        "moves": (Move(source, given.pop("epoch", "e"), before, after, T0),),
+        "keys": (),
+        "rows": np.zeros((0, WIDTH)),
+    }
+    return ShardWrite(**(base | given))
+
+
+def row(ref_ms: int, value: float) -> np.ndarray:
+    out = np.full(WIDTH, value)
+    out[:2] = ref_ms, 0
+    return out
+
+
+def test_a_fence_moves_only_from_where_it_stands(store: Any) -> None:
+    assert store.write([write("u01", -1, 5), write("u02", 3, 5)]) == [True, False]
+    assert store.write([write("u01", -1, 9)]) == [False]
+    assert store.write([write("u01", 5, 9), write("u01", -1, 2, source=OTHER)]) == [True, True]
+    held = store.fences(["u01", "u02"])
+    assert held["u01"].positions == {SOURCE: Position("e", 9, T0), OTHER: Position("e", 2, T0)}
+    assert held["u02"].positions == {}
+
+
+def test_a_new_epoch_begins_anew_and_replaces_the_old(store: Any) -> None:
+    store.write([write("u01", -1, 50)])
+    assert store.write([write("u01", -1, 3, epoch="e2")]) == [True]
+    fence = store.fences(["u01"])["u01"]
+    assert fence.at(SOURCE, "e2").offset == 3
+    assert fence.at(SOURCE, "e").offset == -1
+
+
+def test_rows_add_and_a_refused_write_adds_nothing(store: Any) -> None:
+    tag = item_tag("i1")
+    keys, rows = ((Scope.ITEM, "i1"),), row(T0, 2.0)[None, :]
+    assert store.write([write(tag, -1, 1, keys=keys, rows=rows)]) == [True]
+    assert store.write([write(tag, -1, 1, keys=keys, rows=rows)]) == [False]
+    later = row(T0 + 3_600_000, 1.0)[None, :]
+    assert store.write([write(tag, 1, 2, keys=keys, rows=later)]) == [True]
+    held = store.states(Scope.ITEM, ["i1", "never"])
+    assert held[0, 0] == T0 + 3_600_000
+    assert held[0, 2] == pytest.approx(2.0 * 0.5 + 1.0)
+    assert held[0, 4] == 3.0
+    assert not held[1].any()
+
+
+def test_an_older_row_is_decayed_to_the_newer_reference(store: Any) -> None:
+    tag = item_tag("i1")
+    keys = ((Scope.ITEM, "i1"),)
+    store.write([write(tag, -1, 1, keys=keys, rows=row(T0, 2.0)[None, :])])
+    store.write([write(tag, 1, 2, keys=keys, rows=row(T0 - 3_600_000, 2.0)[None, :])])
+    held = store.states(Scope.ITEM, ["i1"])[0]
+    assert (held[0], held[4]) == (T0, 4.0)
+    assert held[2] == pytest.approx(3.0)
+
+
+def draft(*marks: int) -> UserDocuments:
+    documents = UserDocuments()
+    for mark in marks:
+        documents.remember(mark, Seen(documents.seq + 1, 1, mark, 0, T0, "c", None, False))
+        documents.engage(HistoryEntry(T0 + mark, mark, f"i{mark}", None, "c", None))
+    return documents
+
+
+def documents_of(user: str, documents: UserDocuments, expected: bytes | None) -> tuple[Document, ...]:
+    values = documents.encoded()
+    return (
+        Document("seen", user, values["seen"], True, expected),
+        Document("history", user, values["history"]),
+    )
+
+
+def test_a_guarded_document_is_written_over_what_was_read_only(store: Any) -> None:
+    tag = user_tag("ann")
+    first, second = draft(1), draft(1, 2)
+    assert store.write([write(tag, -1, 1, documents=documents_of("ann", first, None))]) == [True]
+    stale = write(tag, -1, 1, source=OTHER, documents=documents_of("ann", second, None))
+    assert store.write([stale]) == [False]
+    assert store.fences([tag])[tag].at(OTHER, "e").offset == -1
+    version = store.documents(["ann"])["ann"].version
+    assert store.write([write(tag, 1, 2, documents=documents_of("ann", second, version))]) == [True]
+    assert [past.item_id for past in store.history("ann")] == ["i2", "i1"]
+    assert store.documents(["ann", "new"])["new"].version is None
+
+
+def test_the_ledger_sums_over_shards(store: Any) -> None:
+    store.write([write("u01", -1, 1, ledger=Outcomes(5, 1, 0, 2)), write("u02", -1, 1, ledger=Outcomes(1))])
+    store.write([write("u01", 0, 9, ledger=Outcomes(100))])
+    assert store.ledger() == Outcomes(6, 1, 0, 2)
+    assert store.ledger().records == 9
+
+
+def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
+    items = [
+        make_item(item_id="a", category="c1", creator_id="m1"),
+        None,
+        make_item(item_id="c", category="c2", creator_id=None),
+        make_item(item_id="d", category="c1", creator_id="m2"),
+    ]
+    names = [
+        (Scope.USER, "ann"),
+        (Scope.ITEM, "a"),
+        (Scope.ITEM, "b"),
+        (Scope.CATEGORY, "c1"),
+        (Scope.CATEGORY, "c2"),
+        (Scope.CREATOR, "m2"),
+        (Scope.USER_CATEGORY, "ann/c1"),
+    ]
+    for n, key in enumerate(names, 1):
+        tag = tag_of(*key)
+        at = store.fences([tag])[tag].at(SOURCE, "e").offset
+        assert store.write([write(tag, at, n, keys=(key,), rows=row(T0, float(n))[None, :])]) == [True]
+    view = store.view("ann", ["a", "b", "c", "d"], items)
+    assert view.user[4] == 1
+    assert view.items[:, 4].tolist() == [2, 3, 0, 0]
+    assert view.categories[:, 4].tolist() == [4, 0, 5, 4]
+    assert view.creators[:, 4].tolist() == [0, 0, 0, 6]
+    assert view.user_categories[:, 4].tolist() == [7, 0, 0, 7]
+
+
+def test_a_view_of_nothing_is_zeros(store: Any) -> None:
+    view = store.view("nobody", ["a"], [None])
+    assert not view.user.any()
+    assert not view.items.any()
+    assert view.history == view.shown == ()
+    assert store.view("nobody", [], []).items.shape == (0, WIDTH)
+
+
+def test_replies_blobs_and_progress(store: Any) -> None:
+    assert store.get_reply("r1") is None
+    store.put_reply("r1", b"slate", 60)
+    assert store.get_reply("r1") == b"slate"
+    assert store.get_blob("weights") is None
+    assert store.blob_version("weights") is None
+    store.put_blob("weights", "v1", b"\x00\xff")
+    store.put_blob("weights", "v2", b"\x01")
+    assert store.get_blob("weights") == ("v2", b"\x01")
+    assert store.blob_version("weights") == "v2"
+    store.put_progress("labels", {SOURCE: 5, OTHER: 1})
+    store.put_progress("labels", {SOURCE: 6})
+    assert store.progress("labels") == {SOURCE: 6, OTHER: 1}
+    assert store.progress("nobody") == {}
+    store.ping()
+
+
+def test_a_replys_age_ends_it() -> None:
+    now = [100.0]
+    store = MemoryStore(clock=lambda: now[0])
+    store.put_reply("r1", b"x", 5)
+    now[0] = 104.9
+    assert store.get_reply("r1") == b"x"
+    now[0] = 105.0
+    assert store.get_reply("r1") is None
+
+
+def test_a_script_that_the_server_forgot_is_sent_again(redis_url: str) -> None:
+    store = connect(Settings(redis=redis_url, namespace=f"t{secrets.token_hex(5)}"))
+    assert store.write([write("u01", -1, 1)]) == [True]
+    redis.Redis.from_url(redis_url).script_flush()
+    assert store.write([write("u01", 1, 2)]) == [True]
+    assert store.fences(["u01"])["u01"].at(SOURCE, "e").offset == 2
+
+
+def test_a_server_that_does_not_answer_is_unavailable() -> None:
+    store = connect(Settings(redis="redis://127.0.0.1:1/0"), timeout_s=0.2)
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+
+
+def test_an_evicting_server_is_refused(redis_url: str) -> None:
+    store = connect(Settings(redis=redis_url))
+    store.check()
+    store._policy = lambda: "allkeys-lru"
+    with pytest.raises(OperatorError, match="noeviction, got allkeys-lru"):
+        store.check()
+
+
+def test_shards_hold_a_users_keys_together_and_names_tell_the_shard() -> None:
+    assert tag_of(Scope.USER_CATEGORY, "ann/c1") == tag_of(Scope.USER, "ann") == user_tag("ann")
+    assert len(set(TAGS)) == 64
+    assert len({user_tag(f"u{n}") for n in range(1_000)}) == 32

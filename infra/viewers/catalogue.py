@@ -48,7 +48,7 @@ class Catalogue:
         self.centres = _unit(rng.normal(size=(len(CATEGORIES), h.latent)))
         self._home = rng.integers(len(CATEGORIES), size=h.creators)  # a creator's main category
         self.styles = _unit(rng.normal(size=(h.creators, h.latent)))
-        self._fame = rng.normal(0, 0.35, h.creators)
+        self._fame = rng.normal(0, 0.5, h.creators)
         self._output = rng.pareto(1.5, h.creators) + 0.2  # few creators make most items
         self._tag_home = rng.integers(len(CATEGORIES), size=h.tags)
         self._tag_pull = _unit(rng.normal(size=(h.tags, h.latent)))
@@ -95,7 +95,7 @@ class Catalogue:
         noise = rng.normal(size=self.habits.latent) / np.sqrt(self.habits.latent)
         pull = 0.35 * self._tag_pull[tags].mean(axis=0) + 0.45 * noise
         self.latent[i] = _unit(0.8 * self.centres[category] + 0.5 * self.styles[creator] + pull)
-        self.appeal[i] = self._fame[creator] + rng.normal(0, self.habits.appeal_sd)
+        self.appeal[i] = self._fame[creator] + self.habits.appeal_scale * (rng.exponential() - 1)
         self.category[i] = category
         self.duration_ms[i] = min(1_800_000, rng.lognormal(np.log(25_000), 0.9) * self._duration_scale)
         self.born_lived_ms[i] = -age_at_start_ms

@@ -1,5 +1,6 @@
 """A log into a system on Kafka: everything sent once, in time order, slates before outcomes."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -60,10 +61,13 @@ def run(settings: Settings, tmp_path: Path, options: Options) -> tuple[Report, S
     return report, scorer, done
 
 
-def test_every_request_is_answered_and_every_event_sent_once(kafka_and_redis: Settings, tmp_path: Path) -> None:
+def test_every_request_is_answered_and_every_event_sent_once(
+    kafka_and_redis: Settings, tmp_path: Path
+) -> None:
     report, scorer, done = run(kafka_and_redis, tmp_path, ALONE)
     assert (report.requests, report.replies, report.errors) == (9, 9, {})
-    assert [r.request_id for r in sorted(scorer.asked, key=lambda r: r.ts_ms or 0)] == [f"r{n}" for n in range(9)]
+    in_time = sorted(scorer.asked, key=lambda r: r.ts_ms or 0)
+    assert [r.request_id for r in in_time] == [f"r{n}" for n in range(9)]
     assert scorer.items == {f"i{n}" for n in range(6)}
     assert (report.items_sent, report.events_sent, report.rows) == (6, 27, 33)
     assert sum(done) == 9 + 27
@@ -85,7 +89,7 @@ def test_slates_of_a_slice_come_before_its_events_and_after_those_of_the_slice_b
     asked = {
         json.loads(m.value or b"")["request_id"]: m.timestamp_ms for m in read_all(kafka_and_redis, REQUESTS)
     }
-    for before, now in zip(slices, slices[1:], strict=False):
+    for before, now in itertools.pairwise(slices):
         assert max(asked[f"r{n}"] for n in now) <= min(events[f"r{n}"] for n in now)
         if before:
             assert max(events[f"r{n}"] for n in before) <= min(asked[f"r{n}"] for n in now)
@@ -114,7 +118,7 @@ def test_events_only_sends_no_requests(kafka_and_redis: Settings, tmp_path: Path
 def test_a_speed_keeps_to_the_times_of_the_log(kafka_and_redis: Settings, tmp_path: Path) -> None:
     span_s = 8 * 2_400
     began = time.monotonic()
-    report, scorer, _ = run(kafka_and_redis, tmp_path, Options(wait_for=(), speed=span_s / 1.5))
+    report, _, _ = run(kafka_and_redis, tmp_path, Options(wait_for=(), speed=span_s / 1.5))
     assert time.monotonic() - began > 1.5
     assert (report.replies, report.events_sent) == (9, 27)
     times = [m.timestamp_ms for m in read_all(kafka_and_redis, REQUESTS)]
@@ -124,7 +128,7 @@ def test_a_speed_keeps_to_the_times_of_the_log(kafka_and_redis: Settings, tmp_pa
 
 def test_a_role_that_stands_still_is_named(kafka_and_redis: Settings, tmp_path: Path) -> None:
     options = Options(wait_for=("labels",), events_only=True, stall_s=0.3)
-    with pytest.raises(OperatorError, match="labels is .* behind"):
+    with pytest.raises(OperatorError, match=r"labels is .* behind"):
         replay(kafka_and_redis, read_log(write_log(tmp_path / "log.jsonl", 3)), options)
 
 

@@ -72,12 +72,13 @@ def by_chance(request: object, item_id: str) -> float:
 
 def test_viewers_ask_and_answer_what_came_back(make_settings: MakeSettings, embedded_kafka: str) -> None:
     settings = make_settings(kafka=embedded_kafka)
-    before = counted("streamrec_traffic_requests_total"), counted("streamrec_traffic_replies_total", outcome="ok")
+    names = ("streamrec_traffic_requests_total", {}), ("streamrec_traffic_replies_total", {"outcome": "ok"})
+    before = [counted(name, **labels) for name, labels in names]
     with StandIn(settings, by_chance) as scorer, traffic(settings, FAST) as health:
         until(lambda: len(scorer.asked) > 60)
         assert health.ready
-    requests = counted("streamrec_traffic_requests_total") - before[0]
-    replies = counted("streamrec_traffic_replies_total", outcome="ok") - before[1]
+    now = [counted(name, **labels) for name, labels in names]
+    requests, replies = (new - old for new, old in zip(now, before, strict=True))
     assert requests == replies == len({r.request_id for r in scorer.asked})
     assert len([i for i in records(settings, ITEMS.name) if isinstance(i, Item)]) >= 100
 
@@ -97,7 +98,8 @@ def test_errors_are_counted_by_their_code_and_not_answered(
     settings = make_settings(kafka=embedded_kafka)
     fine = threading.Event()
     before = counted("streamrec_traffic_replies_total", outcome="INTERNAL")
-    with StandIn(settings, by_chance, lambda _: not fine.is_set()) as scorer, traffic(settings, FAST) as health:
+    scorer = StandIn(settings, by_chance, lambda _: not fine.is_set())
+    with scorer, traffic(settings, FAST) as health:
         until(lambda: len(scorer.asked) > 2)
         assert not health.ready  # nobody answers yet: the first request is asked again and again
         assert len({r.request_id for r in scorer.asked}) == 1

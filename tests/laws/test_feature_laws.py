@@ -126,8 +126,8 @@ def deliver(
         applier.apply(batch)
 
 
-LAW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-LONG_LAW = settings(LAW, max_examples=20)
+LAW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+LONG_LAW = settings(LAW, max_examples=12)
 
 
 @LAW
@@ -287,7 +287,7 @@ def test_a_topic_made_anew_is_counted_from_its_start() -> None:
     assert store.ledger()[:2] == (3, 1)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(logs(), st.data())
 def test_memory_and_redis_hold_the_same(redis_url: str, log: Log, data: Any) -> None:
     memory = MemoryStore()

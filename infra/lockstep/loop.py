@@ -1,0 +1,218 @@
+"""One system in memory and the viewers who use it: the real funnel, features, labels and learner.
+
+Nothing here is a second implementation: only Kafka, Redis and the clock are left out. Each request
+is answered, its events are folded at once, labels close on the simulated clock, and every example
+is learned when its label window has closed.
+"""
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from infra.viewers import Habits, Population
+from models.budget import Budget
+from models.funnel import Funnel
+from models.online import OnlineModel, Weights, cross, id_hash
+from models.rows import Rows
+from models.shelves import Shelves
+from models.slot import Pair, pair_of
+from streams.applier import Applier
+from streams.catalogue import Catalogue
+from streams.codec import encode
+from streams.events import (
+    CLICKS,
+    FEEDBACK,
+    HEADS,
+    IMPRESSIONS,
+    ITEMS,
+    WATCHES,
+    Click,
+    Event,
+    Example,
+    Feedback,
+    Impression,
+    Item,
+    RankReply,
+    RankRequest,
+    Served,
+    Topic,
+    Watch,
+)
+from streams.labels import RequestState, close, due_ms, join
+from streams.messages import Message
+from streams.settings import Settings
+from streams.store import MemoryStore
+
+__all__ = ["START_MS", "Learning", "Plan", "System", "World", "rows_of"]
+
+START_MS = 1_767_225_600_000  # the simulated clock's start: midnight, 1 January 2026, UTC
+WITHOUT_END_MS = 1e9
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a comparison is. Times are of the simulated clock."""
+
+    warmup_requests: int = 700
+    requests: int = 1_500
+    step_ms: int = 12_000
+    label_window_ms: int = 600_000
+    refresh_every: int = 5  # requests between two refreshes of the candidates' shelf
+    publish_every: int = 5  # requests between two publications of weights
+    candidates: int = 200
+    habits: Habits = Habits(pace=1.0, online_share=0.02)
+
+
+class World:
+    """Viewers and the clock; can be copied, so that policies start from the same moment."""
+
+    def __init__(self, seed: int, plan: Plan) -> None:
+        self.plan = plan
+        self.now_ms = START_MS
+        self.population = Population(seed, START_MS, plan.habits, run=f"s{seed}")
+        self.past: list[tuple[Topic, tuple[Event, ...]]] = []  # batches as they would lie on Kafka
+
+    def branch(self) -> "World":
+        """The same world, to go on by itself."""
+        other = copy.copy(self)
+        other.population = copy.deepcopy(self.population)
+        other.past = list(self.past)
+        return other
+
+    def ask(self) -> tuple[RankRequest, list[Item]]:
+        """Moves the clock on: the next request, and the items born before it."""
+        self.now_ms += self.plan.step_ms
+        return self.population.next_request(self.now_ms), self.population.born(self.now_ms)
+
+    def answer(self, reply: RankReply) -> list[Event]:
+        """What the viewer does with a slate; it is kept as a log."""
+        events = self.population.answer(reply, self.now_ms)
+        self.past += batches(events)
+        return events
+
+
+def batches(events: Sequence[Event]) -> list[tuple[Topic, tuple[Event, ...]]]:
+    """One user's events by topic, as a client sends them."""
+    kinds = ((IMPRESSIONS, Impression), (CLICKS, Click), (WATCHES, Watch), (FEEDBACK, Feedback))
+    found = [(topic, tuple(e for e in events if isinstance(e, kind))) for topic, kind in kinds]
+    return [(topic, batch) for topic, batch in found if batch]
+
+
+class System:
+    """The real parts around a store in memory."""
+
+    def __init__(self, plan: Plan, clock_ms: int = START_MS) -> None:
+        self.now_ms = clock_ms
+        self.settings = Settings(candidates=plan.candidates, label_window_ms=plan.label_window_ms)
+        self.catalogue = Catalogue(wall_ms=lambda: self.now_ms)
+        self.store = MemoryStore()
+        self.shelves = Shelves(self.catalogue, self.store)
+        self.current = Pair()
+        self.funnel = Funnel(self.settings, self.catalogue, self.store, self.shelves, self)
+        self._applier = Applier(self.store, self.catalogue, lambda _: "simulated", lambda: self.now_ms)
+        self._offsets: dict[str, int] = {}
+
+    def publish(self, items: Iterable[Item]) -> None:
+        """Takes new items."""
+        for item in items:
+            self.catalogue.apply(self._message(ITEMS, item.item_id, encode(item)))
+
+    def fold(self, log: Iterable[tuple[Topic, tuple[Event, ...]]]) -> None:
+        """Folds events into the features."""
+        messages = [self._message(topic, batch[0].user_id, encode(batch)) for topic, batch in log]
+        if messages:
+            self._applier.apply(messages)
+
+    def rank(self, request: RankRequest, now_ms: int) -> tuple[RankReply, Served | None]:
+        """The funnel's slate, without a limit of time."""
+        self.now_ms = now_ms
+        reply, served = self.funnel.rank(request, now_ms, Budget(WITHOUT_END_MS))
+        return reply, served
+
+    def _message(self, topic: Topic, key: str, value: bytes) -> Message:
+        offset = self._offsets[topic.name] = self._offsets.get(topic.name, -1) + 1
+        return Message(topic.name, 0, offset, self.now_ms, key.encode(), value)
+
+
+class Learning:
+    """Labels by the real join, learned by the real online model once their window has closed."""
+
+    def __init__(self, plan: Plan, online: OnlineModel | None = None) -> None:
+        self.online = online
+        self.examples: list[Example] = []
+        self._plan = plan
+        self._states: dict[str, RequestState] = {}
+        self._due: deque[str] = deque()
+
+    def take(self, served: Served, events: Iterable[Event]) -> None:
+        """Joins a slate with what was done with it."""
+        state = join(None, served.request_id, served).state
+        for event in events:
+            if isinstance(event, Impression | Click | Watch | Feedback):
+                state = join(state, served.request_id, event).state
+        self._states[served.request_id] = state
+        self._due.append(served.request_id)
+
+    def close(self, now_ms: int) -> list[Example]:
+        """Examples whose window has closed by now; the online model learns them."""
+        done: list[Example] = []
+        while self._due and due_ms(self._states[self._due[0]], self._plan.label_window_ms, 0) <= now_ms:
+            done += close(self._states.pop(self._due.popleft())).examples
+        self.examples += done
+        if self.online is not None and done:
+            self._learn(self.online, done)
+        return done
+
+    def _learn(self, online: OnlineModel, done: list[Example]) -> None:
+        rows = rows_of(done)
+        logits = np.nan_to_num(rows.logits)
+        for n, ranker in enumerate(rows.rankers):
+            if ranker != online.ranker:
+                continue
+            online.observe(rows.features[n])
+            x = online.inputs(logits[n], rows.features[n], rows.buckets[n])
+            for head, label in zip(HEADS, rows.labels[n].tolist(), strict=True):
+                if not np.isnan(label):
+                    online.learn_one(head, x, label > 0.5)
+
+    def pair(self, before: Pair) -> Pair:
+        """The pair with the weights as they are now."""
+        if self.online is None or before.version is None:
+            return before
+        weights: Weights = self.online.weights()
+        return pair_of(before.version, before.ranker, weights)
+
+
+def rows_of(examples: Sequence[Example]) -> Rows:
+    """Examples as the arrays that training reads."""
+
+    def hashes(values: Iterable[str | None]) -> np.ndarray:
+        return np.array([id_hash(value) for value in values], dtype=np.uint64)
+
+    return Rows(
+        example_ids=tuple(e.example_id for e in examples),
+        user_ids=tuple(e.user_id for e in examples),
+        item_ids=tuple(e.item_id for e in examples),
+        rankers=tuple(e.model.ranker for e in examples),
+        ts_ms=np.array([e.ts_ms for e in examples], np.int64),
+        positions=np.array([e.position for e in examples], np.int32),
+        features=np.array([[np.nan if v is None else v for v in e.features] for e in examples], np.float32),
+        logits=np.array([[e.logits.get(head, np.nan) for head in HEADS] for e in examples]),
+        labels=np.array([[_label(getattr(e.labels, head)) for head in HEADS] for e in examples]),
+        watch_ms=np.array([_label(e.labels.watch_ms) for e in examples]),
+        weights=np.array([e.weight for e in examples]),
+        propensities=np.array([e.propensity for e in examples]),
+        buckets=cross(
+            hashes(e.user_id for e in examples),
+            hashes(e.item_id for e in examples),
+            hashes(e.category for e in examples),
+            hashes(e.creator_id for e in examples),
+            hashes(e.surface for e in examples),
+        ),
+    )
+
+
+def _label(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

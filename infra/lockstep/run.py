@@ -1,0 +1,130 @@
+"""Runs policies from the same moment on the same viewers."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from infra.lockstep.loop import Learning, Plan, System, World, rows_of
+from infra.lockstep.policies import POLICIES, Policy
+from models.manifest import ONLINE, Version
+from models.online import OnlineModel
+from models.ranker import Ranker
+from models.recipe import Order, make_version
+from models.slot import Pair, pair_of
+from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest
+from streams.features import COLUMN_NAMES, columns_hash
+
+__all__ = ["Outcome", "run_policies"]
+
+VERSION = "lockstep"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Clicks and impressions of each viewer under one policy with one seed."""
+
+    policy: str
+    seed: int
+    clicks: dict[str, int]
+    impressions: dict[str, int]
+
+    @property
+    def ctr(self) -> float:
+        """Clicks over impressions."""
+        return sum(self.clicks.values()) / max(1, sum(self.impressions.values()))
+
+
+def run_policies(
+    seed: int,
+    plan: Plan,
+    policies: Sequence[Policy] = POLICIES,
+    done: Callable[[str], None] = lambda _: None,
+) -> list[Outcome]:
+    """Warms up once, trains the first version on it, then runs each policy from there.
+
+    The warm-up is served by popularity, as a system does that has no model yet. `done` is told of
+    each part that ended.
+    """
+    world, learning = _warm_up(seed, plan)
+    done("warm-up")
+    version = _train(learning, seed)
+    done("training")
+    outcomes = []
+    for policy in policies:
+        outcomes.append(_run(policy, seed, world.branch(), version))
+        done(policy.name)
+    return outcomes
+
+
+def _warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
+    world, system, learning = World(seed, plan), System(plan), Learning(plan)
+    system.publish(world.population.catalogue())
+    for n in range(plan.warmup_requests):
+        request, born = world.ask()
+        system.publish(born)
+        if n % plan.refresh_every == 0:
+            system.shelves.refresh()
+        reply, served = system.rank(request, world.now_ms)
+        before = len(world.past)
+        events = world.answer(reply)
+        system.fold(world.past[before:])
+        if served is not None:
+            learning.take(served, events)
+    learning.close(world.now_ms + plan.label_window_ms)
+    return world, learning
+
+
+def _train(learning: Learning, seed: int) -> Version:
+    order = Order(version=VERSION, created_ms=0, columns=COLUMN_NAMES, columns_hash=columns_hash(), seed=seed)
+    return make_version(order, rows_of(learning.examples))
+
+
+def _run(policy: Policy, seed: int, world: World, version: Version) -> Outcome:
+    plan = world.plan
+    system = System(plan, world.now_ms)
+    system.publish(world.population.catalogue())
+    system.fold(world.past)
+    learning = Learning(plan, OnlineModel.restore(version.files[ONLINE]) if policy.learns else None)
+    system.current = _pair(version) if policy.scores else Pair()
+    chance = np.random.default_rng((seed, 9))
+    clicks: Counter[str] = Counter()
+    impressions: Counter[str] = Counter()
+    for n in range(plan.requests):
+        request, born = world.ask()
+        system.publish(born)
+        if n % plan.refresh_every == 0:
+            system.shelves.refresh()
+        if n % plan.publish_every == 0:
+            system.current = learning.pair(system.current)
+        reply, served = system.rank(request, world.now_ms)
+        if policy.shuffles:
+            reply, served = _drawn(request, system.catalogue.ids(), chance), None
+        before = len(world.past)
+        events = world.answer(reply)
+        if policy.folds:
+            system.fold(world.past[before:])
+        if policy.learns and served is not None:
+            learning.take(served, events)
+            learning.close(world.now_ms)
+        _count(events, clicks, impressions)
+    return Outcome(policy.name, seed, dict(clicks), dict(impressions))
+
+
+def _pair(version: Version) -> Pair:
+    ranker = Ranker.load(version.manifest, version.files, COLUMN_NAMES)
+    return pair_of(ranker.version, ranker, OnlineModel.restore(version.files[ONLINE]).weights())
+
+
+def _drawn(request: RankRequest, item_ids: Sequence[str], chance: np.random.Generator) -> RankReply:
+    drawn = chance.choice(len(item_ids), request.limit, replace=False)
+    slate = (
+        RankedItem(item_id=item_ids[i], position=k, score=0.0, source="random") for k, i in enumerate(drawn)
+    )
+    return RankReply(request_id=request.request_id, user_id=request.user_id, items=tuple(slate))
+
+
+def _count(events: Sequence[Event], clicks: Counter[str], impressions: Counter[str]) -> None:
+    for event in events:
+        impressions[event.user_id] += isinstance(event, Impression)
+        clicks[event.user_id] += isinstance(event, Click)

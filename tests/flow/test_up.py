@@ -1,5 +1,6 @@
 """`streamrec up` as a person runs it: the whole system, on the embedded broker and a real Redis."""
 
+import contextlib
 import json
 import os
 import signal
@@ -64,8 +65,11 @@ class Up:
 
     def role(self, name: str) -> psutil.Process | None:
         """The process of a role."""
-        found = (child for child in self.family() if child.cmdline()[-4:].count(name))
-        return next(found, None)
+        for child in self.family():
+            with contextlib.suppress(psutil.Error):  # it may have just ended
+                if name in child.cmdline()[3:]:
+                    return child
+        return None
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
 from streams.events import EVENT_TOPICS, ITEMS, Topic, late
-from streams.fold import Dead, Fact
+from streams.facts import Dead, Fact
 from streams.health import Health
 from streams.kafka import Publisher, cluster_id, epoch
 from streams.messages import Message, Source

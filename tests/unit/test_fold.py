@@ -7,8 +7,8 @@ from streams.catalogue import Catalogue
 from streams.codec import encode
 from streams.documents import REPEAT_CAP, SEEN_LIMIT
 from streams.events import CLICKS, WATCHES, WATERMARK_MS
+from streams.facts import intake, is_watermark
 from streams.features import Scope, totals
-from streams.fold import intake, is_watermark
 from streams.messages import Message, Source
 from streams.store import MemoryStore, Outcomes
 from tests.build import T0, make_click, make_item, make_message, make_watch

@@ -51,9 +51,7 @@ def slate_table(reply: RankReply, items: Mapping[str, Item], round_trip_ms: floa
 def _slate(reply: RankReply, items: Mapping[str, Item]) -> Table:
     table = Table(title=f"slate for {reply.user_id}", title_justify="left", title_style="bold", box=None)
     for name, right in (("#", True), ("item", False), ("title", False), ("about", False)):
-        table.add_column(
-            name, justify="right" if right else "left", header_style="dim", no_wrap=name != "title"
-        )
+        table.add_column(name, justify="right" if right else "left", header_style="dim", no_wrap=True)
     for name in ("score", "", "source", "moved by"):
         table.add_column(name, header_style="dim", no_wrap=True)
     best = max((abs(place.score) for place in reply.items), default=0.0) or 1.0

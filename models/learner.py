@@ -82,7 +82,7 @@ class LearnerHandler:
         self._wall_ms, self._champion = wall_ms, champion
         self._columns_hash = columns_hash()
         self._lessons = self._begun(None)
-        self._epoch = ""
+        self._active, self._epoch = False, ""
         self._refused = ""
         self._due = {"publish": 0, "snapshot": 0, "measure": 0}
         self._published = self._snapshot_at = ""
@@ -90,7 +90,13 @@ class LearnerHandler:
     # --- the edge's calls -------------------------------------------------------------------------
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """Restores the snapshot; goes on from its offsets where the topic is still the same."""
+        """Restores the snapshot; goes on from its offsets where the topic is still the same.
+
+        A learner without a partition stands by and writes nothing.
+        """
+        self._active = bool(sources)  # another process learns meanwhile, and its state must stand
+        if not self._active:
+            return {}
         self._epoch = self._epoch_of(EXAMPLES.name)
         self._lessons = self._restored()
         self._follow_champion()
@@ -120,13 +126,15 @@ class LearnerHandler:
 
     def tick(self) -> None:
         """Takes up a new champion, and what is due by time."""
-        self._follow_champion()
-        self._on_time()
+        if self._active:
+            self._follow_champion()
+            self._on_time()
 
     def close(self) -> None:
         """Leaves the state as it stands."""
-        if self._epoch:
+        if self._active:
             self._publish()
+            self._measure()
             self._save()
 
     # --- state --------------------------------------------------------------------------------------

@@ -13,19 +13,9 @@ import numpy as np
 
 from streams.catalogue import Catalogue
 from streams.documents import UserDocuments
+from streams.facts import Batch, Dead, Fact, intake
 from streams.features import WIDTH
-from streams.fold import (
-    Batch,
-    Dead,
-    Decision,
-    Fact,
-    by_item_shard,
-    by_user_shard,
-    dead_tag,
-    fold_items,
-    fold_users,
-    intake,
-)
+from streams.fold import Decision, by_item_shard, by_user_shard, dead_tag, fold_items, fold_users
 from streams.handler import Rewind
 from streams.messages import Message, Source
 from streams.metrics import EVENTS, STALE_FENCES
@@ -38,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_FACTS = 4_000  # folded at once; a larger batch is cut
 MAX_KEYS = 3_500  # one script writes at most 4,000 keys (Lua's stack)
-_REMEMBERED_USERS = 20_000
+_REMEMBERED_USERS = 5_000
 
 
 class Rejects(Protocol):

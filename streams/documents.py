@@ -54,7 +54,11 @@ class Showing(NamedTuple):
     times: int = 1
 
 
-class HistoryEntry(NamedTuple):
+class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of a document; decoded some hundred at a time, so plain."""
+
+
+class HistoryEntry(_Entry, frozen=True, array_like=True, gc=False):
     """An engagement as kept."""
 
     ts_ms: int
@@ -65,7 +69,7 @@ class HistoryEntry(NamedTuple):
     creator: str | None
 
 
-class ShownEntry(NamedTuple):
+class ShownEntry(_Entry, frozen=True, array_like=True, gc=False):
     """An impression as kept."""
 
     ts_ms: int
@@ -73,7 +77,7 @@ class ShownEntry(NamedTuple):
     item_id: str
 
 
-class Seen(NamedTuple):
+class Seen(_Entry, frozen=True, array_like=True, gc=False):
     """A folded event: where it stood in Kafka and what was decided of it.
 
     `seq` counts the user's folded events; `source` is the partition's number (see fold.source_id).
@@ -146,10 +150,10 @@ class UserDocuments:
             self.touched.add("shown")
 
     def remember(self, mark: int, seen: Seen) -> None:
-        """Adds a folded event; `seen.seq` is taken from this document."""
-        self.seq += 1
+        """Adds a folded event, whose `seq` is this document's plus one."""
+        self.seq = seen.seq
         self.seen.pop(mark, None)  # a mark past its window moves to the end
-        self.seen[mark] = seen._replace(seq=self.seq)
+        self.seen[mark] = seen
         self.touched.add("seen")
 
     def encoded(self) -> dict[str, bytes]:
@@ -173,15 +177,19 @@ class UserDocuments:
 
 def _insert(entries: list[Any], entry: Any, cap: int) -> bool:
     """Puts `entry` in its place of an ascending list of at most `cap`; False: nothing changed."""
-    if not entries or entries[-1][:2] < entry[:2]:
+    if not entries or _place(entries[-1]) < _place(entry):
         entries.append(entry)
     else:
-        at = bisect_left(entries, entry[:2], key=lambda e: e[:2])
-        if entries[at][:2] == entry[:2] or (at == 0 and len(entries) >= cap):
+        at = bisect_left(entries, _place(entry), key=_place)
+        if _place(entries[at]) == _place(entry) or (at == 0 and len(entries) >= cap):
             return False
         entries.insert(at, entry)
     del entries[: max(0, len(entries) - cap)]
     return True
+
+
+def _place(entry: Any) -> tuple[int, int]:
+    return entry.ts_ms, entry.mark
 
 
 def read_history(value: bytes | None) -> tuple[Engagement, ...]:
@@ -191,12 +199,12 @@ def read_history(value: bytes | None) -> tuple[Engagement, ...]:
 
 def _engagements(entries: Sequence[HistoryEntry]) -> tuple[Engagement, ...]:
     found: dict[str, Engagement] = {}
-    for ts_ms, _, item_id, ratio, category, creator in reversed(entries):
-        known = found.get(item_id)
+    for e in reversed(entries):
+        known = found.get(e.item_id)
         if known is None:
-            found[item_id] = Engagement(item_id, ts_ms, ratio, category, creator)
-        elif known.watch_ratio is None and ratio is not None:
-            found[item_id] = known._replace(watch_ratio=ratio)
+            found[e.item_id] = Engagement(e.item_id, e.ts_ms, e.watch_ratio, e.category, e.creator)
+        elif known.watch_ratio is None and e.watch_ratio is not None:
+            found[e.item_id] = known._replace(watch_ratio=e.watch_ratio)
     return tuple(found.values())
 
 
@@ -205,10 +213,10 @@ def read_shown(value: bytes | None) -> tuple[Showing, ...]:
     if not value:
         return ()
     found: dict[str, list[int]] = {}
-    for ts_ms, _, item_id in reversed(_shown.decode(value)):
-        known = found.get(item_id)
+    for entry in reversed(_shown.decode(value)):
+        known = found.get(entry.item_id)
         if known is None:
-            found[item_id] = [ts_ms, 1]
+            found[entry.item_id] = [entry.ts_ms, 1]
         else:
             known[1] += 1
     return tuple(Showing(item_id, ts, times) for item_id, (ts, times) in found.items())

@@ -9,9 +9,9 @@ from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
 from streams.events import EVENT_TOPICS, ITEMS, Topic, late
-from streams.fold import Dead, Fact
+from streams.facts import Dead, Fact
 from streams.health import Health
-from streams.kafka import Publisher, epoch
+from streams.kafka import Publisher, cluster_id, epoch
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store.connect import connect
@@ -23,8 +23,12 @@ ADVANCE_S = 1.0  # pause between two moves of idle shards
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Folds events until `stop` is set."""
-    run_worker(settings, health, stop, FeatureHandler(settings, stop))
+    """Folds events until `stop` is set, once the catalogue has caught up with topic `items`."""
+    handler = FeatureHandler(settings)
+    health.set("catalogue", False, "reading items")
+    handler.catch_up(stop)
+    health.set("catalogue", True)
+    run_worker(settings, health, stop, handler)
 
 
 class _Kafka:
@@ -46,13 +50,13 @@ class _Kafka:
 
 
 class FeatureHandler:
-    """Folds batches by an Applier, once the catalogue has caught up with topic `items`."""
+    """Folds batches by an Applier, which asks a catalogue that follows topic `items`."""
 
     role = "features"
     topics: tuple[Topic, ...] = EVENT_TOPICS
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self._settings, self._stop = settings, stop
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._store = connect(settings)
         self._publisher = Publisher(settings)
         self._catalogue = Catalogue()
@@ -65,20 +69,23 @@ class FeatureHandler:
             rejects=_Kafka(self._publisher),
             settle=self._feed.settle,
         )
-        self._started = False
         self._advanced = 0.0
-        self._items: dict[Source, int] = {}  # next offset of `items` whose garbage is not yet kept
-        self._items_role = "items"
+        self._kept_items: dict[Source, int] | None = None  # offsets of `items` whose garbage is kept
+
+    def catch_up(self, stop: threading.Event) -> None:
+        """Follows `items`; returns when those that were there are known, or at `stop`.
+
+        Raises:
+            KafkaUnavailable, StoreUnavailable: no answer.
+            OperatorError: this Redis would evict what it is given.
+        """
+        cluster_id(self._settings)
+        self._store.check()
+        self._feed.start()
+        self._feed.wait(stop)
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """Where the fences stand, after the catalogue has caught up."""
-        if not self._started:
-            self._store.check()
-            self._items_role = f"items@{epoch(self._settings, ITEMS.name)}"
-            self._items = dict(self._store.progress(self._items_role))
-            self._feed.start()
-            self._started = True
-        self._feed.wait(self._stop)
+        """Where the fences stand."""
         return self._applier.resume(sources)
 
     def handle(self, batch: Sequence[Message]) -> None:
@@ -106,9 +113,15 @@ class FeatureHandler:
             self._store.close()
 
     def _dead_item(self, message: Message, malformed: Malformed) -> None:
-        """Keeps garbage of `items`; what an earlier process of this epoch kept is passed over."""
-        if message.offset >= self._items.get(message.source, 0):
+        """Keeps garbage of `items`; what an earlier process of this epoch kept is passed over.
+
+        Called by the follower, which tries again when a neighbour is away.
+        """
+        role = f"items@{epoch(self._settings, ITEMS.name)}"
+        if self._kept_items is None:
+            self._kept_items = dict(self._store.progress(role))
+        if message.offset >= self._kept_items.get(message.source, 0):
             self._publisher.dead_letter(message, malformed)
             self._publisher.flush()
-            self._items[message.source] = message.offset + 1
-            self._store.put_progress(self._items_role, {message.source: message.offset + 1})
+            self._store.put_progress(role, {message.source: message.offset + 1})
+            self._kept_items[message.source] = message.offset + 1

@@ -28,7 +28,8 @@ from streams.handler import Handler, Rewind
 from streams.health import Health
 from streams.kafka import cluster_id
 from streams.messages import Message, Source
-from streams.metrics import BATCH_SECONDS, LAG, LOST_OFFSETS, MESSAGES, RETRIES, REWINDS
+from streams.metrics import BATCH_SECONDS, LAG, MESSAGES, RETRIES, REWINDS
+from streams.order import Order, within
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.watchdog import Watchdog
@@ -50,7 +51,7 @@ def run_worker(settings: Settings, health: Health, stop: threading.Event, handle
     """Feeds `handler` from its topics until `stop` is set.
 
     Raises:
-        KafkaUnavailable: the broker did not answer at the start.
+        KafkaUnavailable, StoreUnavailable: no answer at the start.
         Exception: whatever the handler raised that no retry mends.
     """
     for name in ("faust", "mode", "aiokafka"):  # what ends the app is raised, and told once
@@ -114,15 +115,14 @@ class _Worker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=handler.role)
         self._watchdog = Watchdog(handler.role, settings.stall_s, health)
         self._fault: BaseException | None = None
-        self._expected: dict[Source, int] = {}  # the next offset to handle
+        self._order = Order()
         self._rewound: dict[Source, int] = {}
-        self._suspect: dict[Source, tuple[int, int]] = {}
-        self._gappy: set[Source] = set()
 
     def run(self) -> None:
         for need in ("kafka", "partitions", "redis"):
             self._health.set(need, False, "not yet")
-        cluster_id(self._settings)  # says plainly when nobody answers
+        cluster_id(self._settings)  # both say plainly when nobody answers
+        self._store.ping()
         self._watchdog.start()
         try:
             while not self._stop.is_set():
@@ -154,7 +154,7 @@ class _Worker:
     # --- one app ------------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        self._expected.clear()
+        self._order.expected.clear()
         with tempfile.TemporaryDirectory() as scratch:
             app = self._app(scratch)
             try:
@@ -178,7 +178,7 @@ class _Worker:
             broker_commit_interval=1.0,
             broker_commit_every=100_000,
             broker_max_poll_interval=3_600.0,
-            broker_request_timeout=30.0,
+            broker_request_timeout=90.0,
             broker_session_timeout=6.0,  # the least that Kafka allows: a killed worker's share waits so long
             broker_heartbeat_interval=1.5,
             broker_rebalance_timeout=15.0,
@@ -247,19 +247,19 @@ class _Worker:
     async def place(self, consumer: Any) -> None:
         """Seeks every assigned partition to where the handler goes on."""
         partitions = {tp: self._source(tp.topic, tp.partition) for tp in consumer.assignment()}
-        self._expected.clear()
+        self._order.expected.clear()
         earliest = await consumer.earliest_offsets(*partitions) if partitions else {}
         latest = await consumer.highwaters(*partitions) if partitions else {}
         wanted: dict[Source, int] = {}
         if not await self._in_thread(self._assigned, set(partitions.values()), wanted):
             return
         for tp, source in partitions.items():
-            offset = _within(source, wanted.get(source), earliest[tp], latest[tp])
+            offset = within(source, wanted.get(source), earliest[tp], latest[tp])
             await consumer.seek(tp, offset)
-            self._expected[source] = offset
+            self._order.expected[source] = offset
         self._health.set("kafka", True)
         self._health.set("partitions", True, f"{len(partitions)} assigned")
-        await self._in_thread(self._noted, dict(self._expected))
+        await self._in_thread(self._noted, dict(self._order.expected))
 
     def _assigned(self, sources: set[Source], wanted: dict[Source, int]) -> None:
         wanted.update(self._retried(lambda: self._handler.assigned(sources)))
@@ -277,7 +277,7 @@ class _Worker:
         return Message(topic, m.partition, m.offset, timestamp_ms, m.key, m.value, tuple(m.headers or ()))
 
     def _handle(self, messages: Sequence[Message]) -> None:
-        batch = self._in_order(messages)
+        batch = self._order.take(messages)
         if not batch:
             return
         with BATCH_SECONDS.labels(self._handler.role).time():
@@ -286,35 +286,6 @@ class _Worker:
             MESSAGES.labels(message.topic).inc()
         self._watchdog.progressed()
         self._noted({m.source: m.offset + 1 for m in batch})
-
-    def _in_order(self, messages: Sequence[Message]) -> list[Message]:
-        """Drops what is not ours or was handled before.
-
-        Raises:
-            Rewind: offsets are missing. Once; if the same gap is found again, Kafka has no such
-                records (markers of transactions) and this partition's gaps are believed from then on.
-        """
-        batch: list[Message] = []
-        for message in messages:
-            source, expected = message.source, self._expected.get(message.source)
-            if expected is None or message.offset < expected:
-                continue
-            if message.offset > expected and source not in self._gappy:
-                gap = (expected, message.offset)
-                if self._suspect.get(source) != gap:
-                    self._suspect[source] = gap
-                    raise Rewind({source: expected, **self._sources_of(batch)})
-                self._gappy.add(source)
-            self._expected[source] = message.offset + 1
-            batch.append(message)
-        return batch
-
-    @staticmethod
-    def _sources_of(batch: Sequence[Message]) -> dict[Source, int]:
-        first: dict[Source, int] = {}
-        for message in batch:
-            first.setdefault(message.source, message.offset)
-        return first
 
     def _tick(self) -> None:
         try:
@@ -359,30 +330,17 @@ class _Worker:
             ends = await asyncio.wait_for(app.consumer.highwaters(*partitions), 5.0) if partitions else {}
         except Exception as error:
             log.warning("%s: lag is not known: %s", self._handler.role, type(error).__name__)
+            self._health.set("kafka", False, f"no answer: {type(error).__name__}")
             return
+        if partitions:
+            self._health.set("kafka", True)
         by_topic: dict[str, int] = {topic.name: 0 for topic in self._handler.topics}
         for tp, source in partitions.items():
-            if source in self._expected:
-                by_topic[source.topic] += max(0, (ends[tp] or 0) - self._expected[source])
+            if source in self._order.expected:
+                by_topic[source.topic] += max(0, (ends[tp] or 0) - self._order.expected[source])
         for topic, waiting in by_topic.items():
             LAG.labels(topic).set(waiting)
         self._watchdog.lag(sum(by_topic.values()))
-
-
-def _within(source: Source, wanted: int | None, earliest: int, latest: int) -> int:
-    """Where to read from, of what Kafka still holds. What is missing is said and counted."""
-    name = f"{source.topic}/{source.partition}"
-    if wanted is None:
-        return earliest
-    if wanted < earliest:
-        log.error("%s: Kafka no longer holds offsets %d to %d: they are lost", name, wanted, earliest - 1)
-        LOST_OFFSETS.inc(earliest - wanted)
-        return earliest
-    if wanted > latest:
-        log.error("%s: the log ends at %d, before %d which was handled: it was cut", name, latest, wanted)
-        LOST_OFFSETS.inc(wanted - latest)
-        return latest
-    return wanted
 
 
 def _credentials(settings: Settings) -> Any:

@@ -13,6 +13,7 @@ from models.registry import publish, seal
 from streams.codec import decode, encode
 from streams.events import (
     CORRELATION_ID,
+    ITEMS,
     MODELS,
     REPLIES,
     REQUESTS,
@@ -23,9 +24,10 @@ from streams.events import (
 )
 from streams.features import COLUMN_NAMES
 from streams.health import Health
-from streams.kafka import Follower, Publisher
+from streams.kafka import Follower, Publisher, create_topics
 from streams.messages import Message, header
 from streams.settings import Settings
+from tests.build import make_item
 from tests.planted import linear_graph, linear_version
 from tests.waiting import eventually
 
@@ -53,6 +55,17 @@ def running_scorer(settings: Settings) -> Iterator[Health]:
         thread.join(PATIENCE_S)
     if errors:
         raise errors[0]
+
+
+def stock(settings: Settings) -> None:
+    """A catalogue of 30: item k has k tags, one of 5 categories and one of 10 creators."""
+    create_topics(settings)
+    with Publisher(settings) as publisher:
+        for k in range(30):
+            tags = tuple(f"t{n}" for n in range(k))
+            item = make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k % 10}")
+            publisher.send(ITEMS, item)
+        publisher.flush()
 
 
 def pair_version(version: str = "v1", columns: Sequence[str] = ("item_known", "item_tags")) -> Version:

@@ -90,10 +90,9 @@ def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS.values())
         _touch(settings, client, wanted)
         return []
     missing = [w for w in wanted if settings.topic_prefix + w.name not in found.topics]
-    if missing:
-        _create(settings, client, missing)
-        _await(client, {settings.topic_prefix + w.name for w in missing})
-    existing = [w for w in wanted if w not in missing]
+    created = _create(settings, client, missing) if missing else set()
+    _await(client, {settings.topic_prefix + w.name for w in missing})
+    existing = [w for w in wanted if settings.topic_prefix + w.name not in created]
     states = {state.name: state for state in _describe(settings, client, existing)}
     return [d for w in existing for d in _compare(w, states[w.name])]
 
@@ -115,7 +114,9 @@ def _touch(settings: Settings, client: AdminClient, wanted: Iterable[Wanted]) ->
             raise unavailable(settings, error.args[0].str()) from error
 
 
-def _create(settings: Settings, client: AdminClient, missing: list[Wanted]) -> None:
+def _create(settings: Settings, client: AdminClient, missing: list[Wanted]) -> set[str]:
+    """Returns the full names of those that it created; another may have been faster."""
+    created = set()
     new = [
         NewTopic(settings.topic_prefix + w.name, w.partitions, w.replication, config=w.config)
         for w in missing
@@ -123,12 +124,14 @@ def _create(settings: Settings, client: AdminClient, missing: list[Wanted]) -> N
     for name, future in client.create_topics(new, operation_timeout=30.0, request_timeout=30.0).items():
         try:
             future.result()
+            created.add(name)
         except KafkaException as error:
             cause = error.args[0]
             if cause.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
                 raise unavailable(settings, cause.str()) from error
             if cause.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise OperatorError(f"topic {name}: not created: {cause.str()}") from error
+    return created
 
 
 @retry(stop=stop_after_delay(15), wait=wait_fixed(0.05), retry=retry_if_result(bool))

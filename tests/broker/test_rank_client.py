@@ -1,7 +1,6 @@
 """Asking for slates: headers out, replies matched, silence and errors told apart."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from streams.events import (
     RankRequest,
     ReplyError,
 )
-from streams.kafka import AsyncRankClient, GroupReader, Publisher, RankClient, cluster_id, create_topics
+from streams.kafka import AsyncRankClient, Follower, Publisher, RankClient, cluster_id, create_topics
 from streams.messages import Message, header
 from streams.settings import Settings
 from tests.build import make_reply, make_request
@@ -55,24 +54,20 @@ def replier(settings: Settings, answer: Answer = echo) -> Iterator[list[Message]
     """A tiny scorer in a thread; yields the requests that it saw."""
     create_topics(settings, [REQUESTS, REPLIES])
     seen: list[Message] = []
-    stop = threading.Event()
-    reader = GroupReader(settings, "echo", [REQUESTS], wait_ms=5)
+    with Publisher(settings, linger_ms=0) as publisher:
 
-    def serve() -> None:
-        with reader, Publisher(settings, linger_ms=0) as publisher:
-            while not stop.is_set():
-                for message in reader.poll(100, 0.05):
-                    seen.append(message)
-                    for request in decode(REQUESTS, message.key, message.value, message.timestamp_ms).records:
-                        answer(publisher, message, request)
+        def serve(message: Message) -> None:
+            seen.append(message)
+            for request in decode(REQUESTS, message.key, message.value, message.timestamp_ms).records:
+                answer(publisher, message, request)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join()
+        follower = Follower(settings, [REQUESTS], serve, start="latest", wait_ms=5)
+        follower.start()
+        assert follower.caught_up.wait(20)
+        try:
+            yield seen
+        finally:
+            follower.stop()
 
 
 def test_a_request_is_answered_and_carries_springs_headers(

@@ -142,6 +142,22 @@ def test_a_damaged_snapshot_is_refused_and_learning_begins_anew(make: Make) -> N
     handler.handle(log([example(1)]))
 
 
+def test_a_learner_without_a_partition_stands_by_and_writes_nothing(make: Make) -> None:
+    store = Blobs()
+    active, standby = make(store), make(store)
+    assert standby.assigned([]) == {}
+    active.assigned([SOURCE])
+    active.handle(log([example(n) for n in range(20)]))
+    active.close()
+    left = dict(store)
+    standby.tick()
+    standby.close()
+    assert store == left
+    taking_over = make(store)
+    taking_over.assigned([])
+    assert taking_over.assigned([SOURCE]) == {SOURCE: 20}
+
+
 def test_malformed_examples_are_dead_lettered(make: Make) -> None:
     dead = Dead()
     handler = make(Blobs(), dead=dead)

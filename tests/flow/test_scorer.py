@@ -12,7 +12,6 @@ from streams.errors import RankError
 from streams.events import (
     DEADLINE_MS,
     ERROR,
-    ITEMS,
     REPLIES,
     REPLY_PARTITION,
     REPLY_TOPIC,
@@ -23,15 +22,14 @@ from streams.events import (
     Served,
     dead_letter,
 )
-from streams.kafka import Publisher, RankClient, create_topics
+from streams.kafka import RankClient
 from streams.messages import header
 from streams.metrics import DEGRADED, REFUSED_REPLY_TOPICS
 from streams.settings import Settings
-from tests.asking import Asker, crown, pair_version, running_scorer
-from tests.build import T0, make_item, make_request
+from tests.asking import Asker, crown, pair_version, running_scorer, stock
+from tests.build import T0, make_request
 from tests.waiting import eventually
 
-ITEM_COUNT = 30
 WATCHED = (REPLIES.name, SERVED.name, dead_letter(REQUESTS.name))
 
 
@@ -58,17 +56,6 @@ def world(settings, embedded_kafka, redis_url) -> Settings:
     made = settings(kafka=embedded_kafka, redis=redis_url, exploration=0.0, latency_budget_ms=5_000)
     stock(made)
     return made
-
-
-def stock(settings: Settings) -> None:
-    """A catalogue of 30: item k has k tags, one of 5 categories and one of 10 creators."""
-    create_topics(settings)
-    with Publisher(settings) as publisher:
-        for k in range(ITEM_COUNT):
-            tags = tuple(f"t{n}" for n in range(k))
-            item = make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k % 10}")
-            publisher.send(ITEMS, item)
-        publisher.flush()
 
 
 def slates(asker: Asker, request_id: str) -> list[Served]:

@@ -64,7 +64,7 @@ class Running:
         self.stop.set()
         began = time.monotonic()
         self._thread.join(15)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
 
     @property
     def ended(self) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ def collections(kind: mi.Type) -> st.SearchStrategy[Any]:
     raise TypeError(f"no strategy for {kind}")
 
 
+@cache
 def records(topic: Topic) -> st.SearchStrategy[Any]:
     return values(mi.type_info(topic.record))
 
@@ -88,7 +90,7 @@ def test_any_bytes_are_records_or_malformed_and_never_an_error(topic: Topic) -> 
     law()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_record_is_read_or_refused_and_never_an_error(data: st.DataObject) -> None:
     topic = data.draw(st.sampled_from(list(TOPICS.values())))
@@ -107,7 +109,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(JSON, max_size=6))
 def test_a_batch_is_split_as_a_json_library_splits_it(parts: list[Any]) -> None:
     """The oracle is the standard library, which takes NaN too."""

@@ -1,7 +1,5 @@
 """A user's documents: bounded, ordered by event time, whatever the order of arrival."""
 
-import itertools
-
 from streams.documents import (
     HISTORY_CAP,
     Engagement,
@@ -35,7 +33,7 @@ def test_the_same_entry_is_kept_once() -> None:
 
 def test_documents_survive_their_bytes_and_the_version_is_of_the_content() -> None:
     documents = UserDocuments()
-    documents.remember(7, Seen(0, 2**32 - 1, 5, 0, 1_700_000_000_000, "c", None, True))
+    documents.remember(7, Seen(1, 2**32 - 1, 5, 0, 1_700_000_000_000, "c", None, True))
     documents.engage(HistoryEntry(5, 2**64 - 1, "i1", 0.5, "c", None))
     documents.show(ShownEntry(4, 8, "i1"))
     written = documents.encoded()
@@ -49,7 +47,7 @@ def test_documents_survive_their_bytes_and_the_version_is_of_the_content() -> No
 def test_a_copy_is_a_draft_of_its_own() -> None:
     documents = UserDocuments()
     draft = documents.copy()
-    draft.remember(1, Seen(0, 0, 0, 0, 0, None, None, False))
+    draft.remember(1, Seen(1, 0, 0, 0, 0, None, None, False))
     draft.show(ShownEntry(1, 1, "i"))
     assert (documents.seen, documents.shown, documents.touched) == ({}, [], set())
 
@@ -72,6 +70,6 @@ def test_readers_see_an_item_once_with_its_newest_time_and_known_ratio() -> None
 
 def test_a_mark_seen_again_moves_to_the_end() -> None:
     documents = UserDocuments()
-    for mark in itertools.chain(range(3), [0]):
-        documents.remember(mark, Seen(0, 0, 0, 0, 0, None, None, False))
+    for mark in (0, 1, 2, 0):
+        documents.remember(mark, Seen(documents.seq + 1, 0, 0, 0, 0, None, None, False))
     assert [(mark, seen.seq) for mark, seen in documents.seen.items()] == [(1, 2), (2, 3), (0, 4)]

@@ -92,7 +92,7 @@ def test_an_older_row_is_decayed_to_the_newer_reference(store: Any) -> None:
 def draft(*marks: int) -> UserDocuments:
     documents = UserDocuments()
     for mark in marks:
-        documents.remember(mark, Seen(0, 1, mark, 0, T0, "c", None, False))
+        documents.remember(mark, Seen(documents.seq + 1, 1, mark, 0, T0, "c", None, False))
         documents.engage(HistoryEntry(T0 + mark, mark, f"i{mark}", None, "c", None))
     return documents
 

@@ -1,0 +1,151 @@
+"""The funnel and its steps down, over a store in memory."""
+
+import math
+
+import numpy as np
+import pytest
+
+from models.budget import Budget, Guard
+from models.funnel import Funnel
+from models.online import OnlineModel
+from models.retrieval import build_shelf
+from models.slot import Pair, pair_of
+from streams.catalogue import Catalogue
+from streams.errors import StoreUnavailable
+from streams.events import HEADS
+from streams.features import COLUMN_NAMES, columns_hash
+from streams.settings import Settings
+from streams.store import MemoryStore
+from tests.build import T0, make_item, make_request
+
+TAGS = COLUMN_NAMES.index("item_tags")
+
+
+class Broken(MemoryStore):
+    def view(self, user_id, item_ids, items):
+        raise StoreUnavailable("Redis: gone")
+
+    past = view
+
+
+class ByTags:
+    """A ranker that likes items with many tags."""
+
+    version, heads = "v1", HEADS
+
+    def __init__(self, **answer: object) -> None:
+        self._answer = answer.get("answer")
+
+    def score_many(self, x):
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        shift = 0.0 if self._answer is None else self._answer
+        return np.repeat(x[:, [TAGS]] / 10, len(HEADS), axis=1) + shift
+
+
+class Held:
+    def __init__(self, current: object) -> None:
+        self.current = current
+
+
+def funnel_of(pair: Pair, store=None, **overrides: object) -> Funnel:
+    catalogue = Catalogue()
+    for k in range(20):
+        tags = tuple(f"t{n}" for n in range(k))
+        catalogue.put(make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k}"))
+    shelf = build_shelf(catalogue.items())
+    shelf = shelf.counted(np.linspace(1, 0, 20), np.zeros(20))
+    settings = Settings(**({"exploration": 0.0} | overrides))
+    return Funnel(
+        settings, catalogue, store or MemoryStore(), Held(shelf), Held(pair), guard=Guard(pause_s=0)
+    )
+
+
+def weights(version="v1"):
+    return OnlineModel(version, COLUMN_NAMES).weights()
+
+
+FULL = pair_of("v1", ByTags(), weights())
+
+
+def ranked(funnel: Funnel, budget_ms: float = 1_000, **request: object):
+    return funnel.rank(make_request(**request), T0, Budget(budget_ms))
+
+
+def test_a_full_slate_is_by_the_pair_and_says_whose():
+    reply, served = ranked(funnel_of(FULL), limit=3)
+    assert [item.item_id for item in reply.items] == ["i19", "i18", "i17"]
+    assert reply.degraded is None
+    assert (reply.model.ranker, reply.model.online) == ("v1", "v1-0")
+    assert served.columns == columns_hash()
+    assert served.slate[0].logits == pytest.approx({"click": 1.9, "long_view": 1.9})
+    assert served.slate[0].features[TAGS] == 19.0
+    assert (served.slate[0].category, served.slate[0].creator_id) == ("c4", "m19")
+    assert served.slate[0].score == reply.items[0].score
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("session died"), math.nan, math.inf])
+def test_a_failing_ranker_leaves_the_online_model_alone(answer):
+    reply, served = ranked(funnel_of(pair_of("v1", ByTags(answer=answer), weights())), limit=3)
+    assert reply.degraded == "light"
+    assert (reply.model.ranker, reply.model.online) == (None, "v1-0")
+    assert served.slate[0].logits == {}
+    assert served.slate[0].features
+
+
+def test_a_champion_that_could_not_be_loaded_leaves_the_online_model_alone():
+    assert ranked(funnel_of(pair_of("v1", None, weights()))).reply.degraded == "light"
+
+
+@pytest.mark.parametrize("pair", [Pair(), Pair("v1"), pair_of("v1", ByTags(), None)])
+def test_without_a_model_the_slate_is_popular_with_features_logged_for_the_first_training(pair):
+    reply, served = ranked(funnel_of(pair), limit=3)
+    assert reply.degraded == "popular"
+    assert [item.item_id for item in reply.items] == ["i00", "i01", "i02"]
+    assert served.columns == columns_hash()
+    assert len(served.slate[0].features) == len(COLUMN_NAMES)
+
+
+def test_without_redis_the_slate_is_popular_from_memory():
+    reply, served = ranked(funnel_of(FULL, Broken()), limit=3)
+    assert (reply.degraded, len(reply.items)) == ("popular", 3)
+    assert served.columns == "none"
+    assert served.slate[0].features == ()
+
+
+def test_with_the_budget_gone_the_slate_is_popular_from_memory():
+    reply, served = ranked(funnel_of(FULL), budget_ms=-1, limit=3)
+    assert (reply.degraded, len(reply.items)) == ("popular", 3)
+    assert served.columns == "none"
+
+
+def test_given_candidates_are_ranked_and_unknown_ones_too():
+    reply, _ = ranked(funnel_of(FULL), candidates=("i03", "nobody", "i11", "i03"), exclude=("i11",))
+    assert [item.item_id for item in reply.items] == ["i03", "nobody"]
+    assert {item.source for item in reply.items} == {"request"}
+
+
+def test_no_candidates_left_is_an_empty_slate_that_is_not_logged():
+    reply, served = ranked(funnel_of(FULL), candidates=("i03",), exclude=("i03",))
+    assert reply.items == ()
+    assert reply.error is None
+    assert served is None
+
+
+def test_what_a_query_finds_stands_before_what_it_does_not():
+    reply, _ = ranked(funnel_of(FULL), query="t17", limit=4)
+    assert [item.item_id for item in reply.items] == ["i19", "i18", "i17", "i16"]
+    assert [item.source for item in reply.items][:2] == ["search", "search"]
+    assert "off_query" in reply.items[-1].reasons
+
+
+def test_a_score_is_the_weighted_sum_of_probabilities():
+    settings = {"click_weight": 2.0, "long_view_weight": 0.5}
+    reply, _ = ranked(funnel_of(FULL, **settings), candidates=("i01",))
+    assert reply.items[0].score == pytest.approx(2.5 / (1 + math.exp(-0.1)))
+
+
+def test_an_exploring_slate_logs_its_propensities():
+    reply, served = ranked(funnel_of(FULL, exploration=1.0), limit=5)
+    assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 17, 1 / 17])
+    assert [item.reasons for item in reply.items[3:]] == [("explored",), ("explored",)]

@@ -72,9 +72,6 @@ def consumer_config(
     return kafka_config(settings) | {
         "group.id": group,
         "enable.auto.commit": False,
-        # a member that was killed holds up its group until its session ends; 45 s by default
-        "session.timeout.ms": 6_000,
-        "heartbeat.interval.ms": 1_500,
         "auto.offset.reset": start,
         "enable.partition.eof": False,
         # a member that left or was never quite born holds its group up for so long

@@ -32,9 +32,9 @@ RETRY_S = 10.0  # before a version that was refused is tried again: its files ma
 
 
 class Pair(msgspec.Struct, frozen=True, eq=False):
-    """What scores: `version` is the champion's, None before the first one: then the weights are those of the online
-    model that learns alone.
+    """What scores: `version` is the champion's, None before the first one.
 
+    Before the first one the weights are those of the online model that learns alone.
     A half is None where it could not be loaded. `places` projects feature rows to the weights' own
     columns; None where they are the same.
     """

@@ -41,9 +41,8 @@ def ctr(
     Everything runs in this process, without Kafka and Redis; viewers, requests and chance are the
     same for every policy.
     """
-    from rich.console import Console
-
     import msgspec
+    from rich.console import Console
 
     from infra.lockstep import LIVE, Plan
     from infra.lockstep.picture import as_picture

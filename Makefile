@@ -27,7 +27,7 @@ up: install ## start the whole system on this machine, with simulated viewers (A
 	@$(BIN)/streamrec up $(ARGS)
 
 test: install ## every test: laws and units, then whole paths, then on a real Apache Kafka
-	$(BIN)/python -m pytest tests/unit tests/laws $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/laws $(ARGS)
 	$(BIN)/python -m pytest tests/flow $(ARGS)
 	$(BIN)/python -m pytest tests/broker $(ARGS)
 

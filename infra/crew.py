@@ -15,7 +15,7 @@ from infra.supervisor import Life
 __all__ = ["Crew"]
 
 LOOK_S = 1.0
-STOP_S = 12.0  # what a process gets between SIGTERM and SIGKILL
+STOP_S = 15.0  # what a process gets between SIGTERM and SIGKILL
 
 
 class Crew:

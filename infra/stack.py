@@ -28,7 +28,7 @@ __all__ = ["Stack", "Wish"]
 SERVING = ("features", "scorer", "labels", "archive")  # traffic waits for these
 BESIDE = ("learner", "trainer", "monitor", "embedder", "alerts")  # these catch up
 TRAFFIC = "traffic"
-NICE = {"trainer": 10, "monitor": 10}  # heavy work yields to answering
+NICE = {"monitor": 5}  # its heavy work yields to answering; the trainer sees to that itself
 SERVING_S = 60.0  # the longest wait for the first group
 SETTLE_S = 20.0  # the longest wait for events to be applied at the end
 

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from infra.local.scrape import Probe, probe
 from infra.roles import ROLES
-from infra.scrape import Probe, probe
 from streams.settings import read_settings
 from streams.store.connect import connect
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.local.scrape import Probe, probe
 from infra.roles import ROLES
-from infra.scrape import Probe, probe
 from streams.settings import read_settings
 from streams.store.connect import connect
 from tests.stacks import Up, none_left, until, ups

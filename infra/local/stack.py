@@ -10,16 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from infra.books import Books
-from infra.crew import Crew
-from infra.live import Picture
-from infra.neighbours import Broker, broker, redis_server, require_answers
+from infra.local.books import Books
+from infra.local.crew import Crew
+from infra.local.live import Picture
+from infra.local.neighbours import Broker, broker, redis_server, require_answers
+from infra.local.processes import require_port
+from infra.local.runner import Runner
+from infra.local.running import Running, announce, only_one
+from infra.local.summary import Run, Summary, summarise
+from infra.local.traffic_choice import Traffic
 from infra.process_edge import configure_logging
-from infra.processes import require_port
-from infra.runner import Runner
-from infra.running import Running, announce, only_one
-from infra.summary import Run, Summary, summarise
-from infra.traffic_choice import Traffic
 from streams.errors import OperatorError
 from streams.settings import Settings
 

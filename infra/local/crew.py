@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from infra.live import RoleRow
-from infra.readings import Numbers, Readings
-from infra.runner import Runner
-from infra.scrape import Probe, Sums, probe
-from infra.supervisor import Life
+from infra.local.live import RoleRow
+from infra.local.readings import Numbers, Readings
+from infra.local.runner import Runner
+from infra.local.scrape import Probe, Sums, probe
+from infra.local.supervisor import Life
 
 __all__ = ["Crew"]
 

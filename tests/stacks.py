@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PATIENT = {"STREAMREC_SIM_TIMEOUT_MS": "20000"}  # numbers must agree on a busy machine too
 
 
 class Up:
@@ -27,7 +28,7 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=dict(os.environ),
+            env={**PATIENT, **os.environ},
         )
         self.lines: list[str] = []
 

@@ -20,7 +20,7 @@ __all__ = ["ups"]
 
 def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(tmp_path: Path, ups: Callable[..., Up]) -> None:
     out, state = tmp_path / "out.json", tmp_path / "state"
-    up = ups(state, "--for", "20s", "--json", str(out))
+    up = ups(state, "--for", "10s", "--json", str(out))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
     family = up.family()
     assert up.ended() == 0, "".join(up.lines)
@@ -31,7 +31,7 @@ def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(tmp_path: Path, ups
     assert told["events_in"] == sum(
         told[part] for part in ("events_applied", "repeats", "late", "dead_letters")
     )
-    assert told["requests"] == told["replies"] > 200
+    assert told["requests"] == told["replies"] > 100
     assert told["errors"] == 0
     assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
     assert 0 < told["ctr"] < 1

@@ -17,13 +17,7 @@ __all__ = ["GroupReader"]
 
 log = logging.getLogger(__name__)
 
-# A member killed, or one that left the embedded broker (which does not notice), holds its partitions
-# until its session ends: with the default of 45 s a restarted role would wait for so long.
-_MEMBERSHIP = {
-    "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": 6_000,
-    "heartbeat.interval.ms": 1_500,
-}
+_MEMBERSHIP = {"partition.assignment.strategy": "cooperative-sticky"}
 
 
 class GroupReader:

@@ -1,10 +1,7 @@
 """`streamrec up` as a person runs it: the whole system, on the embedded broker and a real Redis."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,48 +13,7 @@ import pytest
 from infra.roles import ROLES
 from streams.settings import read_settings
 from streams.store.connect import connect
-
-ROOT = Path(__file__).parents[2]
-
-
-class Up:
-    """One `streamrec up` in a process, its output read line by line."""
-
-    def __init__(self, state: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "infra.cli", "up", "--state", str(state), *options]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=dict(os.environ),
-        )
-        self.lines: list[str] = []
-
-    def line_with(self, text: str) -> str:
-        """Reads on until a line has that text."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if text in line:
-                return line
-        raise AssertionError(f"no line with {text!r} in: {''.join(self.lines)}")
-
-    def ended(self) -> int:
-        """Its exit code; everything that it said is in `lines`."""
-        assert self.process.stdout is not None
-        self.lines += self.process.stdout.readlines()
-        return self.process.wait(30)
-
-    def family(self) -> list[psutil.Process]:
-        """Every process that it started, and theirs."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def role(self, name: str) -> psutil.Process | None:
-        """The process of a role."""
-        found = (child for child in self.family() if child.cmdline()[-4:].count(name))
-        return next(found, None)
+from tests.system import Up, told
 
 
 @pytest.fixture
@@ -88,35 +44,67 @@ def until(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     return found
 
 
-def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(tmp_path: Path, ups: Callable[..., Up]) -> None:
+# What the summary tells at the least.
+TOLD = {
+    *("ok", "kafka", "events_in", "events_applied", "repeats", "late", "dead_letters", "requests", "replies"),
+    *("errors", "latency_ms", "ctr", "online_auc", "models", "max_lag", "restarts"),
+}
+
+
+def agree(summary: dict[str, Any]) -> None:
+    """Fails unless the summary is that of a run in which all was well."""
+    assert set(summary) >= TOLD
+    assert summary["ok"], summary["problems"]
+    assert summary["kafka"] == "embedded (librdkafka mock)"
+    parts = ("events_applied", "repeats", "late", "dead_letters")
+    assert summary["events_in"] == sum(summary[part] for part in parts) > 0
+    assert summary["events_applied"] == summary["events_in"]
+    assert summary["requests"] == summary["replies"] > 0
+    assert summary["errors"] == 0
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert 0 < summary["ctr"] < 1
+    assert summary["restarts"] == {}
+    assert all(role["healthy"] for role in summary["roles"].values())
+
+
+def champion_in_use(up: Up) -> str:
+    """The ranker that the scorer answers with; empty before the first."""
+    series = up.look("scorer").series or {}
+    infos = [dict(labels) for (name, labels) in series if name == "streamrec_model_info"]
+    return next((info["version"] for info in infos if info.get("version")), "")
+
+
+def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
+    tmp_path: Path, ups: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMREC_LABEL_WINDOW_MS", "2000")
+    monkeypatch.setenv("STREAMREC_BOOTSTRAP_ROWS", "500")
     out, state = tmp_path / "out.json", tmp_path / "state"
-    up = ups(state, "--for", "20s", "--json", str(out))
+    up = ups(state, "--json", str(out))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    version = until(lambda: champion_in_use(up), "a first model", 90)
     family = up.family()
-    assert up.ended() == 0, "".join(up.lines)
+    assert up.stop() == 0, "".join(up.lines)
     assert none_left(family)
-    told = json.loads(out.read_text())
-    assert told["kafka"] == "embedded (librdkafka mock)"
-    assert told["events_in"] > 500
-    assert told["events_in"] == sum(
-        told[part] for part in ("events_applied", "repeats", "late", "dead_letters")
-    )
-    assert told["requests"] == told["replies"] > 200
-    assert told["errors"] == 0
-    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
-    assert 0 < told["ctr"] < 1
-    assert told["restarts"] == {}
-    assert all(role["healthy"] for role in told["roles"].values())
+    first = told(out)
+    agree(first)
+    assert first["models"] == [{"version": version, "state": "champion"}]
     assert not list((state / "logs").glob("*.part"))
 
-    again = ups(state, "--traffic", "none", "--for", "2s", "--json", str(out))
-    again.line_with("ready")
+    again = ups(state, "--for", "8s", "--json", str(out))
+    again.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    assert champion_in_use(again) == version
+    assert again.count("learner", "streamrec_online_auc_ratio", head="click") > 0
     running = json.loads((state / "running.json").read_bytes())
     store = connect(read_settings(redis=running["redis"]))
-    assert store.ledger().records == told["events_in"]
+    assert store.ledger().records > first["events_in"]
     store.close()
     assert again.ended() == 0, "".join(again.lines)
-    assert json.loads(out.read_text())["events_in"] == 0
+    second = told(out)
+    agree(second)
+    assert {"version": version, "state": "champion"} in second["models"]
+    assert 8 <= second["seconds"] < 12
+    assert second["events_in"] != first["events_in"]
 
 
 def test_a_killed_role_comes_back_and_the_summary_says_so(tmp_path: Path, ups: Callable[..., Up]) -> None:
@@ -137,10 +125,10 @@ def test_a_killed_role_comes_back_and_the_summary_says_so(tmp_path: Path, ups: C
     up.process.send_signal(signal.SIGTERM)
     assert up.ended() == 1, "".join(up.lines)
     assert none_left(family)
-    told = json.loads(out.read_text())
-    assert told["restarts"] == {"scorer": 1}
-    assert any("scorer: restarted once; killed by signal 9" in problem for problem in told["problems"])
-    assert told["events_in"] == told["events_applied"] + told["repeats"]
+    summary = told(out)
+    assert summary["restarts"] == {"scorer": 1}
+    assert any("scorer: restarted once; killed by signal 9" in problem for problem in summary["problems"])
+    assert summary["events_in"] == summary["events_applied"] + summary["repeats"]
 
 
 def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable[..., Up]) -> None:

@@ -25,6 +25,7 @@ from streams.events import (
     IMPRESSIONS,
     MAX_MS,
     MODELS,
+    SERVED,
     TOPICS,
     RankReply,
     Served,
@@ -42,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PORT = re.compile(r"metrics on http://([\d.]+):(\d+)/metrics")
 PATIENCE_S = 60.0
 PLACES = 200  # of a made-up slate: a drift window of 5,000 rows is 25 of them
-WATCHED = (EXAMPLES, MODELS, DRIFT)
+WATCHED = (SERVED, EXAMPLES, MODELS, DRIFT)
 
 
 class Up:
@@ -224,7 +225,7 @@ class Backend:
             ts_ms = now_ms - 100 * (slates - n)
             name = f"window-{now_ms}-{n}"
             slate: Served = make_served(request_id=name, user_id="window", ts_ms=ts_ms, slate=places)
-            self.publisher.send(TOPICS["served"], slate)
+            self.publisher.send(SERVED, slate)
         self.publisher.flush()
 
     # --- what must come of it, each waited for -----------------------------------------------------

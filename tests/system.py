@@ -215,7 +215,6 @@ class Backend:
         }
         self.publisher.send(IMPRESSIONS, make_impression(**facts, event_id=f"{reply.request_id}-i"))
         self.publisher.send(CLICKS, make_click(**facts, event_id=f"{reply.request_id}-c"))
-        self.publisher.flush()
 
     def serve_a_window(self) -> None:
         """Sends slates that hold a drift window, and the one that closes it, as a scorer would."""
@@ -234,13 +233,13 @@ class Backend:
         """Returns once the ledger holds so many records."""
         eventually(lambda: self.store.ledger().records >= records, PATIENCE_S, f"{records} records folded")
 
+    def clicked(self) -> set[str]:
+        """Requests of which an example with a click came so far."""
+        return {example.request_id for example in self.on(EXAMPLES) if example.labels.click}
+
     def learned(self, request_id: str) -> None:
         """Returns once a click of that request is an example, and the learner has read it."""
-
-        def clicked() -> bool:
-            return any(e.request_id == request_id and e.labels.click for e in self.on(EXAMPLES))
-
-        eventually(clicked, PATIENCE_S, f"an example of {request_id}")
+        eventually(lambda: request_id in self.clicked(), PATIENCE_S, f"an example of {request_id}", 0.1)
         end = sum(self.offsets.end(EXAMPLES).values())
         read = lambda: sum(self.store.progress("learner").values())  # noqa: E731
         eventually(lambda: read() >= end, PATIENCE_S, f"the learner at {end}")

@@ -27,6 +27,7 @@ from streams.events import (
     MODELS,
     SERVED,
     TOPICS,
+    TRIGGERS,
     RankReply,
     Served,
     Topic,
@@ -43,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PORT = re.compile(r"metrics on http://([\d.]+):(\d+)/metrics")
 PATIENCE_S = 60.0
 PLACES = 200  # of a made-up slate: a drift window of 5,000 rows is 25 of them
-WATCHED = (SERVED, EXAMPLES, MODELS, DRIFT)
+WATCHED = (SERVED, EXAMPLES, MODELS, DRIFT, TRIGGERS)
 
 
 class Up:

@@ -65,6 +65,11 @@ class Books:
             if record.ts_ms >= self._began_ms or record.state == "champion"
         ]
 
+    @property
+    def used(self) -> bool:
+        """True if events were folded in this namespace before this run."""
+        return self._start.records > 0
+
     def ledger(self) -> Outcomes:
         """What became of the event records since the start; exact."""
         return Outcomes(*(now - then for now, then in zip(self._store.ledger(), self._start, strict=True)))

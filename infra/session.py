@@ -63,6 +63,8 @@ def run_session(wish: Wish, json: Path | None) -> int:
     if json is not None:
         write(summary, json)
     _say(summary, json)
+    if wish.traffic.once:
+        print(f"report of the replay: {wish.state / 'logs' / 'traffic.log'}")
     sys.stdout.flush()
     return 0 if summary.ok else 1
 

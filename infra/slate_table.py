@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +11,8 @@ from streams.events import Item, RankedItem, RankReply
 __all__ = ["slate_table"]
 
 BAR = 16  # characters of a full bar
+WIDE = 110  # characters from which on there is room for everything
+COLUMNS = ("#", "item", "title", "about", "score", "", "source", "moved by")
 EIGHTHS = " ▏▎▍▌▋▊▉"
 SOURCES = {
     "request": "bright_black",
@@ -41,42 +43,52 @@ def bar(share: float, width: int = BAR) -> str:
     return ("█" * whole + (EIGHTHS[rest] if rest else "")).ljust(width)
 
 
-def slate_table(reply: RankReply, items: Mapping[str, Item], round_trip_ms: float) -> RenderableType:
-    """The whole picture; `items` holds what the catalogue says of the slate's items, if it was read."""
-    return Group(
-        _slate(reply, items), Text(), _timings(reply.timings_ms, round_trip_ms), Text(), _footer(reply)
-    )
+def slate_table(
+    reply: RankReply, items: Mapping[str, Item], round_trip_ms: float, width: int
+) -> RenderableType:
+    """The whole picture, `width` characters wide.
+
+    `items` holds what the catalogue says of the slate's items, if it was read.
+    """
+    timings = _timings(reply.timings_ms, round_trip_ms)
+    return Group(_slate(reply, items, width), Text(), timings, Text(), _footer(reply))
 
 
-def _slate(reply: RankReply, items: Mapping[str, Item]) -> Table:
-    table = Table(title=f"slate for {reply.user_id}", title_justify="left", title_style="bold", box=None)
-    for name, right in (("#", True), ("item", False), ("title", False), ("about", False)):
-        table.add_column(
-            name, justify="right" if right else "left", header_style="dim", no_wrap=name != "title"
-        )
-    for name in ("score", "", "source", "moved by"):
-        table.add_column(name, header_style="dim", no_wrap=True)
-    best = max((abs(place.score) for place in reply.items), default=0.0) or 1.0
-    for place in reply.items:
-        table.add_row(*_row(place, items.get(place.item_id), best))
+def _slate(reply: RankReply, items: Mapping[str, Item], width: int) -> RenderableType:
+    """The places of the slate. Titles take what room the rest leaves; a narrow table says less."""
     if not reply.items:
-        table.add_row("", "nothing to show", "", "", "", "", "", "")
+        return Text(f"slate for {reply.user_id}: nothing to show", style="bold")
+    wide = width >= WIDE
+    best = max(abs(place.score) for place in reply.items) or 1.0
+    rows = [_row(place, items.get(place.item_id), best, wide) for place in reply.items]
+    table = Table(title=f"slate for {reply.user_id}", title_justify="left", title_style="bold", box=None)
+    names = [name for name in COLUMNS if wide or name != "about"]
+    widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
+    title = names.index("title")
+    spare = width - sum(widths) - 2 * len(names)
+    widths[title] = max(8, min(widths[title], widths[title] + spare))
+    for name, taken in zip(names, widths, strict=True):
+        justify: JustifyMethod = "right" if name == "#" else "left"
+        table.add_column(name, header_style="dim", no_wrap=True, width=taken, justify=justify)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _row(place: RankedItem, item: Item | None, best: float) -> tuple[RenderableType, ...]:
+def _row(place: RankedItem, item: Item | None, best: float, wide: bool) -> list[Text]:
     colour = SOURCES.get(place.source, "white")
     about = " · ".join(part for part in ((item.category, item.creator_id) if item else ()) if part)
-    return (
+    cells = [
         Text(str(place.position + 1), style="bold"),
-        place.item_id,
+        Text(place.item_id),
         Text(item.title if item else "", overflow="ellipsis"),
         Text(about, style="dim"),
-        f"{place.score:.4f}",
-        Text(bar(place.score / best), style=colour),
+        Text(f"{place.score:.4f}"),
+        Text(bar(place.score / best, BAR if wide else BAR // 2), style=colour),
         Text(place.source, style=colour),
         Text(", ".join(reason.replace("_", " ") for reason in place.reasons), style="dim"),
-    )
+    ]
+    return cells if wide else cells[:3] + cells[4:]
 
 
 def _timings(timings_ms: Mapping[str, float], round_trip_ms: float) -> RenderableType:
@@ -84,20 +96,20 @@ def _timings(timings_ms: Mapping[str, float], round_trip_ms: float) -> Renderabl
     stages = [(s, timings_ms[s], c) for s, c in zip(STAGES, COLOURS, strict=True) if s in timings_ms]
     total = timings_ms.get("total", 0.0)
     whole = max(sum(ms for _, ms, _ in stages), 1e-9)
-    blocks, legend = Text("  "), Text("  ")
+    blocks, legend = Text("  "), Text(" ")
     for stage, ms, colour in stages:
-        blocks.append("█" * max(1, round(ms / whole * 3 * BAR)), style=colour)
-        legend.append("■ ", style=colour).append(f"{stage} {ms:.2f}   ")
-    blocks.append(f"  {total:.1f} ms in the scorer, {round_trip_ms:.1f} ms there and back", style="bold")
+        blocks.append("█" * max(1, round(ms / whole * 2 * BAR)), style=colour)
+        legend.append(" ■ ", style=colour).append(f"{stage} {ms:.2f} ")
+    blocks.append(f"  {total:.1f} ms, {round_trip_ms:.1f} ms there and back", style="bold")
     return Group(blocks, legend)
 
 
 def _footer(reply: RankReply) -> Text:
-    text = Text("  ")
-    text.append(f"ranker {reply.model.ranker or '–'}   online {reply.model.online or '–'}", style="dim")
+    text = Text(style="dim")
+    text.append(f"  ranker   {reply.model.ranker or '–'}\n  online   {reply.model.online or '–'}")
     for layer, arm in reply.variants.items():
-        text.append(f"   {layer} {arm}", style="dim")
-    text.append(f"   request {reply.request_id}", style="dim")
+        text.append(f"\n  {layer}   {arm}")
+    text.append(f"\n  request  {reply.request_id}")
     if reply.degraded:
         text.append(f"\n  {reply.degraded}", style="bold yellow")
         text.append(f": {WHY.get(reply.degraded, 'a step down')}", style="yellow")

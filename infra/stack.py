@@ -20,6 +20,7 @@ from infra.runner import Runner
 from infra.running import Running, announce, only_one
 from infra.summary import Run, Summary, summarise
 from infra.traffic_choice import Traffic
+from streams.errors import OperatorError
 from streams.settings import Settings
 
 __all__ = ["Stack", "Wish"]
@@ -91,6 +92,11 @@ class Stack:
             )
             settings, self._kafka = require_answers(kafka, self._redis, wish.state)
             books = outer.enter_context(Books(settings, kafka.embedded))
+            if wish.traffic.once and books.used:
+                raise OperatorError(
+                    f"--traffic replay: {wish.state} already holds features, and times do not mix; "
+                    "give a fresh folder by --state"
+                )
             announce(wish.state, Running(os.getpid(), kafka.address, self._redis.address))
             with Crew(settings.http_host) as crew:
                 return self._run(crew, books)

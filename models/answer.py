@@ -44,10 +44,11 @@ class Read(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Scores [n], the ranker's logits by head, each [n], who scored, and the step down taken."""
+    """Scores [n], logits by head, each [n] (the ranker's, then as adjusted), who scored, the step taken."""
 
     scores: Floats
     logits: dict[str, Floats]
+    adjusted: dict[str, Floats]
     model: ServedBy
     step: str | None
 
@@ -99,9 +100,14 @@ def _served_item(case: Case, read: Read | None, scored: Scored, position: int, p
         item_id=case.candidates.item_ids[place.row],
         position=position,
         features=tuple(read.x[place.row].tolist()) if read else (),
-        logits={head: float(logits[place.row]) for head, logits in scored.logits.items()},
+        logits=_of_row(scored.logits, place.row),
+        adjusted=_of_row(scored.adjusted, place.row),
         score=float(scored.scores[place.row]),
         propensity=place.propensity,
         category=item.category if item else None,
         creator_id=item.creator_id if item else None,
     )
+
+
+def _of_row(by_head: dict[str, Floats], row: int) -> dict[str, float]:
+    return {head: float(values[row]) for head, values in by_head.items()}

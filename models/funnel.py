@@ -89,10 +89,12 @@ class Funnel:
         read = None if budget.spent else self._read(case)
         watch.lap("features")
         scored = None
-        if read is not None and pair.version is not None and not budget.spent:
+        if read is not None and not budget.spent:
             scored = self._score(pair, case, read, watch)
-        if scored is None:
-            scored = Scored(shelf.popularity_of(candidates.item_ids), {}, ServedBy(), POPULAR)
+        if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
+            adjusted = scored.adjusted if scored else {}
+            popular = shelf.popularity_of(candidates.item_ids)
+            scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
         rules = Rules(limit=request.limit, exploration=self._settings.exploration)
         places = arrange(_pool(case, read, scored), rules, request.request_id)
         watch.lap("slate")
@@ -144,16 +146,20 @@ class Funnel:
             crossed = crosses(
                 case.request.user_id, case.candidates.item_ids, case.items, case.request.surface
             )
-            online = pair.adjust(_by_head(logits, len(read.x)), read.x, crossed)
-            return _finite(_sigmoid(online) @ self._value)
+            return _finite(pair.adjust(_by_head(logits, len(read.x)), read.x, crossed))
 
-        scores = self._guard.attempt("online", adjust)
+        online = self._guard.attempt("online", adjust)
         watch.lap("online")
-        if scores is None:
+        if online is None:
             return None
+        adjusted = dict(zip(HEADS, online.T, strict=True))
         version = ranker.version if ranker is not None and logits else None
         return Scored(
-            scores, logits, ServedBy(ranker=version, online=weights.version), None if logits else LIGHT
+            scores=_sigmoid(online) @ self._value,
+            logits=logits,
+            adjusted=adjusted,
+            model=ServedBy(ranker=version, online=weights.version),
+            step=None if logits else LIGHT,
         )
 
 

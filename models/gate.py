@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+
+from models.evaluate import log_loss, roc_auc
 
 __all__ = ["CHAMPION_MARGIN", "Verdict", "judge"]
 
@@ -63,22 +64,6 @@ def _of_head(logits: np.ndarray, truth: np.ndarray, base_rate: float) -> dict[st
 
 def _scores(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return log_loss(truth, _chance(logits)), roc_auc(truth, logits)
-
-
-def log_loss(truth: np.ndarray, chance: np.ndarray) -> float:
-    """Mean log loss in nats of probabilities [n] against labels 0 or 1 [n]."""
-    safe = np.clip(chance, 1e-7, 1 - 1e-7)
-    return float(-np.where(truth > 0.5, np.log(safe), np.log1p(-safe)).mean())
-
-
-def roc_auc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve by ranks, ties counted half; NaN with one class only."""
-    ones = truth > 0.5
-    positives, negatives = int(ones.sum()), int((~ones).sum())
-    if not positives or not negatives:
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[ones].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _chance(logits: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ stopped.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -122,8 +122,7 @@ class Lessons:
         x = self.model.inputs(logits, features, _buckets(example))
         for n in due:
             head, label = HEADS[n], bool(labels[n])
-            online = self.model.score_one(head, x)
-            ranker = _sigmoid(example.logits[head]) if head in example.logits else math.nan
+            online, ranker = (_chance(told, head) for told in (example.adjusted, example.logits))
             self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity))
             self.model.learn_one(head, x, label, example.weight)
 
@@ -156,6 +155,10 @@ def _buckets(example: Example) -> NDArray[np.uint32]:
         for name in (example.item_id, example.category, example.creator_id)
     )
     return cross(id_hash(example.user_id), item, category, creator, id_hash(example.surface))[0]
+
+
+def _chance(logits: Mapping[str, float], head: str) -> float:
+    return _sigmoid(logits[head]) if head in logits else math.nan
 
 
 def _sigmoid(logit: float) -> float:

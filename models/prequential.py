@@ -1,8 +1,8 @@
-"""Prequential quality: each label is scored before it is learned, over recent labels and by day.
+"""Prequential quality: each label against what was believed when its slate was served, over recent
+labels and by day.
 
-Beside the online model stand its ranker alone and popularity, scored on the same labels. A negative
-is known, and scored, only when its window closes, while positives of that time have been learned:
-measured on the KuaiRand log this flatters the AUC by about 0.003.
+Beside the online model stand its ranker alone and popularity on the same labels. A score told only
+when the label is learned would flatter: a negative is known later than a positive of its time.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 
 
 class Scored(msgspec.Struct, frozen=True, array_like=True):
-    """A label with the probabilities told before it was learned; NaN where a scorer had none."""
+    """A label with the probabilities told when its slate was served; NaN where a scorer had none."""
 
     label: bool
     online: float
@@ -35,7 +35,7 @@ class Scored(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Day(msgspec.Struct, array_like=True):
-    rows: int
+    rows: int  # those that the online model told a probability of
     loss: float  # sum over rows, nats
     bins: list[dict[int, int]]  # by scorer and class: positives after negatives
 
@@ -61,8 +61,9 @@ class Prequential:
             day = self._days[number] = _Day(0, 0.0, [{} for _ in range(2 * len(SCORERS))])
             for old in sorted(self._days)[:-DAYS]:
                 del self._days[old]
-        day.rows += 1
-        day.loss -= float(np.log(max(scored.online if scored.label else 1.0 - scored.online, 1e-7)))
+        if np.isfinite(scored.online):
+            day.rows += 1
+            day.loss -= float(np.log(max(scored.online if scored.label else 1.0 - scored.online, 1e-7)))
         for place, name in enumerate(SCORERS):
             p = getattr(scored, name)
             if p == p:
@@ -74,9 +75,10 @@ class Prequential:
         """Rows, log loss and each scorer's AUC over recent labels; None where it cannot be said."""
         labels = np.array([s.label for s in self._recent], dtype=bool)
         scores = {name: np.array([getattr(s, name) for s in self._recent]) for name in SCORERS}
+        told = np.isfinite(scores["online"])
         found: dict[str, float | int | None] = {
-            "rows": len(labels),
-            "log_loss": _told(log_loss(labels, scores["online"])),
+            "rows": int(told.sum()),
+            "log_loss": _told(log_loss(labels[told], scores["online"][told])),
         }
         return found | {f"{name}_auc": _told(roc_auc(labels, scores[name])) for name in SCORERS}
 
@@ -111,7 +113,7 @@ def _summary(days: list[_Day]) -> dict[str, float | int | None]:
     rows = sum(day.rows for day in days)
     found: dict[str, float | int | None] = {
         "rows": rows,
-        "log_loss": _told(sum(d.loss for d in days) / rows),
+        "log_loss": _told(sum(d.loss for d in days) / rows) if rows else None,
     }
     for place, name in enumerate(SCORERS):
         negatives, positives = (_counts(days, 2 * place + side) for side in (0, 1))

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 AT_A_TIME = 16  # requests answered before it looks for new ones
 CATCH_UP_S = 10.0  # for the catalogue and the champion, before the first request
 CHECK_S = 1.0  # between two commits and looks at health
+SETTLE_S = 3.0  # for the last answers to be delivered, at the end
 WEIGHTS_S, SHELVES_S = 0.15, 1.0
 SWITCH_S = 0.001  # a request must not wait 5 ms, Python's default, for a thread that builds shelves
 
@@ -122,6 +123,9 @@ class Scorer:
                     self._check(reader)
                     next_check = time.monotonic() + CHECK_S
             self._desk.work(self._desk.waiting)
+            until = time.monotonic() + SETTLE_S
+            while not self._committable and time.monotonic() < until:
+                time.sleep(0.01)
             self._check(reader)
 
     def _check(self, reader: GroupReader) -> None:
@@ -131,11 +135,16 @@ class Scorer:
         self._health.set("kafka", assigned, "" if assigned else "no partitions assigned yet")
         caught_up = self._items.caught_up.is_set()
         self._health.set("catalogue", caught_up, "" if caught_up else "items are being read")
-        if self._desk.settled and (self._replies.written or self._guard.paused("redis")):
+        if self._committable:
             try:
                 reader.commit()
             except KafkaUnavailable as error:
                 log.warning("not committed: %s", error)
+
+    @property
+    def _committable(self) -> bool:
+        """True when all requests were answered for good: delivered, and kept for repeats if possible."""
+        return self._desk.settled and (self._replies.written or self._guard.paused("redis"))
 
     def _check_followers(self) -> None:
         for follower in (self._items, self._models):

@@ -8,6 +8,7 @@ Every rule applied twice is the rule applied once.
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import msgspec
 
@@ -135,23 +136,21 @@ def arrange(pool: Pool, rules: Rules, seed: str) -> tuple[Place, ...]:
 
 
 def explore(order: Order, pool: Pool, rules: Rules, why: Why, seed: str) -> tuple[Place, ...]:
-    """With probability `exploration`, fills the slate from `explore_from` on by a uniform draw.
+    """With probability `exploration`, fills the slate from `explore_from` on by uniform draws.
 
-    It draws without replacement from the `m` rows that could stand there (of the best tier alone, if
-    that fills the slate), so each of them stands at each such position with chance 1/m. Propensity of
-    row i at position p, over all draws: exploration/m, plus 1 - exploration where p is i's own place.
+    Tiers keep their order: each fills its own positions, drawn without replacement from its `m` rows
+    that could stand there, so each of these stands at each of them with chance 1/m. Propensity of row
+    i at position p, over all draws: exploration/m, plus 1 - exploration where p is i's own place.
     """
     length = min(rules.limit, len(order))
     start = min(rules.explore_from, max(length - 1, 0))
-    rest = [row for row in order[start:] if pool.tiers[row] == pool.tiers[order[start]]]
-    if len(rest) < length - start:
-        rest = order[start:]
     draw = random.Random(seed)
     exploring = draw.random() < rules.exploration
-    tail = draw.sample(rest, length - start) if exploring else order[start:length]
     places = [Place(row, 1.0, tuple(why.get(row, ()))) for row in order[:start]]
-    for position, row in enumerate(tail, start):
-        propensity = rules.exploration / len(rest) + (1 - rules.exploration) * (row == order[position])
-        reasons = ("explored",) if exploring else tuple(why.get(row, ()))
-        places.append(Place(row, propensity, reasons))
+    for _, tier in groupby(order[start:], key=lambda row: pool.tiers[row]):
+        rows = list(tier)
+        own = rows[: length - len(places)]
+        for row, usual in zip(draw.sample(rows, len(own)) if exploring else own, own, strict=True):
+            propensity = rules.exploration / len(rows) + (1 - rules.exploration) * (row == usual)
+            places.append(Place(row, propensity, ("explored",) if exploring else tuple(why.get(row, ()))))
     return tuple(places)

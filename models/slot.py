@@ -34,6 +34,7 @@ RETRY_S = 10.0  # before a version that was refused is tried again: its files ma
 class Pair(msgspec.Struct, frozen=True, eq=False):
     """What scores: `version` is the champion's, None before the first one.
 
+    Before the first one the weights are those of the online model that learns alone.
     A half is None where it could not be loaded. `places` projects feature rows to the weights' own
     columns; None where they are the same.
     """
@@ -59,7 +60,7 @@ class Pair(msgspec.Struct, frozen=True, eq=False):
         return self.weights.score_many(logits, x if self.places is None else x[:, self.places], crosses)
 
 
-def pair_of(version: str, ranker: Ranker | None, weights: Weights | None) -> Pair:
+def pair_of(version: str | None, ranker: Ranker | None, weights: Weights | None) -> Pair:
     """The two halves as a pair.
 
     Raises:
@@ -121,9 +122,7 @@ class ModelSlot:
             champion = self._champions.champion
         if champion is not None and self._wants(champion.version):
             self._take(champion)
-        version = self.current.version
-        if version is not None:
-            self._fetch_weights(version)
+        self._fetch_weights(self.current.version)
         WEIGHTS_AGE.set(self._clock() - self._weights_since if self.current.weights else 0.0)
 
     def _wants(self, version: str) -> bool:
@@ -156,8 +155,8 @@ class ModelSlot:
             raise ModelRefused(f"{champion.version}: no {ONLINE}: a version is a pair")
         return pair_of(champion.version, ranker, OnlineModel.restore(files[ONLINE]).weights())
 
-    def _fetch_weights(self, version: str) -> None:
-        pair, name = self.current, f"weights:{version}"
+    def _fetch_weights(self, version: str | None) -> None:
+        pair, name = self.current, f"weights:{version or 'none'}"
         latest = self._store.blob_version(name)
         if latest is None or (pair.weights is not None and latest == pair.weights.version):
             return

@@ -22,7 +22,7 @@ from models.retraining import Retraining, Stopped
 from models.training_set import archived_rows, read_training_rows
 from streams.codec import decode, encode
 from streams.errors import KafkaUnavailable
-from streams.events import MODELS, TRIGGERS, ModelRecord, Record, RetrainTrigger, Topic
+from streams.events import HEADS, MODELS, TRIGGERS, ModelRecord, Record, RetrainTrigger, Topic
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
@@ -70,9 +70,12 @@ def _yield_to_others() -> None:
 
 
 def _warm(stop: threading.Event) -> None:
-    """Imports JAX before the first trigger needs it."""
-    if not stop.wait(WARM_AFTER_S):
-        import models.towers  # noqa: F401
+    """Imports JAX and compiles the training before the first trigger needs them: nearly all of its time."""
+    if stop.wait(WARM_AFTER_S):
+        return
+    from models import towers
+
+    towers.warm(len(COLUMN_NAMES), len(HEADS))
 
 
 class _Role:
@@ -88,6 +91,7 @@ class _Role:
         self._count = archived_rows()
         self._asked = ""  # id of the bootstrap trigger sent and not yet answered
         self._next_look = 0.0
+        self._warming = threading.Thread(target=_warm, args=(stop,), name="warm", daemon=True)
         self._assigned = False
         self._own: set[bytes] = set()  # steps announced here, folded already: not again as they come back
 
@@ -102,7 +106,7 @@ class _Role:
         self._reader = self._patiently(lambda: GroupReader(self._settings, "trainer", [TRIGGERS]))
         self._health.set("models", True)
         self._tell()
-        threading.Thread(target=_warm, args=(self._stop,), name="warm", daemon=True).start()
+        self._warming.start()
 
     def turn(self) -> None:
         """One look at the topics and, before the first model, at the archive."""
@@ -113,6 +117,7 @@ class _Role:
         self._note_assignment(bool(self._reader.assignment()))
         triggers = [trigger for m in messages for trigger in self._triggers(m)]
         if messages:
+            self._await_warm()
             self._retraining.answer(triggers)
             self._patiently(self._publisher.flush)  # dead letters stand before their messages are done with
             self._patiently(self._reader.commit)
@@ -120,6 +125,11 @@ class _Role:
         elif time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_S
             self._bootstrap()
+
+    def _await_warm(self) -> None:
+        """Waits for the compilation under way: two at once would take twice as long."""
+        while self._warming.is_alive() and not self._stop.is_set():
+            self._warming.join(0.1)
 
     def _note_assignment(self, assigned: bool) -> None:
         """What a predecessor left open is closed only once the triggers are ours: it may still be at work."""

@@ -35,6 +35,7 @@ _EXAMPLE = [
     ("columns", pa.string()),
     ("features", pa.list_(pa.float32())),
     ("logits", pa.map_(pa.string(), pa.float32())),
+    ("adjusted", pa.map_(pa.string(), pa.float32())),
     ("score", pa.float64()),
     ("category", pa.string()),
     ("creator_id", pa.string()),
@@ -91,7 +92,8 @@ def row(record: Record) -> dict[str, Any]:
     fields |= {f"label_{name}": value for name, value in msgspec.structs.asdict(labels).items()}
     fields |= {"ranker": model.ranker, "online": model.online}
     fields["features"] = [float("nan") if x is None else x for x in record.features]
-    fields["logits"] = list(record.logits.items())
+    for name in ("logits", "adjusted"):
+        fields[name] = list(fields[name].items())
     for name in ("context", "variants"):
         fields[name] = msgspec.json.encode(fields[name]).decode()
     return fields

@@ -171,11 +171,12 @@ class RankReply(Record, frozen=True, kw_only=True):
 # --- served slates and labelled examples ----------------------------------------------------------
 
 
-class ServedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
+class ServedItem(Record, frozen=True, kw_only=True):
     """A place of a slate with everything it was scored on, as served.
 
     `features` holds null where a number was missing (NaN in memory: JSON has none). `category` and
     `creator_id` are the item's at that moment, so that nobody has to guess them later.
+    `logits` are the ranker's, `adjusted` the online model's: what was believed before any outcome.
     """
 
     item_id: Id
@@ -186,6 +187,7 @@ class ServedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
     propensity: float
     category: Id | None = None
     creator_id: Id | None = None
+    adjusted: dict[str, float] = {}
 
 
 class Served(Record, frozen=True, kw_only=True):
@@ -234,6 +236,7 @@ class Example(Record, frozen=True, kw_only=True):
     labels: Labels
     category: Id | None = None
     creator_id: Id | None = None
+    adjusted: dict[str, float] = {}
     session_id: Id | None = None
     surface: Id = "default"
     query: Text | None = None

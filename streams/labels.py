@@ -88,6 +88,7 @@ class Slot(msgspec.Struct, frozen=True, array_like=True):
     propensity: float
     category: str | None
     creator_id: str | None
+    adjusted: dict[str, float] = {}
 
 
 class Slate(msgspec.Struct, frozen=True, array_like=True):
@@ -310,6 +311,7 @@ def _slot(item: ServedItem) -> Slot:
         propensity=item.propensity,
         category=item.category,
         creator_id=item.creator_id,
+        adjusted=item.adjusted,
     )
 
 
@@ -335,6 +337,7 @@ def _example(request_id: str, slate: Slate, slot: Slot, revision: int, labels: L
         labels=labels,
         category=slot.category,
         creator_id=slot.creator_id,
+        adjusted=slot.adjusted,
         session_id=slate.session_id,
         surface=slate.surface,
         query=slate.query,

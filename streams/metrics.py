@@ -17,33 +17,45 @@ READY = Gauge("streamrec_ready", "1 when partitions are assigned and Redis answe
 BUILD = Info("streamrec_build", "Version of the running code.")
 
 # features
-EVENTS = Counter(
-    "streamrec_events_total", "Event records by what became of them.", ["topic", "outcome"]
-)
+EVENTS = Counter("streamrec_events_total", "Event records by what became of them.", ["topic", "outcome"])
 STALE_FENCES = Counter("streamrec_stale_fences_total", "Shard writes refused by a fence and folded again.")
 REWINDS = Counter("streamrec_rewinds_total", "Partitions read again from an older offset.", ["topic"])
-LOST_OFFSETS = Counter("streamrec_lost_offsets_total", "Offsets a fence asked for that Kafka no longer holds.")
+LOST_OFFSETS = Counter(
+    "streamrec_lost_offsets_total", "Offsets a fence asked for that Kafka no longer holds."
+)
 
 # labels, archive
-SLATES_JOINED = Counter("streamrec_slates_total", "Served slates by the end of their label window.", ["outcome"])
+SLATES_JOINED = Counter(
+    "streamrec_slates_total", "Served slates by the end of their label window.", ["outcome"]
+)
 EXAMPLES = Counter("streamrec_examples_total", "Example revisions written.")
 ORGANIC = Counter("streamrec_organic_events_total", "Feedback without a served slate.", ["topic"])
 ARCHIVED_ROWS = Counter("streamrec_archived_rows_total", "Rows written to Parquet.", ["topic"])
 
 # serving
 REQUESTS = Counter("streamrec_requests_total", "Requests by how they ended.", ["outcome"])
-REQUEST_SECONDS = Histogram("streamrec_request_seconds", "From the record's arrival to its reply.", buckets=FINE)
-STAGE_SECONDS = Histogram("streamrec_stage_seconds", "Time of one stage of the funnel.", ["stage"], buckets=FINE)
-STAGE_FAILURES = Counter("streamrec_stage_failures_total", "Stages that failed and were stepped over.", ["stage"])
+REQUEST_SECONDS = Histogram(
+    "streamrec_request_seconds", "From the record's arrival to its reply.", buckets=FINE
+)
+STAGE_SECONDS = Histogram(
+    "streamrec_stage_seconds", "Time of one stage of the funnel.", ["stage"], buckets=FINE
+)
+STAGE_FAILURES = Counter(
+    "streamrec_stage_failures_total", "Stages that failed and were stepped over.", ["stage"]
+)
 DEGRADED = Counter("streamrec_degraded_total", "Slates that stepped down, by name.", ["step"])
-REFUSED_REPLY_TOPICS = Counter("streamrec_refused_reply_topics_total", "Replies not sent: topic outside the prefix.")
+REFUSED_REPLY_TOPICS = Counter(
+    "streamrec_refused_reply_topics_total", "Replies not sent: topic outside the prefix."
+)
 WEIGHTS_AGE = Gauge("streamrec_weights_age_seconds", "Age of the online weights in use.")
 CATALOGUE_ITEMS = Gauge("streamrec_catalogue_items", "Items known to this process.")
 
 # learning
 LEARNED = Counter("streamrec_learned_total", "Labels learned, by head.", ["head"])
 ONLINE_AUC = Gauge("streamrec_online_auc_ratio", "Prequential ROC AUC over recent labels.", ["head"])
-ONLINE_LOG_LOSS = Gauge("streamrec_online_log_loss_nats", "Prequential log loss over recent labels.", ["head"])
+ONLINE_LOG_LOSS = Gauge(
+    "streamrec_online_log_loss_nats", "Prequential log loss over recent labels.", ["head"]
+)
 TRAININGS = Counter("streamrec_trainings_total", "Trainings by how they ended.", ["outcome"])
 TRAINING_SECONDS = Gauge("streamrec_training_seconds", "Duration of the last training.")
 MODEL = Info("streamrec_model", "The model version in use.")

@@ -45,7 +45,9 @@ def ask_with_kcat(
 
 def _read(kcat: str, bootstrap: str, topic: str, correlation: str, timeout_s: float) -> Reply | None:
     consume = [kcat, "-C", "-q", "-u", "-J", "-b", bootstrap, "-t", topic, "-o", "beginning"]
-    process = subprocess.Popen([*consume, "-X", "fetch.wait.max.ms=50"], stdout=subprocess.PIPE, text=True)
+    command = [*consume, "-X", "fetch.wait.max.ms=50"]
+    # others' correlation ids may be any bytes, and kcat prints them as they are
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
     timer = threading.Timer(timeout_s, process.kill)  # ends the reading below
     timer.start()
     try:

@@ -8,21 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from streams.settings import Settings
+from streams.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PASSED_ON = (
-    "kafka",
-    "redis",
-    "namespace",
-    "topic_prefix",
-    "state",
-    "label_window_ms",
-    "label_grace_ms",
-    "idle_partition_ms",
-    "archive_flush_ms",
-    "publish_ms",
-)
 START = (
     "import sys; from infra.process_edge import in_process; from infra.roles import run_role;"
     "from streams.settings import read_settings; role, s = sys.argv[1], read_settings();"
@@ -35,8 +23,8 @@ class RoleProcess:
 
     def __init__(self, role: str, settings: Settings, log: Path) -> None:
         self.role, self.log = role, log
-        env = {k: v for k, v in os.environ.items() if not k.startswith("STREAMREC_")}
-        env |= {f"STREAMREC_{name.upper()}": str(getattr(settings, name)) for name in PASSED_ON}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        env |= {PREFIX + name.upper(): str(getattr(settings, name)) for name in settings.model_fields_set}
         command = [sys.executable, "-c", START, role]
         with log.open("ab") as out:
             self.process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -41,7 +40,6 @@ from tests.build import make_click, make_impression, make_request, make_served, 
 from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
-PORT = re.compile(r"metrics on http://([\d.]+):(\d+)/metrics")
 PATIENCE_S = 60.0
 PLACES = 200  # of a made-up slate: a drift window of 5,000 rows is 25 of them
 WATCHED = (SERVED, EXAMPLES, MODELS, DRIFT, TRIGGERS)
@@ -124,8 +122,12 @@ class Up:
 
     def look(self, role: str) -> Probe:
         """What a role says about itself over HTTP."""
-        ports = PORT.findall(self.log(role))
-        return probe(ports[-1][0], int(ports[-1][1])) if ports else Probe(False, "not started", None)
+        process = self.role(role)
+        try:
+            port = process.environ()[PREFIX + "HTTP_PORT"] if process is not None else None
+        except (psutil.Error, KeyError):  # it has just ended
+            port = None
+        return probe("127.0.0.1", int(port)) if port else Probe(False, "no process", None)
 
     def count(self, role: str, metric: str, **labels: str) -> float:
         """The sum of a role's samples of that name and labels."""

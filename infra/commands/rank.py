@@ -55,7 +55,8 @@ def rank(
     from infra.slate_table import slate_table
 
     items = _catalogue(settings, {place.item_id for place in reply.items})
-    Console().print(slate_table(reply, items, round_trip_ms))
+    console = Console()
+    console.print(slate_table(reply, items, round_trip_ms, console.width))
 
 
 def _request(user: str, limit: int, query: str | None, candidates: str | None) -> "RankRequest":

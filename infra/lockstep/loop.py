@@ -1,8 +1,7 @@
 """One system in memory and the viewers who use it: the real funnel, features, labels and learner.
 
-Nothing here is a second implementation: only Kafka, Redis and the clock are left out. Each request
-is answered, its events are folded at once, labels close on the simulated clock, and every example
-is learned when its label window has closed.
+Nothing here is a second implementation: only Kafka, Redis and the wall clock are left out. Each
+request is answered, its events are folded at once, and labels close on the simulated clock.
 """
 
 import copy
@@ -15,7 +14,8 @@ import numpy as np
 from infra.viewers import Habits, Population
 from models.budget import Budget
 from models.funnel import Funnel
-from models.online import OnlineModel, Weights, cross, id_hash
+from models.lessons import Lessons
+from models.online import OnlineModel, cross, id_hash
 from models.rows import Rows
 from models.shelves import Shelves
 from models.slot import Pair, pair_of
@@ -41,6 +41,7 @@ from streams.events import (
     Topic,
     Watch,
 )
+from streams.features import COLUMN_NAMES, columns_hash
 from streams.labels import RequestState, close, due_ms, join
 from streams.messages import Message
 from streams.settings import Settings
@@ -55,14 +56,14 @@ WITHOUT_END_MS = 1e9
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How long a comparison is. Times are of the simulated clock."""
 
-    warmup_requests: int = 700
+    warmup_requests: int = 1_200
     requests: int = 1_500
-    step_ms: int = 12_000
+    step_ms: int = 24_000
     label_window_ms: int = 600_000
     refresh_every: int = 5  # requests between two refreshes of the candidates' shelf
     publish_every: int = 5  # requests between two publications of weights
     candidates: int = 200
-    habits: Habits = Habits(pace=1.0, online_share=0.02)
+    habits: Habits = Habits(pace=1.0, online_share=0.01)
 
 
 class World:
@@ -105,7 +106,7 @@ class System:
 
     def __init__(self, plan: Plan, clock_ms: int = START_MS) -> None:
         self.now_ms = clock_ms
-        self.settings = Settings(candidates=plan.candidates, label_window_ms=plan.label_window_ms)
+        self.settings = Settings.model_validate({"candidates": plan.candidates})
         self.catalogue = Catalogue(wall_ms=lambda: self.now_ms)
         self.store = MemoryStore()
         self.shelves = Shelves(self.catalogue, self.store)
@@ -137,52 +138,45 @@ class System:
 
 
 class Learning:
-    """Labels by the real join, learned by the real online model once their window has closed."""
+    """Labels by the real join, learned by the learner's own rules, on the simulated clock.
+
+    Without `online` examples are only kept.
+    """
 
     def __init__(self, plan: Plan, online: OnlineModel | None = None) -> None:
-        self.online = online
-        self.examples: list[Example] = []
+        self.examples: dict[str, Example] = {}  # the last revision of each
+        self._lessons = Lessons(online, COLUMN_NAMES, columns_hash()) if online is not None else None
         self._plan = plan
         self._states: dict[str, RequestState] = {}
         self._due: deque[str] = deque()
 
     def take(self, served: Served, events: Iterable[Event]) -> None:
-        """Joins a slate with what was done with it."""
+        """Joins a slate with what was done with it; what is known at once is learned at once."""
         state = join(None, served.request_id, served).state
         for event in events:
             if isinstance(event, Impression | Click | Watch | Feedback):
-                state = join(state, served.request_id, event).state
+                joined = join(state, served.request_id, event)
+                state = joined.state
+                self._learn(joined.examples)
         self._states[served.request_id] = state
         self._due.append(served.request_id)
 
-    def close(self, now_ms: int) -> list[Example]:
-        """Examples whose window has closed by now; the online model learns them."""
-        done: list[Example] = []
+    def close(self, now_ms: int) -> None:
+        """Ends the label windows that are over by now."""
         while self._due and due_ms(self._states[self._due[0]], self._plan.label_window_ms, 0) <= now_ms:
-            done += close(self._states.pop(self._due.popleft())).examples
-        self.examples += done
-        if self.online is not None and done:
-            self._learn(self.online, done)
-        return done
+            self._learn(close(self._states.pop(self._due.popleft())).examples)
 
-    def _learn(self, online: OnlineModel, done: list[Example]) -> None:
-        rows = rows_of(done)
-        logits = np.nan_to_num(rows.logits)
-        for n, ranker in enumerate(rows.rankers):
-            if ranker != online.ranker:
-                continue
-            online.observe(rows.features[n])
-            x = online.inputs(logits[n], rows.features[n], rows.buckets[n])
-            for head, label in zip(HEADS, rows.labels[n].tolist(), strict=True):
-                if not np.isnan(label):
-                    online.learn_one(head, x, label > 0.5)
+    def _learn(self, examples: Iterable[Example]) -> None:
+        for example in examples:
+            self.examples[example.example_id] = example
+            if self._lessons is not None:
+                self._lessons.apply(example)
 
     def pair(self, before: Pair) -> Pair:
         """The pair with the weights as they are now."""
-        if self.online is None or before.version is None:
+        if self._lessons is None or before.version is None:
             return before
-        weights: Weights = self.online.weights()
-        return pair_of(before.version, before.ranker, weights)
+        return pair_of(before.version, before.ranker, self._lessons.model.weights())
 
 
 def rows_of(examples: Sequence[Example]) -> Rows:

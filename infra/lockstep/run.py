@@ -77,7 +77,9 @@ def _warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
 
 def _train(learning: Learning, seed: int) -> Version:
     order = Order(version=VERSION, created_ms=0, columns=COLUMN_NAMES, columns_hash=columns_hash(), seed=seed)
-    return make_version(order, rows_of(learning.examples))
+    return make_version(
+        order, rows_of(sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position)))
+    )
 
 
 def _run(policy: Policy, seed: int, world: World, version: Version) -> Outcome:

@@ -7,7 +7,7 @@ of tastes, correlated with what is visible, and an appeal that fades with age.
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.viewers.habits import Habits
+from infra.viewers.habits import HOUR_MS, Habits
 from infra.viewers.words import COMMON, VOCABULARY
 from streams.events import Item
 
@@ -58,10 +58,11 @@ class Catalogue:
         self.appeal = np.zeros(rows)
         self.category = np.zeros(rows, dtype=np.int64)
         self.duration_ms = np.zeros(rows)
+        self.length = np.zeros(rows)  # of items among their like, in deviations
         self.born_lived_ms = np.zeros(rows)  # in viewers' time; the start is 0
 
     def _grow(self) -> None:
-        for name in ("latent", "appeal", "category", "duration_ms", "born_lived_ms"):
+        for name in ("latent", "appeal", "category", "duration_ms", "length", "born_lived_ms"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
 
@@ -69,10 +70,14 @@ class Catalogue:
         """Time since the start as viewers live it."""
         return (now_ms - self.start_ms) * self.habits.pace
 
+    def daily_swing(self, now_ms: int) -> float:
+        """From -1, when short items are liked, to 1, when long ones are: a wave of 24 lived hours."""
+        return float(np.cos(2 * np.pi * self.lived_ms(now_ms) / (24 * HOUR_MS)))
+
     def born(self, now_ms: int) -> list[Item]:
         """Items born since the last call, oldest first; published somewhere in between."""
         since, self._born_until_ms = self._born_until_ms, max(self._born_until_ms, now_ms)
-        hours = (self._born_until_ms - since) * self.habits.pace / 3_600_000
+        hours = (self._born_until_ms - since) * self.habits.pace / HOUR_MS
         count = int(self._rng.poisson(self.habits.births_per_hour * hours))
         times = np.sort(self._rng.uniform(since, self._born_until_ms, count))
         return [self._add(int(t), -self.lived_ms(int(t))) for t in times]
@@ -97,7 +102,8 @@ class Catalogue:
         self.latent[i] = _unit(0.8 * self.centres[category] + 0.5 * self.styles[creator] + pull)
         self.appeal[i] = self._fame[creator] + self.habits.appeal_scale * (rng.exponential() - 1)
         self.category[i] = category
-        self.duration_ms[i] = min(1_800_000, rng.lognormal(np.log(25_000), 0.9) * self._duration_scale)
+        self.length[i] = rng.normal()
+        self.duration_ms[i] = min(1_800_000, 25_000 * np.exp(0.9 * self.length[i]) * self._duration_scale)
         self.born_lived_ms[i] = -age_at_start_ms
         item = self._publish(i, published_ms, creator, tags)
         self.items.append(item)

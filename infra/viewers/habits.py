@@ -22,11 +22,12 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     pace: float = 60.0
 
     # whether a viewer clicks
-    click_bias: float = -2.4
-    taste_weight: float = 5.0
-    mood_share: float = 0.45  # of the taste, for one session
+    click_bias: float = -2.6
+    taste_weight: float = 6.0
+    mood_share: float = 0.35  # of the taste, for one session
     appeal_scale: float = 0.6
     freshness_weight: float = 0.6
+    daily_weight: float = 0.6  # of an item's length: long ones at night, short ones by day
     seen_penalty: float = 0.8  # for each time that the item was seen before
     watched_penalty: float = 2.5
     fatigue_weight: float = 0.05  # for each recent impression of the category
@@ -37,7 +38,7 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     leaves_after_click: float = 0.15
 
     # how the world moves
-    session_requests: float = 20.0  # mean length of a session
+    session_requests: float = 15.0  # mean length of a session
     online_share: float = 0.1  # of the viewers, at any time
     taste_drift: float = 0.12  # share of noise taken up with each session
     births_per_hour: float = 30.0

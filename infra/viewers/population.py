@@ -54,9 +54,9 @@ class Population:
         self._items = Catalogue(habits, np.random.default_rng((seed, 1)), start_ms)
         self._tastes = self._draw_tastes(habits.viewers)
         self._moods = np.zeros_like(self._tastes)
-        self._clickiness = self._rng.normal(0, 0.4, habits.viewers)
+        self._clickiness = self._rng.normal(0, 0.3, habits.viewers)
         self._patience = self._rng.normal(0, 0.5, habits.viewers)
-        self._activity = self._rng.pareto(2.0, habits.viewers) + 0.3
+        self._activity = self._rng.pareto(3.0, habits.viewers) + 0.5
         self._activity /= self._activity.sum()
         self._fatigue = np.zeros((habits.viewers, len(self._items.centres)))
         self._seen: list[dict[int, int]] = [{} for _ in range(habits.viewers)]
@@ -91,7 +91,7 @@ class Population:
         """Each taste leans to three categories and a few creators' styles."""
         rng, items = self._rng, self._items
         picks = rng.integers(len(items.centres), size=(count, 3))
-        lean = np.einsum("nk,nkl->nl", rng.dirichlet((2.0, 1.0, 0.5), count), items.centres[picks])
+        lean = np.einsum("nk,nkl->nl", rng.dirichlet((2.0, 2.0, 2.0), count), items.centres[picks])
         fans = items.styles[rng.integers(len(items.styles), size=(count, 2))].mean(axis=1)
         noise = rng.normal(size=lean.shape) / np.sqrt(self.habits.latent)
         taste = lean + 0.45 * fans + 0.25 * noise
@@ -163,6 +163,7 @@ class Population:
         logit = h.click_bias + self._clickiness[viewer]
         logit = logit + h.taste_weight * self._affinity(viewer, items)
         logit = logit + hidden.appeal[items] * (0.5 + 0.5 * kept) + h.freshness_weight * kept
+        logit = logit + h.daily_weight * hidden.daily_swing(now_ms) * hidden.length[items]
         logit = logit - h.fatigue_weight * self._fatigue[viewer, hidden.category[items]]
         logit = logit - h.seen_penalty * np.minimum(seen % WATCHED, 4)
         logit = logit - h.watched_penalty * (seen >= WATCHED)

@@ -5,6 +5,6 @@ Importing this package imports JAX (about half a second); a trainer does so when
 
 from models.towers.export import to_onnx
 from models.towers.network import Dcn, Scaling, Tower, fit_scaling
-from models.towers.training import Config, Epoch, Fitted, train
+from models.towers.training import Config, Epoch, Fitted, train, warm
 
-__all__ = ["Config", "Dcn", "Epoch", "Fitted", "Scaling", "Tower", "fit_scaling", "to_onnx", "train"]
+__all__ = ["Config", "Dcn", "Epoch", "Fitted", "Scaling", "Tower", "fit_scaling", "to_onnx", "train", "warm"]

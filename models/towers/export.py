@@ -1,8 +1,9 @@
 """A tower as ONNX bytes, written node by node.
 
-jax2onnx exports the same network, but takes seconds on a busy machine, bakes its own names in and
-follows its own opset; two dozen nodes are written here in milliseconds, and the parity with JAX
-is checked on golden rows at every export and again by every scorer that loads them.
+jax2onnx exports the same network, but its first export in a process took 12 s of CPU (69 s on a
+busy machine), and it names the ports in_0 and out_6 and sets opset 23 by itself. Two dozen nodes
+are written here in 3 ms, and the parity with JAX is checked on golden rows at every export and
+again by every scorer that loads them.
 """
 
 from typing import Any

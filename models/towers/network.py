@@ -75,7 +75,8 @@ class Dcn(nn.Module):
         crossed, deep = start, start
         for i in range(self.cross_layers):
             low = nn.Dense(self.rank, use_bias=False, name=f"cross_{i}_down")(crossed)
-            crossed = crossed + start * nn.Dense(start.shape[1], name=f"cross_{i}_up")(low)
+            up = nn.Dense(start.shape[1], kernel_init=nn.initializers.zeros, name=f"cross_{i}_up")
+            crossed = crossed + start * up(low)
         for i, width in enumerate(self.hidden):
             deep = nn.relu(nn.Dense(width, name=f"deep_{i}")(deep))
         return nn.Dense(self.heads, name="heads")(jnp.concatenate([crossed, deep], axis=1))

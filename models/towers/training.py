@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 import optax
 
+from models.towers.linear import linear_start, logistic
 from models.towers.network import Dcn, Params, Tower, fit_scaling, scale
 
-__all__ = ["Config", "Epoch", "Fitted", "train"]
+__all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
 
 EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
 
@@ -49,6 +50,14 @@ class Fitted(NamedTuple):
     curve: tuple[Epoch, ...]
     seconds: dict[str, float]
     fitted_rows: int
+
+
+class _Steps(NamedTuple):
+    """What of a `Config` is compiled into the steps; the rest may change without compiling again."""
+
+    learning_rate: float
+    weight_decay: float
+    dropout: float
 
 
 class _State(NamedTuple):
@@ -87,7 +96,7 @@ def train(
     base = _base_rates(labels[:split], weights[:split])
     network = Dcn(labels.shape[1], config.cross_layers, config.rank, config.hidden)
     fold = _Fold(network, config, rows, labels.astype(np.float32), weights, split, seed)
-    params, curve = fold.run(_initial(network, rows.shape[1], base, seed), progress, began)
+    params, curve = fold.run(base, progress, began)
     fitted = time.perf_counter()
     params = _calibrated(params, fold.logits(params, split), labels[split:], weights[split:])
     tower = Tower(network, scaling, params)
@@ -113,14 +122,14 @@ def _base_rates(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return share
 
 
-def _initial(network: Dcn, width: int, base: np.ndarray, seed: int) -> Params:
-    start = jax.jit(network.init)(jax.random.PRNGKey(seed), jnp.zeros((1, width), jnp.float32))
-    params = nn.meta.unbox(start["params"])
-    heads = {
-        "kernel": params["heads"]["kernel"] * 0.1,
-        "bias": jnp.log(base / (1 - base)).astype(jnp.float32),
-    }
-    return {**params, "heads": heads}
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(network: Dcn, recipe: _Steps, seed: jax.Array, kernel: jax.Array, bias: jax.Array) -> _State:
+    """Parameters that begin as a linear model, `kernel` [w, heads]: crosses and layers add nothing yet."""
+    first, later = jax.random.split(jax.random.PRNGKey(seed))
+    params = nn.meta.unbox(network.init(first, jnp.zeros((1, kernel.shape[0]), jnp.float32))["params"])
+    silent = jnp.zeros((params["heads"]["kernel"].shape[0] - kernel.shape[0], kernel.shape[1]))
+    params = {**params, "heads": {"kernel": jnp.concatenate([kernel, silent]), "bias": bias}}
+    return _State(params, _optimiser(recipe).init(params), later)
 
 
 def _loss(network: Dcn, params: Params, rows: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
@@ -133,15 +142,15 @@ def _loss(network: Dcn, params: Params, rows: jax.Array, labels: jax.Array, weig
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _steps(network: Dcn, config: Config, state: _State, batches: Any) -> tuple[_State, jax.Array]:
+def _steps(network: Dcn, recipe: _Steps, state: _State, batches: Any) -> tuple[_State, jax.Array]:
     """Some steps of Adam over batches [k, b, ...]; at module level: a second training compiles nothing."""
-    optimiser = _optimiser(config)
+    optimiser = _optimiser(recipe)
 
     def step(state: _State, batch: Any) -> tuple[_State, jax.Array]:
         rows, labels, weights = batch
         key, now = jax.random.split(state.key)
         half = rows.shape[1] // 2
-        keep = jax.random.bernoulli(now, 1.0 - config.dropout, (rows.shape[0], half))
+        keep = jax.random.bernoulli(now, 1.0 - recipe.dropout, (rows.shape[0], half))
         rows = rows * jnp.concatenate([keep, jnp.ones_like(keep)], axis=1)
         loss, slope = jax.value_and_grad(partial(_loss, network))(state.params, rows, labels, weights)
         updates, inner = optimiser.update(slope, state.optimiser, state.params)
@@ -155,8 +164,8 @@ def _apply(network: Dcn, params: Params, rows: jax.Array) -> jax.Array:
     return jnp.asarray(network.apply({"params": params}, rows))
 
 
-def _optimiser(config: Config) -> optax.GradientTransformation:
-    return optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+def _optimiser(recipe: _Steps) -> optax.GradientTransformation:
+    return optax.adamw(recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 class _Fold:
@@ -177,16 +186,17 @@ class _Fold:
         self.network, self.config, self.split, self.seed = network, config, split, seed
         self.rows, self.labels, self.weights = rows, labels, weights
         self.batch = next(size for size in (128, 512, 2_048) if split < size * 400 or size == 2_048)
+        self.recipe = _Steps(config.learning_rate, config.weight_decay, config.dropout)
         self.compile_s = 0.0
 
     def run(
-        self, params: Params, progress: Callable[[Epoch], None], began: float
+        self, base: np.ndarray, progress: Callable[[Epoch], None], began: float
     ) -> tuple[Params, tuple[Epoch, ...]]:
         """The parameters of the best epoch on the newest rows, and the learning curve."""
-        state = _State(params, _optimiser(self.config).init(params), jax.random.PRNGKey(self.seed + 1))
+        state = self._compile(base)
         random = np.random.default_rng(self.seed)
-        best, best_loss, best_epoch, curve = params, np.inf, 0, list[Epoch]()
-        self._compile(state)
+        best, best_epoch, curve = state.params, 0, list[Epoch]()
+        best_loss = log_loss(self.logits(best, self.split), *self._newest())
         for number in range(1, self.config.max_epochs + 1):
             state, train_loss = self._epoch(state, random)
             loss = log_loss(self.logits(state.params, self.split), *self._newest())
@@ -211,12 +221,18 @@ class _Fold:
     def _newest(self) -> tuple[np.ndarray, np.ndarray]:
         return self.labels[self.split :], self.weights[self.split :]
 
-    def _compile(self, state: _State) -> None:
+    def _compile(self, base: np.ndarray) -> _State:
+        """The state before the first step; everything is compiled when it returns."""
         began = time.perf_counter()
+        kernel, bias = linear_start(
+            self.rows[: self.split], self.labels[: self.split], self.weights[: self.split], base
+        )
+        state = _start(self.network, self.recipe, self.seed, kernel, bias)
         nothing = np.zeros((self.STEPS, self.batch), np.int64)
-        jax.block_until_ready(_steps(self.network, self.config, state, self._batches(nothing)))
+        jax.block_until_ready(_steps(self.network, self.recipe, state, self._batches(nothing)))
         self.logits(state.params, len(self.rows) - 1)
         self.compile_s = time.perf_counter() - began
+        return state
 
     def _batches(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.rows[picked], self.labels[picked], self.weights[picked]
@@ -228,7 +244,7 @@ class _Fold:
         order = np.concatenate([order, random.integers(0, self.split, -len(order) % call)])
         losses = []
         for picked in order.reshape(-1, self.STEPS, self.batch):
-            state, loss = _steps(self.network, self.config, state, self._batches(picked))
+            state, loss = _steps(self.network, self.recipe, state, self._batches(picked))
             losses.append(np.asarray(loss).mean())
         return state, float(np.mean(losses))
 
@@ -259,18 +275,18 @@ def _calibrated(params: Params, logits: np.ndarray, labels: np.ndarray, weights:
 def _platt(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, prior: float = 20.0
 ) -> tuple[float, float]:
-    """Slope a in [0.2, 2] and shift b of sigmoid(a * logit + b) by Newton steps.
+    """Slope a in [0.2, 2] and shift b in [-3, 3] of sigmoid(a * logit + b).
 
     A Gaussian prior around a = 1, b = 0 worth about `prior` rows keeps few rows from moving it.
     """
-    design = np.column_stack([logits, np.ones(len(logits))]).astype(np.float64)
-    fitted, start = np.array([1.0, 0.0]), np.array([1.0, 0.0])
-    for _ in range(20):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ fitted, -30, 30)))
-        slope = design.T @ (weights * (chance - labels)) + prior * 0.25 * (fitted - start)
-        curvature = (design.T * (weights * chance * (1 - chance))) @ design + prior * 0.25 * np.eye(2)
-        step = np.linalg.solve(curvature, slope)
-        fitted = fitted - np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-6:
-            break
+    design = np.column_stack([logits, np.ones(len(logits))])
+    fitted = logistic(design, labels, weights, np.array([1.0, 0.0]), np.full(2, prior * 0.25))
     return float(np.clip(fitted[0], 0.2, 2.0)), float(np.clip(fitted[1], -3.0, 3.0))
+
+
+def warm(columns: int, heads: int, seed: int = 0) -> None:
+    """Compiles what a training of `columns` and `heads` needs, by one epoch over a few made-up rows."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(64, columns)).astype(np.float32)
+    labels = np.repeat(np.tile([0.0, 1.0], 32)[:, None], heads, axis=1)
+    train(x, labels, seed=seed, config=Config(max_epochs=1))

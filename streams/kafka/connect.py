@@ -72,10 +72,6 @@ def consumer_config(
     return kafka_config(settings) | {
         "group.id": group,
         "enable.auto.commit": False,
-        # a member that was killed, or one that left the embedded broker (which does not notice), holds up
-        # its group until its session ends; 45 s by default
-        "session.timeout.ms": 6_000,
-        "heartbeat.interval.ms": 1_500,
         "auto.offset.reset": start,
         "enable.partition.eof": False,
         "fetch.wait.max.ms": wait_ms if embedded else min(500, 10 * wait_ms),

@@ -17,7 +17,13 @@ __all__ = ["GroupReader"]
 
 log = logging.getLogger(__name__)
 
-_MEMBERSHIP = {"partition.assignment.strategy": "cooperative-sticky"}
+# A member killed, or one that left the embedded broker (which does not notice), holds its partitions
+# until its session ends: with the default of 45 s a restarted role would wait for so long.
+_MEMBERSHIP = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 6_000,
+    "heartbeat.interval.ms": 1_500,
+}
 
 
 class GroupReader:
@@ -45,6 +51,7 @@ class GroupReader:
         self._consumer = Consumer(config | _MEMBERSHIP)
         names = [settings.topic_prefix + topic.name for topic in topics]
         self._latest = start == "latest"
+        self._begun: list[TopicPartition] = []  # where new partitions begin, not yet committed
         self._consumer.subscribe(names, on_assign=self._assigned)
 
     def __enter__(self) -> "GroupReader":
@@ -60,6 +67,8 @@ class GroupReader:
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """Waits up to `timeout_s` for a first message, then takes what is there besides."""
         first = self._consumer.poll(timeout_s)
+        if self._begun and self._commits:
+            self._commit_beginnings()
         if first is None:
             return []
         rest = self._consumer.consume(max_messages - 1, 0) if max_messages > 1 else []
@@ -91,17 +100,27 @@ class GroupReader:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Settles where reading at `latest` begins before anyone is told that the partitions are ours.
 
-        Left to the client, the end is asked for later, and what came in between is never read.
+        Left to the client, the end is asked for later, and what came in between is never read. It is
+        committed by `poll`, so that a member that comes back goes on from there, though nothing had come.
         """
         if self._latest:
-            partitions = [self._begin(consumer, p) for p in consumer.committed(partitions, timeout=ANSWER_S)]
+            partitions = consumer.committed(partitions, timeout=ANSWER_S)
+            new = [_at_end(consumer, p) for p in partitions if p.offset < 0]
+            partitions = [p for p in partitions if p.offset >= 0] + new
+            self._begun += new
         consumer.incremental_assign(partitions)
 
-    def _begin(self, consumer: Consumer, partition: TopicPartition) -> TopicPartition:
-        if partition.offset >= 0:
-            return partition
-        _, end = consumer.get_watermark_offsets(partition, timeout=ANSWER_S)
-        return TopicPartition(partition.topic, partition.partition, end)
+    def _commit_beginnings(self) -> None:
+        """Commits where partitions without a commit begin; tried again at the next poll if need be."""
+        own = {(p.topic, p.partition) for p in self._consumer.assignment()}
+        self._begun = [p for p in self._begun if (p.topic, p.partition) in own]
+        try:
+            if self._begun:
+                self._consumer.commit(offsets=self._begun, asynchronous=False)
+        except KafkaException as error:
+            log.warning("a beginning is not committed yet: %s", error.args[0].str())
+            return
+        self._begun = []
 
     def _good(self, raw: RawMessage) -> bool:
         error = raw.error()
@@ -111,3 +130,8 @@ class GroupReader:
             raise unavailable(self._settings, error.str())
         log.warning("reading: %s", error.str())
         return False
+
+
+def _at_end(consumer: Consumer, partition: TopicPartition) -> TopicPartition:
+    _, end = consumer.get_watermark_offsets(partition, timeout=ANSWER_S)
+    return TopicPartition(partition.topic, partition.partition, end)

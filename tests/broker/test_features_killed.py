@@ -1,10 +1,6 @@
 """kill -9 of a real `features` process on a real Apache Kafka: nothing lost, nothing counted twice."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,41 +17,12 @@ from streams.store.connect import connect
 from tests.build import T0, make_item
 from tests.conftest import MakeSettings
 from tests.oracle import differences, expected_state
+from tests.roles import RoleProcess
+from tests.waiting import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = 5
 USERS, ITEM_COUNT = 200, 300
 GARBAGE = b"{not json"
-WORKER = (
-    "from infra.process_edge import in_process; from infra.roles import run_role;"
-    "from streams.settings import read_settings; s = read_settings();"
-    "in_process('features', s, lambda stop: run_role('features', s, stop))"
-)
-
-
-class Worker:
-    """A `features` process of its own."""
-
-    def __init__(self, settings: Settings, log: Path) -> None:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("STREAMREC_")}
-        env |= {
-            "PYTHONPATH": str(ROOT),
-            "STREAMREC_KAFKA": settings.kafka,
-            "STREAMREC_REDIS": str(settings.redis),
-            "STREAMREC_NAMESPACE": settings.namespace,
-            "STREAMREC_TOPIC_PREFIX": settings.topic_prefix,
-            "STREAMREC_STATE": str(settings.state),
-        }
-        with log.open("ab") as out:
-            self.process = subprocess.Popen([sys.executable, "-c", WORKER], env=env, stdout=out, stderr=out)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(10)
 
 
 class Sender(threading.Thread):
@@ -116,13 +83,6 @@ def sending(settings: Settings, seed: int) -> Iterator[Sender]:
         publisher.flush()
 
 
-def wait_for(condition, what: str, within_s: float = 60.0) -> None:
-    give_up = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < give_up, f"timed out waiting for: {what}"
-        time.sleep(0.02)
-
-
 def decoded(settings: Settings) -> tuple[dict, int]:
     """Everything on the topics by partition, in order, and how many messages were garbage."""
     events: dict = {}
@@ -162,16 +122,16 @@ def test_five_kills_with_records_in_flight_change_nothing(
 
         with sending(settings, seed=7) as sender:
             for kill in range(KILLS):
-                worker, before = Worker(settings, log), store.ledger().records
-                wait_for(lambda before=before: store.ledger().records > before, "the worker to fold")
+                worker, before = RoleProcess("features", settings, log), store.ledger().records
+                eventually(lambda before=before: store.ledger().records > before, 60, "the worker to fold")
                 time.sleep(0.05 * random.Random(kill).random())  # anywhere within its work
                 worker.kill()
                 killed_with.append(written() - read())
-            worker = Worker(settings, log)
+            worker = RoleProcess("features", settings, log)
             before = store.ledger().records
-            wait_for(lambda: store.ledger().records > before, "the last worker to fold")
-        wait_for(lambda: read() == written(), "the rest")
-    assert worker.stop() == 0, log.read_text()
+            eventually(lambda: store.ledger().records > before, 60, "the last worker to fold")
+        eventually(lambda: read() == written(), 60, "the rest")
+    worker.stop()
     events, garbage = decoded(settings)
     expected = expected_state(events, items, garbage)
     print(f"\nkilled {KILLS} times with {killed_with} messages in flight; {expected.ledger}")

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from infra.formats import read_log
+from infra.formats import Log, read_log
 from infra.replay import Options, Report, replay
+from streams.codec import decode
 from streams.errors import OperatorError
-from streams.events import EVENT_TOPICS, REQUESTS, SERVED, WATERMARK_MS, RankRequest
+from streams.events import EVENT_TOPICS, EXAMPLES, MAX_MS, REQUESTS, SERVED, WATERMARK_MS, RankRequest
 from streams.kafka import read_all
 from streams.messages import header
 from streams.settings import Settings
 from tests.answering import StandIn
 from tests.conftest import MakeSettings
+from tests.roles import RoleProcess
 
 HOUR_MS = 3_600_000
 START = 1_650_000_000_000
@@ -135,3 +137,47 @@ def test_a_role_that_stands_still_is_named(kafka_and_redis: Settings, tmp_path: 
 def test_an_unknown_role_is_named(kafka_and_redis: Settings, tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="'lerner'"):
         replay(kafka_and_redis, read_log(write_log(tmp_path / "log.jsonl", 3)), Options(wait_for=("lerner",)))
+
+
+def test_the_features_take_in_every_event_and_know_duplicates_of_the_log(
+    kafka_and_redis: Settings, tmp_path: Path, data_dir: Path
+) -> None:
+    """On the first day of a real log: the ledger adds up to what was sent, and repeats are the log's own."""
+    lines = (data_dir / "kuairand_kcore15" / "interactions.tsv").read_text().splitlines()
+    rows = sorted(lines[1:], key=lambda line: int(line.split("\t")[4]))[:600]
+    file = tmp_path / "first.tsv"
+    file.write_text("\n".join([lines[0], *rows, *rows[:5]]) + "\n")
+    log = read_log(f"kuairand:{file}")
+    ids = [event["event_id"] for entry in log.events for event in _records(entry.value)]
+    options = Options(wait_for=("features", "labels"))
+    settings = kafka_and_redis
+    with (
+        StandIn(settings, second_first),
+        RoleProcess("features", settings, tmp_path / "features.log"),
+        RoleProcess("labels", settings, tmp_path / "labels.log"),
+    ):
+        report = replay(settings, log, options)
+        with pytest.raises(OperatorError, match=r"namespace .* already holds features"):
+            replay(settings, log, options)
+    assert report.rows == 605
+    assert report.events_sent == report.events_in == len(ids)
+    assert report.repeats == len(ids) - len(set(ids)) > 5
+    assert report.applied == len(set(ids))
+    assert (report.late, report.dead_letters) == (0, 0)
+    examples = [
+        e for m in read_all(settings, EXAMPLES) for e in decode(EXAMPLES, None, m.value, MAX_MS).records
+    ]
+    closed = {e.example_id: e.labels.click for e in examples if e.labels.click is not None}
+    clicked = {(e.get("request_id"), e["item_id"]) for e in _events(log, "events.clicks")}
+    shown = {(e.get("request_id"), e["item_id"]) for e in _events(log, "events.impressions")}
+    assert len(closed) == len(shown)  # the flush has closed every window
+    assert sum(bool(click) for click in closed.values()) == len(clicked)
+
+
+def _records(value: bytes | None) -> list[dict]:
+    found = json.loads(value or b"[]")
+    return found if isinstance(found, list) else [found]
+
+
+def _events(log: Log, topic: str) -> list[dict]:
+    return [event for entry in log.events if entry.topic == topic for event in _records(entry.value)]

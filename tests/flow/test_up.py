@@ -107,7 +107,26 @@ def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
     assert second["events_in"] != first["events_in"]
 
 
-def test_a_killed_role_comes_back_and_the_summary_says_so(tmp_path: Path, ups: Callable[..., Up]) -> None:
+# role -> a counter that grows while the path goes on
+WORK = {
+    "features": "streamrec_events_total",
+    "labels": "streamrec_examples_total",
+    "archive": "streamrec_archived_rows_total",
+    "learner": "streamrec_learned_total",
+    "scorer": "streamrec_requests_total",
+    "monitor": None,
+    "trainer": None,
+}
+
+
+def works(up: Up, role: str, counter: str | None) -> bool:
+    """True if the role is ready and, where it has something to count, has counted."""
+    return up.look(role).ready and (counter is None or up.count(role, counter) > 0)
+
+
+def test_every_role_killed_once_comes_back_and_the_path_goes_on(
+    tmp_path: Path, ups: Callable[..., Up]
+) -> None:
     out, state = tmp_path / "out.json", tmp_path / "state"
     up = ups(state, "--json", str(out))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
@@ -116,19 +135,24 @@ def test_a_killed_role_comes_back_and_the_summary_says_so(tmp_path: Path, ups: C
     assert len(second.lines) == 1
     assert f"pid {up.process.pid}" in second.lines[0]
 
-    scorer = up.role("scorer")
-    assert scorer is not None
-    scorer.kill()
-    until(lambda: (now := up.role("scorer")) is not None and now.pid != scorer.pid, "the scorer is back")
-    up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    for role in WORK:
+        victim = up.role(role)
+        assert victim is not None, role
+        victim.kill()
+        until(
+            lambda r=role, v=victim: (now := up.role(r)) is not None and now.pid != v.pid, f"{role} is back"
+        )
+    for role, counter in WORK.items():
+        until(lambda r=role, c=counter: works(up, r, c), f"{role} works again", 120.0)
     family = up.family()
-    up.process.send_signal(signal.SIGTERM)
-    assert up.ended() == 1, "".join(up.lines)
+    assert up.stop() == 1, "".join(up.lines)
     assert none_left(family)
     summary = told(out)
-    assert summary["restarts"] == {"scorer": 1}
+    assert summary["restarts"] == dict.fromkeys(WORK, 1), summary["problems"]
     assert any("scorer: restarted once; killed by signal 9" in problem for problem in summary["problems"])
-    assert summary["events_in"] == summary["events_applied"] + summary["repeats"]
+    parts = ("events_applied", "repeats", "late", "dead_letters")
+    assert summary["events_in"] == sum(summary[part] for part in parts)
+    assert (summary["repeats"], summary["dead_letters"]) == (0, 0)
 
 
 def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable[..., Up]) -> None:

@@ -248,11 +248,13 @@ def test_a_store_that_lost_its_latest_writes_is_filled_again(log: Log, data: Any
     applier.resume(log)
     left = {s: list(messages) for s, messages in log.items()}
     saved: dict[str, Any] | None = None
+    losses = data.draw(st.integers(1, 3))
     while any(left.values()):
         source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
         if saved is None and data.draw(st.integers(0, 3)) == 0:
             saved = {k: copy.copy(v) for k, v in vars(store).items() if isinstance(v, dict)}
-        elif saved is not None and data.draw(st.integers(0, 2)) == 0:
+        elif saved is not None and losses and data.draw(st.integers(0, 2)) == 0:
+            losses -= 1
             vars(store).update({k: copy.copy(v) for k, v in saved.items()})
         try:
             applier.apply([left[source].pop(0)])

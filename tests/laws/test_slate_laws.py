@@ -66,10 +66,10 @@ def test_nothing_of_a_later_tier_stands_while_an_earlier_one_is_left_out(known, 
 
 
 @pytest.mark.parametrize(
-    ("limit", "start", "exploration", "n"), [(5, 2, 0.4, 9), (3, 3, 0.5, 3), (4, 0, 1.0, 6)]
+    ("limit", "start", "exploration", "n"), [(5, 2, 0.4, 9), (3, 3, 0.5, 3), (4, 0, 1.0, 6), (11, 7, 0.5, 12)]
 )
 def test_propensities_are_the_frequencies_of_the_draws(limit, start, exploration, n):
-    pool = pool_of({f"i{k}": (1 - k / 10, 2 * (k == 8), None, None) for k in range(n)})
+    pool = pool_of({f"i{k}": (1 - k / 10, 2 * (k >= 8), None, None) for k in range(n)})
     how = Rules(limit=limit, exploration=exploration, explore_from=start)
     draws, seen, said = 20_000, Counter(), {}
     for seed in range(draws):

@@ -47,11 +47,12 @@ def test_examples_of_another_ranker_never_train_the_state() -> None:
     assert state.apply(make_example(example_id="own", model=ServedBy(ranker="v1"))) == ("click",)
 
 
-def test_a_label_is_scored_before_it_is_learned() -> None:
+def test_a_label_is_held_against_what_was_believed_when_it_was_served() -> None:
     state = begun()
-    state.apply(make_example(labels=Labels(click=True)))
+    state.apply(make_example(labels=Labels(click=True), adjusted={"click": 0.0}))
     (scored,) = state.quality["click"]._recent
-    assert scored.online == scored.ranker == pytest.approx(0.268941, abs=1e-6)
+    assert scored.online == 0.5
+    assert scored.ranker == pytest.approx(0.268941, abs=1e-6)
     assert scored.popularity == 1.0
 
 

@@ -11,7 +11,7 @@ from tests.build import make_item
 
 def printed(reply: RankReply, items=(), width=140) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(slate_table(reply, {item.item_id: item for item in items}, 12.3))
+    console.print(slate_table(reply, {item.item_id: item for item in items}, 12.3, width))
     return console.file.getvalue()
 
 
@@ -37,7 +37,7 @@ def test_every_place_shows_its_score_source_reasons_and_what_it_is():
         "creator cap, spread",
     ):
         assert expected in text
-    for expected in ("ranker v7", "online v7-12", "features 1.50", "3.2 ms in the scorer, 12.3 ms"):
+    for expected in ("ranker   v7", "online   v7-12", "features 1.50", "3.2 ms, 12.3 ms there and back"):
         assert expected in text
 
 
@@ -57,3 +57,10 @@ def test_scores_of_zero_and_below_are_shown_too():
 def test_brackets_in_a_title_are_not_taken_for_markup():
     place = RankedItem(item_id="i1", position=0, score=0.5, source="similar")
     assert "[red]x[/red]" in printed(reply_of(place), [make_item(title="[red]x[/red]")])
+
+
+def test_a_narrow_terminal_keeps_ids_and_scores_whole():
+    place = RankedItem(item_id="item-000001", position=0, score=0.5, source="trending", reasons=("explored",))
+    text = printed(reply_of(place), [make_item(item_id="item-000001", title="word " * 30)], width=80)
+    for expected in ("item-000001", "0.5000", "trending", "explored"):
+        assert expected in text

@@ -1,0 +1,79 @@
+"""`streamrec bench ctr`: does the system please simulated viewers more than simpler policies do?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.errors import OperatorError
+
+if TYPE_CHECKING:
+    from infra.lockstep import Comparison, Plan
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `bench ctr`."""
+    bench = typer.Typer(no_args_is_help=True)
+    bench.callback(help="Measure what the system is worth.")(_of_its_own)
+    bench.command("ctr")(ctr)
+    app.add_typer(bench, name="bench")
+
+
+def _of_its_own() -> None:
+    """Keeps `ctr` a command under `bench` while it is the only one."""
+
+
+def ctr(
+    seeds: Annotated[str, typer.Option(metavar="A,B", help="worlds to run, one after another")] = "1,2",
+    requests: Annotated[int, typer.Option(min=50, help="under each policy, after the warm-up")] = 1_500,
+    warmup: Annotated[int, typer.Option(min=300, help="requests before the first model")] = 1_200,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
+) -> None:
+    """Compare click rates on a simulated clock: the system, parts of it frozen, popularity, random.
+
+    Everything runs in this process, without Kafka and Redis; viewers, requests and chance are the
+    same for every policy.
+    """
+    from rich.console import Console
+
+    from infra.lockstep import Plan
+    from infra.lockstep.picture import as_picture
+
+    try:
+        wanted = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
+    result = _run(wanted, Plan(requests=requests, warmup_requests=warmup))
+    Console().print(as_picture(result))
+    if json_file is not None:
+        _write(result, json_file)
+
+
+def _run(seeds: list[int], plan: "Plan") -> "Comparison":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from infra.lockstep import POLICIES, compare, run_policies
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    outcomes = []
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("", total=len(seeds) * (len(POLICIES) + 2))
+        for seed in seeds:
+
+            def done(part: str, seed: int = seed) -> None:
+                bars.update(task, advance=1, description=f"seed {seed}: {part} done")
+
+            outcomes += run_policies(seed, plan, done=done)
+    return compare(outcomes)
+
+
+def _write(result: "Comparison", file: Path) -> None:
+    import msgspec
+
+    try:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    except OSError as error:
+        raise OperatorError(f"bench: --json: cannot write {file}: {error.strerror}") from None

@@ -1,0 +1,86 @@
+"""`streamrec rank` against a running scorer, as a person would call it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.settings import Settings
+from tests.asking import running_scorer, stock
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def shared(embedded_kafka, redis_url, tmp_path_factory) -> Iterator[Settings]:
+    """Settings of a running scorer without a model."""
+    state = tmp_path_factory.mktemp("state")
+    made = Settings(
+        kafka=embedded_kafka, redis=redis_url, namespace="command", topic_prefix="command.", state=state
+    )
+    stock(made)
+    with running_scorer(made):
+        yield made
+
+
+def rank(settings: Settings, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    own = {
+        "STREAMREC_KAFKA": settings.kafka,
+        "STREAMREC_REDIS": str(settings.redis),
+        "STREAMREC_NAMESPACE": settings.namespace,
+        "STREAMREC_TOPIC_PREFIX": settings.topic_prefix,
+        "STREAMREC_STATE": str(settings.state),
+        "COLUMNS": "140",
+    }
+    command = [sys.executable, "-m", "infra.cli", "rank", *arguments]
+    return subprocess.run(
+        command, env=os.environ | own | changed, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_it_prints_the_slate_with_titles_sources_and_stages(shared):
+    done = rank(shared, "--user", "u1", "--limit", "3", "--timeout-ms", "20000")
+    assert done.returncode == 0, done.stderr
+    for expected in (
+        "slate for u1",
+        "source",
+        "c0 · m0",
+        "popular: no model in use",
+        "features",
+        "there and back",
+    ):
+        assert expected in done.stdout
+
+
+def test_it_prints_the_reply_as_json_and_ranks_the_candidates_given(shared):
+    done = rank(shared, "--user", "u1", "--candidates", "i03, nobody,i11", "--json", "--timeout-ms", "20000")
+    reply = json.loads(done.stdout)
+    assert {item["item_id"] for item in reply["items"]} == {"i03", "nobody", "i11"}
+    assert {item["source"] for item in reply["items"]} == {"request"}
+
+
+def test_no_answer_in_time_is_exit_code_1_and_one_line(shared):
+    done = rank(shared, "--user", "u1", "--timeout-ms", "200", STREAMREC_TOPIC_PREFIX="nobody.listens.")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1].startswith("streamrec: TIMEOUT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--user", "no such id"], "user_id"), (["--user", "u1", "--limit", "201"], "limit")],
+)
+def test_a_slip_of_the_operator_is_exit_code_2_and_names_it(shared, arguments, said):
+    done = rank(shared, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_broker_that_does_not_answer_is_exit_code_2(shared):
+    done = rank(shared, "--user", "u1", STREAMREC_KAFKA="127.0.0.1:1")
+    assert done.returncode == 2
+    assert "127.0.0.1:1" in done.stderr

@@ -74,6 +74,9 @@ def consumer_config(
         "enable.auto.commit": False,
         "auto.offset.reset": start,
         "enable.partition.eof": False,
+        # a member that left or was never quite born holds its group up for so long
+        "session.timeout.ms": 6_000 if embedded else 10_000,
+        "heartbeat.interval.ms": 2_000,
         "fetch.wait.max.ms": wait_ms if embedded else min(500, 10 * wait_ms),
         "fetch.queue.backoff.ms": 10,
         "fetch.message.max.bytes": 2 * BATCH_BYTES,

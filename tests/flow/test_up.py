@@ -78,7 +78,8 @@ def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
     tmp_path: Path, ups: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STREAMREC_LABEL_WINDOW_MS", "2000")
-    monkeypatch.setenv("STREAMREC_BOOTSTRAP_ROWS", "500")
+    monkeypatch.setenv("STREAMREC_BOOTSTRAP_ROWS", "1000")
+    monkeypatch.setenv("STREAMREC_SIM_TIMEOUT_MS", "10000")  # a busy machine may be slow, but answers
     out, state = tmp_path / "out.json", tmp_path / "state"
     up = ups(state, "--json", str(out))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")

@@ -72,8 +72,9 @@ class Crew:
         return True
 
     def ready(self, names: Iterable[str]) -> bool:
-        """True once each of these has been ready."""
-        return all(self._runners[name].life.ready_s is not None for name in names)
+        """True once each of these has been ready; False while one was not even added."""
+        known = [self._runners.get(name) for name in names]
+        return all(runner is not None and runner.life.ready_s is not None for runner in known)
 
     def finished(self, name: str) -> bool:
         """True if this one has done its work and will not be started again."""

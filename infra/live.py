@@ -34,7 +34,7 @@ class Picture(msgspec.Struct, frozen=True):
     for_s: float | None
     numbers: Numbers
     roles: tuple[RoleRow, ...]
-    starting: bool = False
+    doing: str = ""  # starting, stopping, or nothing but running
     hint: str = ""
 
 
@@ -66,17 +66,15 @@ def line(picture: Picture) -> str:
     ready = sum(row.phase == "ready" for row in picture.roles)
     figures = "  ".join(f"{name} {value}" for name, value in _figures(picture.numbers))
     roles = f"roles {ready}/{len(picture.roles)} ready" + (f" ({', '.join(unwell)})" if unwell else "")
-    return (
-        f"{picture.elapsed_s:5.0f} s  {roles}"
-        if picture.starting
-        else (f"{picture.elapsed_s:5.0f} s  {figures}  {roles}")
-    )
+    if picture.doing:
+        return f"{picture.elapsed_s:5.0f} s  {picture.doing}  {roles}"
+    return f"{picture.elapsed_s:5.0f} s  {figures}  {roles}"
 
 
 def table(picture: Picture) -> RenderableType:
     """The live table."""
-    left = "" if picture.for_s is None or picture.starting else f" of {picture.for_s:.0f}"
-    doing = "starting, " if picture.starting else ""
+    left = "" if picture.for_s is None or picture.doing else f" of {picture.for_s:.0f}"
+    doing = f"{picture.doing}, " if picture.doing else ""
     title = Text.assemble(("streamrec", "bold"), f"  {doing}{picture.elapsed_s:.0f}{left} s")
     title.append(f"\nKafka   {picture.kafka}\nRedis   {picture.redis}\nTraffic {picture.traffic}", "dim")
     blank = Text("")
@@ -101,7 +99,7 @@ def _roles(rows: tuple[RoleRow, ...]) -> Table:
         grid.add_column(name, no_wrap=True)
     for name in ("pid", "restarts", "cpu %", "MiB"):
         grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("", overflow="ellipsis", no_wrap=True, style="dim")
+    grid.add_column("", style="dim")  # the one that gives way where the terminal is narrow
     for row in rows:
         grid.add_row(
             row.name,
@@ -110,6 +108,6 @@ def _roles(rows: tuple[RoleRow, ...]) -> Table:
             Text(str(row.restarts), "bold red" if row.restarts else "dim"),
             shown(row.cpu),
             shown(row.rss),
-            row.note,
+            Text(row.note, no_wrap=True, overflow="ellipsis"),
         )
     return grid

@@ -53,6 +53,7 @@ class Runner:
         self._fixed_port = http_port
         self._once = once  # its end with exit code 0 is the end of its work; it is not started again
         self.finished = False
+        self._was_ready = False
         self._policy = policy or Policy()
         self._clock = clock
         self._log = BoundedLog(state / "logs" / f"{name}.log")
@@ -97,7 +98,8 @@ class Runner:
         """Takes what a probe of process `pid` saw; of an earlier process it is ignored."""
         if pid == self.pid:
             self.life = self.life.observed(self._clock(), found.ready, found.detail, self._policy)
-            self.note = "" if found.ready and not self.life.faults else found.detail
+            young = self.life.phase is Phase.STARTING and found.series is None  # it does not listen yet
+            self.note = "" if found.ready or young else found.detail
 
     def measure(self) -> None:
         """Reads the process's share of the machine."""
@@ -128,6 +130,8 @@ class Runner:
 
     def ask_to_stop(self) -> None:
         """Sends SIGTERM; from now on nothing that it does is a fault."""
+        self._was_ready = self.life.phase is Phase.READY
+        self.note = ""
         self.life = self.life.stopped()
         if self._process is not None:
             self._process.signal(signal.SIGTERM)
@@ -139,12 +143,13 @@ class Runner:
             self._log.close()
             return None
         code = process.wait(until_s - self._clock())
-        if code is None:
-            process.kill()
+        process.kill()
         self._log.close()
         if code is None:
             return f"{self.name}: did not stop in time and was killed"
-        return f"{self.name}: exit code {code} on SIGTERM: {self._log.last_line[:200]}" if code else None
+        if code == 0 or (code == -signal.SIGTERM and not self._was_ready):
+            return None  # one that is only just starting has no handler yet
+        return f"{self.name}: exit code {code} on SIGTERM: {self._log.last_line[:200]}"
 
     def last_metrics(self) -> Series | None:
         """The final metrics that a clean stop left behind."""

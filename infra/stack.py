@@ -25,8 +25,8 @@ from streams.settings import Settings
 
 __all__ = ["Stack", "Wish"]
 
-SERVING = ("features", "labels", "archive", "learner", "scorer")  # traffic waits for these
-BESIDE = ("embedder", "alerts", "trainer", "monitor")  # these may come while it flows
+SERVING = ("features", "scorer", "labels", "archive")  # traffic waits for these
+BESIDE = ("learner", "trainer", "monitor", "embedder", "alerts")  # these catch up
 TRAFFIC = "traffic"
 NICE = {"trainer": 10, "monitor": 10}  # heavy work yields to answering
 SERVING_S = 60.0  # the longest wait for the first group
@@ -150,17 +150,16 @@ class Stack:
             if give_up_s is not None and time.monotonic() > give_up_s:
                 return
             if crew.tend():
-                self._note(crew)
+                self._note(crew, "starting" if self._flow_s is None else "")
             self._stop.wait(0.1)
 
     def _over(self, crew: Crew) -> bool:
         """True once a replay has come to its end; other traffic has none."""
         return crew.finished(TRAFFIC)
 
-    def _note(self, crew: Crew) -> None:
+    def _note(self, crew: Crew, doing: str) -> None:
         now_s = time.monotonic()
-        known = all(role in crew for role in BESIDE)
-        if self._all_ready_s is None and known and crew.ready((*SERVING, *BESIDE)):
+        if self._all_ready_s is None and crew.ready((*SERVING, *BESIDE)):
             self._all_ready_s = now_s - self._began_s
         self._draw(
             Picture(
@@ -169,7 +168,7 @@ class Stack:
                 traffic=self._wish.traffic.says,
                 elapsed_s=now_s - (self._flow_s or self._began_s),
                 for_s=self._wish.for_s,
-                starting=self._flow_s is None,
+                doing=doing,
                 numbers=crew.numbers,
                 roles=crew.rows(),
                 hint=f"state and logs: {self._wish.state}\nin another terminal: streamrec rank --user u00001",
@@ -182,12 +181,14 @@ class Stack:
         lives = crew.lives()  # as they were before we asked anyone to stop
         flowing = lives[TRAFFIC].ready_s if TRAFFIC in lives else None
         seconds = time.monotonic() - (flowing or self._flow_s or self._began_s)
+        self._note(crew, "stopping")
         crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")
         crew.look_now()
         ledger, models = books.ledger(), books.models()
         crew.end([*SERVING, *BESIDE])
+        self._note(crew, "stopped")
         return summarise(
             Run(
                 kafka=self._kafka.kind,

@@ -28,7 +28,12 @@ def _of_its_own() -> None:
 def ctr(
     seeds: Annotated[str, typer.Option(metavar="A,B", help="worlds to run, one after another")] = "1,2",
     requests: Annotated[int, typer.Option(min=50, help="under each policy, after the warm-up")] = 1_500,
-    warmup: Annotated[int, typer.Option(min=300, help="requests before the first model")] = 1_200,
+    warmup: Annotated[
+        int | None, typer.Option(min=300, help="requests before the first model (default: 1200; live: 700)")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="at the pace of `streamrec up`, not over a day")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
 ) -> None:
     """Compare click rates on a simulated clock: the system, parts of it frozen, popularity, random.
@@ -36,16 +41,19 @@ def ctr(
     Everything runs in this process, without Kafka and Redis; viewers, requests and chance are the
     same for every policy.
     """
+    import msgspec
     from rich.console import Console
 
-    from infra.lockstep import Plan
+    from infra.lockstep import LIVE, Plan
     from infra.lockstep.picture import as_picture
 
     try:
         wanted = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
-    result = _run(wanted, Plan(requests=requests, warmup_requests=warmup))
+    plan = LIVE if live else Plan()
+    plan = msgspec.structs.replace(plan, requests=requests, warmup_requests=warmup or plan.warmup_requests)
+    result = _run(wanted, plan)
     Console().print(as_picture(result))
     if json_file is not None:
         _write(result, json_file)

@@ -47,7 +47,7 @@ from streams.messages import Message
 from streams.settings import Settings
 from streams.store import MemoryStore
 
-__all__ = ["START_MS", "Learning", "Plan", "System", "World", "rows_of"]
+__all__ = ["LIVE", "START_MS", "Learning", "Plan", "System", "World", "rows_of"]
 
 START_MS = 1_767_225_600_000  # the simulated clock's start: midnight, 1 January 2026, UTC
 WITHOUT_END_MS = 1e9
@@ -64,6 +64,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     publish_every: int = 5  # requests between two publications of weights
     candidates: int = 200
     habits: Habits = Habits(pace=1.0, online_share=0.01)
+
+
+LIVE = Plan(step_ms=50, label_window_ms=15_000, warmup_requests=700, habits=Habits())
+"""The pace of `streamrec up`: 20 requests a second, so labels come some 300 requests late."""
 
 
 class World:

@@ -16,7 +16,7 @@ def as_picture(result: Comparison) -> Group:
     first, others = result.policies[0], result.policies[1:]
     seeds = ", ".join(str(seed) for seed in result.seeds)
     table = Table(
-        title=f"click rate with 95 % intervals: {result.viewers:,} simulated viewers, seeds {seeds}",
+        title=f"click rate with 95 % intervals: {result.viewers:,} simulated viewers came, seeds {seeds}",
         title_justify="left",
     )
     table.add_column("policy")

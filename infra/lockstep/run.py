@@ -48,7 +48,7 @@ def run_policies(
     """
     world, learning = _warm_up(seed, plan)
     done("warm-up")
-    version = _train(learning, seed)
+    version = _train(learning, seed) if any(policy.scores for policy in policies) else None
     done("training")
     outcomes = []
     for policy in policies:
@@ -82,13 +82,16 @@ def _train(learning: Learning, seed: int) -> Version:
     )
 
 
-def _run(policy: Policy, seed: int, world: World, version: Version) -> Outcome:
+def _run(policy: Policy, seed: int, world: World, version: Version | None) -> Outcome:
     plan = world.plan
     system = System(plan, world.now_ms)
     system.publish(world.population.catalogue())
     system.fold(world.past)
-    learning = Learning(plan, OnlineModel.restore(version.files[ONLINE]) if policy.learns else None)
-    system.current = _pair(version) if policy.scores else Pair()
+    learning = Learning(plan)
+    if version is not None and policy.scores:
+        system.current = _pair(version)
+    if version is not None and policy.learns:
+        learning = Learning(plan, OnlineModel.restore(version.files[ONLINE]))
     chance = np.random.default_rng((seed, 9))
     clicks: Counter[str] = Counter()
     impressions: Counter[str] = Counter()

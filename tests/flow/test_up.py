@@ -164,15 +164,19 @@ def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable
     assert none_left(family)
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path: Path, ups: Callable[..., Up]) -> None:
-    up = ups(tmp_path / "state", "--traffic", "none")
-    up.line_with("roles")
+@pytest.mark.parametrize("keystrokes", [1, 2])
+def test_an_interrupt_while_it_starts_ends_all_of_it(
+    tmp_path: Path, ups: Callable[..., Up], keystrokes: int
+) -> None:
+    up = ups(tmp_path / "state")
+    up.line_with("starting")
     family = up.family()
-    up.process.send_signal(signal.SIGINT)
-    time.sleep(0.2)  # two keystrokes of a person, not a wait for something
-    up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(5) in (1, 130)
+    for _ in range(keystrokes):
+        up.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # of a person, not a wait for something
+    assert up.ended() in (1, 130)
     assert none_left(family)
+    assert "Traceback" not in "".join(up.lines)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 from rich.console import Console
 
 from infra.live import Picture, RoleRow, line, table
@@ -58,6 +59,22 @@ def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
     text = console.export_text()
     assert "v7" in text
     assert all(len(row) <= 80 for row in text.splitlines())
+
+
+def test_a_long_note_gives_way_and_not_the_figures() -> None:
+    long = RoleRow(
+        "features", "restarting", 30123, 2, 12.0, 101.0, note="exit code 1 after 0 s: " + "x" * 300
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table(Picture("k", "r", "t", 1.0, None, NUMBERS, (long,))))
+    row = next(row for row in console.export_text().splitlines() if "features" in row)
+    for shown in ("features", "restarting", "30123", " 2 ", "101", "exit code 1", "…"):
+        assert shown in row
+
+
+def test_while_it_starts_or_stops_the_line_says_so() -> None:
+    assert "stopping  roles 1/2 ready" in line(msgspec.structs.replace(PICTURE, doing="stopping"))
+    assert "stopping, 12 s" in drawn(msgspec.structs.replace(PICTURE, doing="stopping"))
 
 
 def test_without_numbers_there_are_dashes_and_no_model() -> None:

@@ -30,7 +30,7 @@ ROLES: dict[str, Role] = {
         Role("scorer", "models.scorer", "answers requests with slates"),
         Role("trainer", "models.trainer", "trains, gates and publishes model versions"),
         Role("monitor", "monitors.monitor", "judges drift and asks for retraining"),
-        Role("alerts", "infra.idle", "delivers alerts (idle: no receiver yet)"),
+        Role("alerts", "streams.inspector", "keeps malformed replies, reports, alerts (delivers none yet)"),
     )
 }
 

@@ -115,10 +115,11 @@ class _Role:
         self._fold()
         messages = self._reader.poll(100, 0.5)
         self._note_assignment(bool(self._reader.assignment()))
-        triggers = [record for m in messages for record in self._decoded(TRIGGERS, m)]
+        triggers = [trigger for m in messages for trigger in self._triggers(m)]
         if messages:
             self._await_warm()
-            self._retraining.answer([t for t in triggers if isinstance(t, RetrainTrigger)])
+            self._retraining.answer(triggers)
+            self._patiently(self._publisher.flush)  # dead letters stand before their messages are done with
             self._patiently(self._reader.commit)
             self._tell()
         elif time.monotonic() >= self._next_look:
@@ -177,13 +178,15 @@ class _Role:
                 message = self._steps.get_nowait()
                 if message.value in self._own:
                     continue
-                for record in self._decoded(MODELS, message):
-                    if isinstance(record, ModelRecord):
-                        self._retraining.champions.apply(record)
+                MESSAGES.labels(MODELS.name).inc()
+                # malformed ones are kept by the role `alerts`: read from the start each time, they would
+                # be dead letters once more with every start
+                for record in decode(MODELS, message.key, message.value, _now_ms()).records:
+                    self._retraining.champions.apply(record)
 
-    def _decoded(self, topic: Topic, message: Message) -> tuple[object, ...]:
-        MESSAGES.labels(topic.name).inc()
-        decoded = decode(topic, message.key, message.value, _now_ms())
+    def _triggers(self, message: Message) -> tuple[RetrainTrigger, ...]:
+        MESSAGES.labels(TRIGGERS.name).inc()
+        decoded = decode(TRIGGERS, message.key, message.value, _now_ms())
         for malformed in decoded.malformed:
             self._publisher.dead_letter(message, malformed)
         return decoded.records

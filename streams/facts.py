@@ -11,7 +11,7 @@ import msgspec
 from streams.codec import Malformed, decode
 from streams.documents import REPEAT_WINDOW_MS
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, WATERMARK_MS
-from streams.messages import Message, Source
+from streams.messages import Message, Source, header
 
 __all__ = ["Batch", "Dead", "Fact", "Kind", "event_mark", "intake", "is_watermark", "source_id"]
 
@@ -109,4 +109,4 @@ def intake(messages: Sequence[Message], stream_ms: Mapping[Source, int], wall_ms
 
 def is_watermark(message: Message) -> bool:
     """True for an empty value that says how far event time has come."""
-    return not message.value and any(name == WATERMARK_MS for name, _ in message.headers)
+    return not message.value and (header(message, WATERMARK_MS) or b"").isdigit()

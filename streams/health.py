@@ -50,9 +50,12 @@ class Health:
         return bool(met) and all(met) and not self._failed
 
     def report(self) -> dict[str, Any]:
-        """The state of every need, for people and for the live table."""
+        """The state of every need, for people and for the live table: `ok...` where it is met."""
         with self._lock:
-            needs = {name: detail or ("ok" if ok else "no") for name, (ok, detail) in self._needs.items()}
+            needs = {
+                name: ", ".join(filter(None, ("ok", detail))) if ok else detail or "no"
+                for name, (ok, detail) in self._needs.items()
+            }
         return {"role": self.role, "ready": self.ready, "failed": self._failed, "needs": needs}
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect as mi
 
-from streams.events import MAX_BATCH, Record, Topic
+from streams.events import MAX_BATCH, WATERMARK_MS, Record, Topic
 from tests import build
 
 HEADERS = (("x-from", b"garbage"),)
@@ -50,15 +50,18 @@ def _good(topic: Topic) -> Record:
 def garbage(topic: Topic) -> list[Garbage]:
     """Messages of which `topic`'s readers must refuse every one.
 
-    An empty value is among them only where it is no removal and no watermark.
+    An empty value is among them only where it is no removal; it has no header that makes it a watermark.
     """
     base = good(topic)
     key = str(base[topic.key]).encode()
     found = [Garbage(kind, key, value) for kind, value in (_broken(base) | _wrong(topic, base)).items()]
-    found += [Garbage(f"{kind} key", bad, _bytes(base)) for kind, bad in _keys(key).items()]
+    if topic.name != "rank.replies":  # its key is the request's, as it came
+        found += [Garbage(f"{kind} key", bad, _bytes(base)) for kind, bad in _keys(key).items()]
     found.append(Garbage("too large", key, _bytes(base)[:-1] + b" " * topic.max_bytes + b"}"))
-    if not topic.compacted and not topic.batched and topic.name != "served":
+    if not topic.compacted:
+        bad_mark = ((WATERMARK_MS, b"soon"),)
         found += [Garbage("empty value", key, b""), Garbage("no value", key, None)]
+        found.append(Garbage("a watermark without a time", key, b"", (*HEADERS, *bad_mark)))
     return found
 
 

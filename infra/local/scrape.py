@@ -60,7 +60,8 @@ def _waiting_for(report: Mapping[str, Any]) -> str:
     """The needs of a health report that are not met, or why it failed."""
     if report.get("failed"):
         return str(report["failed"])
-    return ", ".join(f"{need}: {word}" for need, word in report.get("needs", {}).items() if word != "ok")
+    needs = report.get("needs", {})
+    return ", ".join(f"{need}: {word}" for need, word in needs.items() if not word.startswith("ok"))
 
 
 class Sums:

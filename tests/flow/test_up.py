@@ -5,48 +5,81 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
-from infra.local.scrape import Probe, probe
 from infra.roles import ROLES
 from streams.settings import read_settings
 from streams.store.connect import connect
 from tests.stacks import Up, none_left, until, ups
+from tests.system import told
 
 __all__ = ["ups"]
 
 
-def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(tmp_path: Path, ups: Callable[..., Up]) -> None:
+# What the summary tells at the least.
+TOLD = {
+    *("ok", "kafka", "events_in", "events_applied", "repeats", "late", "dead_letters", "requests", "replies"),
+    *("errors", "latency_ms", "ctr", "online_auc", "models", "max_lag", "restarts"),
+}
+
+
+def agree(summary: dict[str, Any]) -> None:
+    """Fails unless the summary is that of a run in which all was well."""
+    assert set(summary) >= TOLD
+    assert summary["ok"], summary["problems"]
+    assert summary["kafka"] == "embedded (librdkafka mock)"
+    parts = ("events_applied", "repeats", "late", "dead_letters")
+    assert summary["events_in"] == sum(summary[part] for part in parts) > 0
+    assert summary["events_applied"] == summary["events_in"]
+    assert summary["requests"] == summary["replies"] > 0
+    assert summary["errors"] == 0
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert 0 < summary["ctr"] < 1
+    assert summary["restarts"] == {}
+    assert all(role["healthy"] for role in summary["roles"].values())
+
+
+def champion_in_use(up: Up) -> str:
+    """The ranker that the scorer answers with; empty before the first."""
+    series = up.look("scorer").series or {}
+    infos = [dict(labels) for (name, labels) in series if name == "streamrec_model_info"]
+    return next((info["version"] for info in infos if info.get("version")), "")
+
+
+def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
+    tmp_path: Path, ups: Callable[..., Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMREC_LABEL_WINDOW_MS", "2000")
+    monkeypatch.setenv("STREAMREC_BOOTSTRAP_ROWS", "1000")
+    monkeypatch.setenv("STREAMREC_SIM_TIMEOUT_MS", "10000")  # a busy machine may be slow, but answers
     out, state = tmp_path / "out.json", tmp_path / "state"
-    up = ups(state, "--for", "10s", "--json", str(out))
+    up = ups(state, "--json", str(out))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    version = until(lambda: champion_in_use(up), "a first model", 90)
     family = up.family()
-    assert up.ended() == 0, "".join(up.lines)
+    assert up.stop() == 0, "".join(up.lines)
     assert none_left(family)
-    told = json.loads(out.read_text())
-    assert told["kafka"] == "embedded (librdkafka mock)"
-    assert told["events_in"] > 500
-    assert told["events_in"] == sum(
-        told[part] for part in ("events_applied", "repeats", "late", "dead_letters")
-    )
-    assert told["requests"] == told["replies"] > 100
-    assert told["errors"] == 0
-    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
-    assert 0 < told["ctr"] < 1
-    assert told["restarts"] == {}
-    assert all(role["healthy"] for role in told["roles"].values())
+    first = told(out)
+    agree(first)
+    assert first["models"] == [{"version": version, "state": "champion"}]
     assert not list((state / "logs").glob("*.part"))
 
-    again = ups(state, "--traffic", "none", "--for", "2s", "--json", str(out))
-    again.line_with("ready")
+    again = ups(state, "--for", "8s", "--json", str(out))
+    again.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
+    assert champion_in_use(again) == version
+    assert again.count("learner", "streamrec_online_auc_ratio", head="click") > 0
     running = json.loads((state / "running.json").read_bytes())
     store = connect(read_settings(redis=running["redis"]))
-    assert store.ledger().records == told["events_in"]
+    assert store.ledger().records > first["events_in"]
     store.close()
     assert again.ended() == 0, "".join(again.lines)
-    assert json.loads(out.read_text())["events_in"] == 0
+    second = told(out)
+    agree(second)
+    assert {"version": version, "state": "champion"} in second["models"]
+    assert 8 <= second["seconds"] < 12
+    assert second["events_in"] != first["events_in"]
 
 
 # role -> a counter that grows while the path goes on
@@ -61,20 +94,9 @@ WORK = {
 }
 
 
-def looked_at(process: psutil.Process | None) -> Probe:
-    """Readiness and metrics of a role's process; not ready if it is none."""
-    try:
-        port = process.environ()["STREAMREC_HTTP_PORT"] if process is not None else "1"
-    except (psutil.Error, KeyError):
-        port = "1"
-    return probe("127.0.0.1", int(port))
-
-
 def works(up: Up, role: str, counter: str | None) -> bool:
     """True if the role is ready and, where it has something to count, has counted."""
-    seen = looked_at(up.role(role))
-    done = sum(value for (name, _), value in (seen.series or {}).items() if name == counter)
-    return seen.ready and (counter is None or done > 0)
+    return up.look(role).ready and (counter is None or up.count(role, counter) > 0)
 
 
 def test_every_role_killed_once_comes_back_and_the_path_goes_on(
@@ -88,7 +110,6 @@ def test_every_role_killed_once_comes_back_and_the_path_goes_on(
     assert len(second.lines) == 1
     assert f"pid {up.process.pid}" in second.lines[0]
 
-    up.read_on()
     for role in WORK:
         victim = up.role(role)
         assert victim is not None, role
@@ -99,16 +120,14 @@ def test_every_role_killed_once_comes_back_and_the_path_goes_on(
     for role, counter in WORK.items():
         until(lambda r=role, c=counter: works(up, r, c), f"{role} works again", 120.0)
     family = up.family()
-    up.process.send_signal(signal.SIGTERM)
-    assert up.process.wait(60) == 1
+    assert up.stop() == 1, "".join(up.lines)
     assert none_left(family)
-    told = json.loads(out.read_text())
-    assert told["restarts"] == dict.fromkeys(WORK, 1), told["problems"]
-    assert any("scorer: restarted once; killed by signal 9" in problem for problem in told["problems"])
-    assert told["events_in"] == sum(
-        told[part] for part in ("events_applied", "repeats", "late", "dead_letters")
-    )
-    assert (told["repeats"], told["dead_letters"]) == (0, 0)
+    summary = told(out)
+    assert summary["restarts"] == dict.fromkeys(WORK, 1), summary["problems"]
+    assert any("scorer: restarted once; killed by signal 9" in problem for problem in summary["problems"])
+    parts = ("events_applied", "repeats", "late", "dead_letters")
+    assert summary["events_in"] == sum(summary[part] for part in parts)
+    assert (summary["repeats"], summary["dead_letters"]) == (0, 0)
 
 
 def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable[..., Up]) -> None:

@@ -87,7 +87,7 @@ def test_buckets_are_those_of_a_real_histogram() -> None:
 def test_a_probe_says_whether_a_process_is_ready_and_what_it_waits_for() -> None:
     health = Health("labels", needs=("kafka", "redis"))
     port = serve(health)
-    health.set("kafka", True)
+    health.set("kafka", True, "4 partitions")
     found = probe("127.0.0.1", port)
     assert (found.ready, found.detail) == (False, "redis: not yet")
     assert found.series is not None

@@ -20,16 +20,15 @@ from infra.local.running import Running, announce, only_one
 from infra.local.summary import Run, Summary, summarise
 from infra.local.traffic_choice import Traffic
 from infra.process_edge import configure_logging
+from infra.roles import ROLES
 from streams.errors import OperatorError
 from streams.settings import Settings
 
 __all__ = ["Stack", "Wish"]
 
-SERVING = ("features", "scorer", "labels", "archive")  # traffic waits for these
-BESIDE = ("learner", "trainer", "monitor", "embedder", "alerts")  # these catch up
 TRAFFIC = "traffic"
 NICE = {"monitor": 5}  # its heavy work yields to answering; the trainer sees to that itself
-SERVING_S = 60.0  # the longest wait for the first group
+READY_S = 60.0  # the longest wait for every role, and then for traffic
 SETTLE_S = 20.0  # the longest wait for events to be applied at the end
 
 # What makes a first minute worth looking at; a variable that is set comes before each.
@@ -102,13 +101,13 @@ class Stack:
                 return self._run(crew, books)
 
     def _run(self, crew: Crew, books: Books) -> Summary:
-        self._add(crew, SERVING, books)
-        self._until(crew, lambda: crew.ready(SERVING), SERVING_S)
-        self._add(crew, BESIDE, books)
+        for role in ROLES:
+            if not self._stop.is_set():
+                self._start(crew, role, role_command(role, NICE.get(role, 0)), books)
+        self._until(crew, lambda: crew.ready(ROLES), READY_S)
         if self._wish.traffic.command and not self._stop.is_set():
             self._start(crew, TRAFFIC, self._wish.traffic.command, books)
-        expected = [*BESIDE, *([TRAFFIC] if TRAFFIC in crew else [])]
-        self._until(crew, lambda: crew.ready(expected), SERVING_S)
+            self._until(crew, lambda: crew.ready([TRAFFIC]) or crew.finished(TRAFFIC), READY_S)
         self._flow_s = time.monotonic()
         self._until(crew, lambda: self._over(crew), self._wish.for_s)
         return self._finish(crew, books)
@@ -117,13 +116,8 @@ class Stack:
 
     def _require_ports(self) -> None:
         if self._wish.http_port:
-            for n in range(len(SERVING) + len(BESIDE) + 1):
+            for n in range(len(ROLES) + 1):
                 require_port("--http-port", "127.0.0.1", self._wish.http_port + n)
-
-    def _add(self, crew: Crew, roles: tuple[str, ...], books: Books) -> None:
-        for role in roles:
-            if not self._stop.is_set():
-                self._start(crew, role, role_command(role, NICE.get(role, 0)), books)
 
     def _start(self, crew: Crew, name: str, command: Sequence[str], books: Books) -> None:
         wish, settings = self._wish, books.settings
@@ -159,7 +153,7 @@ class Stack:
 
     def _note(self, crew: Crew, doing: str) -> None:
         now_s = time.monotonic()
-        if self._all_ready_s is None and crew.ready((*SERVING, *BESIDE)):
+        if self._all_ready_s is None and crew.ready(ROLES):
             self._all_ready_s = now_s - self._began_s
         self._draw(
             Picture(
@@ -179,15 +173,14 @@ class Stack:
 
     def _finish(self, crew: Crew, books: Books) -> Summary:
         lives = crew.lives()  # as they were before we asked anyone to stop
-        flowing = lives[TRAFFIC].ready_s if TRAFFIC in lives else None
-        seconds = time.monotonic() - (flowing or self._flow_s or self._began_s)
+        seconds = time.monotonic() - (self._flow_s or self._began_s)
         self._note(crew, "stopping")
         crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")
         crew.look_now()
         ledger, models = books.ledger(), books.models()
-        crew.end([*SERVING, *BESIDE])
+        crew.end(ROLES)
         self._note(crew, "stopped")
         return summarise(
             Run(

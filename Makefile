@@ -27,7 +27,7 @@ up: install ## start the whole system on this machine, with simulated viewers (A
 	@$(BIN)/streamrec up $(ARGS)
 
 test: install ## every test: laws and units, then whole paths, then on a real Apache Kafka
-	$(BIN)/python -m pytest tests/unit tests/laws $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/laws $(ARGS)
 	$(BIN)/python -m pytest tests/flow $(ARGS)
 	$(BIN)/python -m pytest tests/broker $(ARGS)
 
@@ -36,8 +36,8 @@ check: install ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install ## measure latency and throughput of each part
-	$(BIN)/python -m pytest tests/bench $(ARGS)
+bench: install ## compare click rates: the system, its parts frozen, popularity, chance (minutes)
+	$(BIN)/streamrec bench ctr $(ARGS)
 
 kafka: install ## run a real Apache Kafka in the foreground and print its address
 	@$(BIN)/python -m infra.kafka.apache $(ARGS)

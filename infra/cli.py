@@ -6,7 +6,7 @@ from importlib import import_module
 
 import typer
 
-from infra.running import adopt
+from infra.local.running import adopt
 from streams.errors import KafkaUnavailable, OperatorError, StoreUnavailable, StreamrecError
 
 __all__ = ["app", "main"]

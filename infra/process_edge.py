@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from infra.processes import end_with_parent
+from infra.local.processes import end_with_parent
 from streams.errors import StreamrecError
 from streams.metrics import BUILD
 from streams.settings import Settings

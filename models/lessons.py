@@ -120,11 +120,14 @@ class Lessons:
             self.model.observe(features)
         logits = np.array([example.logits.get(head, 0.0) for head in HEADS])
         x = self.model.inputs(logits, features, _buckets(example))
+        closed = _is_closed(example)
+        self.model.span = self.model.span.after(example.ts_ms, closed)
+        weight = example.weight * (1.0 if closed else self.model.span.early_weight)
         for n in due:
             head, label = HEADS[n], bool(labels[n])
             online, ranker = (_chance(told, head) for told in (example.adjusted, example.logits))
             self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity))
-            self.model.learn_one(head, x, label, example.weight)
+            self.model.learn_one(head, x, label, weight)
 
     def _features(self, example: Example) -> tuple[NDArray[np.float64], float]:
         """The model's columns of an example, and its item's popularity; NaN where they are not known."""
@@ -155,6 +158,11 @@ def _buckets(example: Example) -> NDArray[np.uint32]:
         for name in (example.item_id, example.category, example.creator_id)
     )
     return cross(id_hash(example.user_id), item, category, creator, id_hash(example.surface))[0]
+
+
+def _is_closed(example: Example) -> bool:
+    """Whether the label window has closed: only then is the absence of these known."""
+    return example.labels.hide is not None and example.labels.share is not None
 
 
 def _chance(logits: Mapping[str, float], head: str) -> float:

@@ -21,9 +21,9 @@ from models.weights import Floats, Weights, clipped, packed, squashed, standardi
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
-__all__ = ["Inputs", "OnlineModel", "Weights", "cross", "crosses", "id_hash", "refit"]
+__all__ = ["Inputs", "OnlineModel", "Span", "Weights", "cross", "crosses", "id_hash", "refit"]
 
-ALPHA, BETA, L2 = 0.1, 1.0, 1.0
+ALPHA, BETA, L2 = 0.02, 1.0, 10.0
 BIAS = BUCKETS  # keys beside the buckets: bias, logits by head, then dense columns by place
 LOGIT = BIAS + 1
 DENSE = LOGIT + 16
@@ -46,6 +46,35 @@ class _Ftrl(optim.FTRLProximal):
         return w
 
 
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """Event time of the slates learned: the first, the newest, and the newest whose window has closed.
+
+    What happens is known at once, what does not happen only when the window closes: by any moment
+    there are outcomes of the whole span, and their absence for the closed part of it alone. So an
+    early label weighs as the closed part over the whole; else a young model believes in everything.
+    """
+
+    first_ms: int = 0
+    newest_ms: int = 0
+    closed_ms: int = 0
+
+    def after(self, ts_ms: int, closed: bool) -> "Span":
+        """The span with one more slate."""
+        first = min(self.first_ms, ts_ms) if self.newest_ms else ts_ms
+        done = max(self.closed_ms, ts_ms if closed else first)
+        return Span(first, max(self.newest_ms, ts_ms), done)
+
+    @property
+    def early_weight(self) -> float:
+        """The weight of a label known before its window closes, from 0 to 1.
+
+        >>> Span(first_ms=0, newest_ms=100, closed_ms=85).early_weight
+        0.85
+        """
+        whole = self.newest_ms - self.first_ms
+        return (self.closed_ms - self.first_ms) / whole if whole else 0.0
+
+
 class _Head(msgspec.Struct, frozen=True, array_like=True):
     keys: bytes
     weights: bytes
@@ -63,6 +92,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     m2: bytes
     examples: int
     learned: dict[str, int]
+    span: Span
 
 
 def _untrained(head: int) -> linear_model.LogisticRegression:
@@ -91,6 +121,7 @@ class OnlineModel:
         self.ranker = ranker
         self.columns = tuple(columns)
         self.examples = 0
+        self.span = Span()
         self.learned = dict.fromkeys(HEADS, 0)
         self._models = {head: _untrained(n) for n, head in enumerate(HEADS)}
         self._seen = np.zeros(len(self.columns))
@@ -188,6 +219,7 @@ class OnlineModel:
                 m2=self._m2.tobytes(),
                 examples=self.examples,
                 learned=self.learned,
+                span=self.span,
             ),
         )
 
@@ -204,6 +236,7 @@ class OnlineModel:
         model = cls(stored.ranker, stored.columns)
         model.examples = stored.examples
         model.learned = dict(stored.learned)
+        model.span = stored.span
         model._seen = np.frombuffer(stored.seen).copy()
         model._mean = np.frombuffer(stored.mean).copy()
         model._m2 = np.frombuffer(stored.m2).copy()
@@ -244,11 +277,13 @@ def refit(
     buckets: NDArray[np.uint32],
     labels: NDArray[np.floating],
     weights: NDArray[np.floating] | None = None,
+    ts_ms: NDArray[np.integer] | None = None,
 ) -> OnlineModel:
     """An online model that has learned rows in the order given (oldest first).
 
     `features` [n, d] raw, `logits` [n, heads] by the ranker that it will be paired with, `buckets`
-    [n, k] from `cross`, `labels` [n, heads] with NaN for unknown, `weights` [n].
+    [n, k] from `cross`, `labels` [n, heads] with NaN for unknown, `weights` [n], `ts_ms` [n] of slates
+    whose windows have closed.
     """
     model = OnlineModel(ranker, columns)
     for n in range(len(features)):
@@ -257,4 +292,6 @@ def refit(
         for head, label in zip(HEADS, labels[n].tolist(), strict=True):
             if not math.isnan(label):
                 model.learn_one(head, x, label > 0.5, 1.0 if weights is None else float(weights[n]))
+    for at in [] if ts_ms is None else ts_ms.tolist():
+        model.span = model.span.after(at, closed=True)
     return model

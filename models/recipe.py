@@ -160,6 +160,7 @@ def _refitted(order: Order, unseen: Rows, ranker: Ranker) -> bytes:
         unseen.buckets,
         unseen.labels,
         unseen.weights,
+        unseen.ts_ms,
     )
     return online.snapshot()
 

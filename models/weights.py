@@ -3,8 +3,9 @@
     online logit of head h = bias + sum over heads g of w[h, g] * ranker's logit of g
                            + dense[h] · standardised features + sum of the crosses' weights
 
-Features are squashed (sign * log(1 + |x|)), standardised by running mean and deviation, and cut to
-±4; a missing one counts as the mean. Before anything is learned w is 1 on the head's own logit and
+Features are squashed (sign * log(1 + |x|)), standardised by running mean and deviation, cut to ±4
+and divided by the root of their number d, so that all of them together are as long as one cross; a
+missing one counts as the mean. Before anything is learned w is 1 on the head's own logit and
 0 elsewhere, so the ranker passes through; without a ranker its logits are 0.
 """
 
@@ -33,8 +34,9 @@ def squashed(features: NDArray[np.floating]) -> Floats:
 
 
 def standardised(squash: Floats, mean: Floats, inverse_deviation: Floats) -> Floats:
-    """Squashed features on the running scale, within ±4; NaN as 0."""
+    """Squashed features [..., d] on the running scale, within ±4, over the root of d; NaN as 0."""
     z = np.clip((squash - mean) * inverse_deviation, -DENSE_LIMIT, DENSE_LIMIT)
+    z /= max(squash.shape[-1], 1) ** 0.5
     return np.where(np.isfinite(z), z, 0.0)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
+from infra.local.scrape import Probe, probe
 from infra.roles import ROLES
-from infra.scrape import Probe, probe
 from streams.codec import decode
 from streams.events import (
     CLICKS,

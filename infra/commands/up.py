@@ -67,10 +67,10 @@ def up(
     ] = 0,
 ) -> None:
     """Start broker, Redis, every role and traffic; stop all of it on Ctrl-C or after --for."""
-    from infra.running import state_folder
-    from infra.session import run_session
-    from infra.stack import Wish
-    from infra.traffic_choice import read_traffic
+    from infra.local.running import state_folder
+    from infra.local.session import run_session
+    from infra.local.stack import Wish
+    from infra.local.traffic_choice import read_traffic
 
     shift_after_s = None if shift_after is None else seconds(shift_after, "--shift-after")
     sim = {"rate": rate, "seed": seed, "shift_after_s": shift_after_s}

@@ -14,8 +14,6 @@ from infra.lockstep.run import Outcome
 
 __all__ = ["Comparison", "Interval", "PolicyCtr", "compare"]
 
-DRAWS = 2_000
-
 
 class Interval(msgspec.Struct, frozen=True):
     """A value and its 95 % confidence interval."""
@@ -51,8 +49,8 @@ class Comparison(msgspec.Struct, frozen=True):
         return next(p for p in self.policies if p.policy == name)
 
 
-def compare(outcomes: Sequence[Outcome], seed: int = 0) -> Comparison:
-    """Click rates with 95 % intervals; `seed` is of the bootstrap.
+def compare(outcomes: Sequence[Outcome], seed: int = 0, draws: int = 2_000) -> Comparison:
+    """Click rates with 95 % intervals; `seed` and `draws` are of the bootstrap.
 
     >>> a = Outcome("a", 1, {"u1": 3, "u2": 4}, {"u1": 10, "u2": 10})
     >>> b = Outcome("b", 1, {"u1": 1, "u2": 2}, {"u1": 10, "u2": 10})
@@ -68,7 +66,7 @@ def compare(outcomes: Sequence[Outcome], seed: int = 0) -> Comparison:
         for row, of_viewer in enumerate((o.clicks, o.impressions)):
             for user_id, n in of_viewer.items():
                 counts[names.index(o.policy), row, place[o.seed, user_id]] += n
-    drawn = _drawn(counts, np.random.default_rng(seed))
+    drawn = _drawn(counts, np.random.default_rng(seed), draws)
     whole = counts.sum(axis=2)
     rates = whole[:, 0] / np.maximum(whole[:, 1], 1.0)
     return Comparison(
@@ -87,10 +85,10 @@ def compare(outcomes: Sequence[Outcome], seed: int = 0) -> Comparison:
     )
 
 
-def _drawn(counts: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Click rates [policies, DRAWS] of populations drawn again with replacement."""
+def _drawn(counts: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
+    """Click rates [policies, draws] of populations drawn again with replacement."""
     n = counts.shape[2]
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)  # [DRAWS, n]
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)  # [draws, n]
     sums = counts @ weights.T
     return np.asarray(sums[:, 0] / np.maximum(sums[:, 1], 1.0))
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.crew import Crew
-from infra.processes import BoundedLog, Process
-from infra.runner import Runner
-from infra.supervisor import Phase, Policy
+from infra.local.crew import Crew
+from infra.local.processes import BoundedLog, Process
+from infra.local.runner import Runner
+from infra.local.supervisor import Phase, Policy
 
 ROOT = Path(__file__).parents[2]
 QUICK = Policy(first_s=0.1, most_s=0.2, calm_s=30.0)
@@ -109,7 +109,7 @@ def test_work_that_comes_to_an_end_is_not_started_again(tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_listen_is_killed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.crew.STOP_S", 0.5)
+    monkeypatch.setattr("infra.local.crew.STOP_S", 0.5)
     with Crew("127.0.0.1") as crew:
         crew.add(deaf := runner(tmp_path, "deaf"))
         tend_until(crew, lambda: crew.ready(["fake"]), "ready")
@@ -134,7 +134,7 @@ def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 from pathlib import Path
-from infra.processes import BoundedLog, Process
+from infra.local.processes import BoundedLog, Process
 role = {ROLE!r}
 child = Process([sys.executable, "-c", role, "work"], os.environ, BoundedLog(Path(sys.argv[1]) / "r.log"))
 while "at work" not in child.log.last_line:

@@ -51,6 +51,7 @@ def example(n: int, ranker: str | None = None, **given: Any) -> Example:
         "labels": Labels(click=n % 3 == 0, long_view=n % 4 == 0),
         "model": ServedBy(ranker=ranker),
         "logits": {"click": -1.0, "long_view": 0.0} if ranker else {},
+        "adjusted": {"click": -1.0, "long_view": 0.0},
     }
     return make_example(**(base | given))
 

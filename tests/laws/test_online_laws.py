@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import online
 from models.online import OnlineModel, Weights
 from streams.events import HEADS
 
@@ -73,7 +74,7 @@ def test_our_ftrl_is_the_published_one(examples: list) -> None:
     """An oracle written from the paper's algorithm 1 with lambda1 = 0, on arrays."""
     model = OnlineModel(None, ())
     z, n = np.zeros(8), np.zeros(8)
-    alpha, beta, l2 = 0.1, 1.0, 1.0
+    alpha, beta, l2 = online.ALPHA, online.BETA, online.L2
     for _, _, buckets, labels in examples:
         x = model.inputs(np.zeros(2), np.empty(0), buckets)
         if labels[0] is None:

@@ -1,7 +1,6 @@
 """Logs of other systems become our records, in time order, and nothing is made up."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -192,13 +191,8 @@ def test_a_log_without_rows_is_an_empty_log(tmp_path: Path) -> None:
     assert (log.start_ms, log.end_ms) == (0, 0)
 
 
-def test_the_real_log_reads_whole() -> None:
-    folder = Path(os.environ.get("STREAMREC_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    file = folder / "kuairand_kcore15" / "interactions.tsv"
-    if not file.exists():
-        if os.environ.get("REQUIRE_DATA") == "1":
-            pytest.fail(f"REQUIRE_DATA=1 and no {file}")
-        pytest.skip(f"no data at {file}")
+def test_the_real_log_reads_whole(data_dir: Path) -> None:
+    file = data_dir / "kuairand_kcore15" / "interactions.tsv"
     log = read_log(f"kuairand:{file}")
     assert (log.rows, len(log.items)) == (41_828, 9_359)
     counts = {t: sum(e.records for e in log.events if e.topic == t) for t in {e.topic for e in log.events}}

@@ -58,10 +58,22 @@ def test_a_label_is_held_against_what_was_believed_when_it_was_served() -> None:
 
 def test_features_of_unknown_columns_are_left_out_and_the_rest_learns() -> None:
     state = begun()
-    assert state.apply(make_example(columns="other")) == ("click",)
+    labels = Labels(click=True, hide=False, share=False)
+    assert state.apply(make_example(columns="other", labels=labels)) == ("click",)
     weights = state.model.weights()
     assert not weights.dense.any()
     assert weights.crosses.any()
+
+
+def test_what_is_known_early_weighs_as_the_closed_part_of_the_time_learned() -> None:
+    closed = {"labels": Labels(click=False, hide=False, share=False)}
+    state = begun()
+    state.apply(make_example(example_id="a", ts_ms=1_000, labels=Labels(click=True)))
+    assert not state.model.weights().bias.any()
+    state.apply(make_example(example_id="b", ts_ms=1_000, **closed))
+    state.apply(make_example(example_id="c", ts_ms=4_000, **closed))
+    state.apply(make_example(example_id="d", ts_ms=5_000, labels=Labels(click=True)))
+    assert state.model.span.early_weight == 0.75
 
 
 def test_columns_are_found_by_name_also_when_the_model_has_others() -> None:

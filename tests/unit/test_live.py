@@ -5,9 +5,9 @@ import io
 import msgspec
 from rich.console import Console
 
-from infra.live import Picture, RoleRow, line, table
-from infra.readings import Numbers, Readings
-from infra.scrape import Sums
+from infra.local.live import Picture, RoleRow, line, table
+from infra.local.readings import Numbers, Readings
+from infra.local.scrape import Sums
 
 NUMBERS = Numbers(
     events_per_s=812.4,

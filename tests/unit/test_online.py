@@ -67,17 +67,17 @@ def test_a_single_click_moves_the_item_at_once() -> None:
 
 def test_it_learns_what_a_column_says() -> None:
     rng = np.random.default_rng(1)
-    features = np.column_stack([rng.lognormal(3, 2, 2_000), rng.normal(size=2_000)])
-    labels = np.column_stack([features[:, 0] > 20, np.full(2_000, np.nan)])
+    features = np.column_stack([rng.lognormal(3, 2, 4_000), rng.normal(size=4_000)])
+    labels = np.column_stack([features[:, 0] > 20, np.full(4_000, np.nan)])
     model = refit(
-        None, ("count", "noise"), features, np.zeros((2_000, 2)), np.empty((2_000, 0), "u4"), labels
+        None, ("count", "noise"), features, np.zeros((4_000, 2)), np.empty((4_000, 0), "u4"), labels
     )
     scored = model.weights().score_many(
         np.zeros((2, 2)), np.array([[2.0, 0], [200.0, 0]]), np.empty((2, 0), "u4")
     )
     assert scored[0, 0] < -1
     assert scored[1, 0] > 1
-    assert model.learned == {"click": 2_000, "long_view": 0}
+    assert model.learned == {"click": 4_000, "long_view": 0}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.running import Running, adopt, announce, only_one, state_folder
+from infra.local.running import Running, adopt, announce, only_one, state_folder
 from streams.errors import OperatorError
 
 HERE = Running(os.getpid(), "127.0.0.1:4711", "redis://127.0.0.1:4712/0")
@@ -29,7 +29,7 @@ def test_the_folder_is_free_again_afterwards(tmp_path: Path) -> None:
 
 
 def test_the_hold_of_a_killed_process_ends_with_it(tmp_path: Path) -> None:
-    code = "import os, sys, pathlib; from infra.running import only_one\n"
+    code = "import os, sys, pathlib; from infra.local.running import only_one\n"
     code += "with only_one(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
     assert done.returncode == -9

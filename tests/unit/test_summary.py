@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.scrape import Sums
-from infra.summary import Run, judge, require_writable, summarise, write
-from infra.supervisor import Life, Policy
+from infra.local.scrape import Sums
+from infra.local.summary import Run, judge, require_writable, summarise, write
+from infra.local.supervisor import Life, Policy
 from streams.errors import OperatorError
 from streams.store import Outcomes
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.supervisor import Life, Phase, Policy
+from infra.local.supervisor import Life, Phase, Policy
 
 POLICY = Policy(first_s=1, factor=2, most_s=8, calm_s=30, loop_exits=3, grace_s=5)
 

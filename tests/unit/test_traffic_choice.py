@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.traffic_choice import read_traffic
+from infra.local.traffic_choice import read_traffic
 from streams.errors import OperatorError
 
 

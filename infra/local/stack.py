@@ -10,16 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from infra.books import Books
-from infra.crew import Crew
-from infra.live import Picture
-from infra.neighbours import Broker, broker, redis_server, require_answers
+from infra.local.books import Books
+from infra.local.crew import Crew
+from infra.local.live import Picture
+from infra.local.neighbours import Broker, broker, redis_server, require_answers
+from infra.local.processes import require_port
+from infra.local.runner import Runner
+from infra.local.running import Running, announce, only_one
+from infra.local.summary import Run, Summary, summarise
+from infra.local.traffic_choice import Traffic
 from infra.process_edge import configure_logging
-from infra.processes import require_port
-from infra.runner import Runner
-from infra.running import Running, announce, only_one
-from infra.summary import Run, Summary, summarise
-from infra.traffic_choice import Traffic
 from streams.errors import OperatorError
 from streams.settings import Settings
 
@@ -28,7 +28,7 @@ __all__ = ["Stack", "Wish"]
 SERVING = ("features", "scorer", "labels", "archive")  # traffic waits for these
 BESIDE = ("learner", "trainer", "monitor", "embedder", "alerts")  # these catch up
 TRAFFIC = "traffic"
-NICE = {"trainer": 10, "monitor": 10}  # heavy work yields to answering
+NICE = {"monitor": 5}  # its heavy work yields to answering; the trainer sees to that itself
 SERVING_S = 60.0  # the longest wait for the first group
 SETTLE_S = 20.0  # the longest wait for events to be applied at the end
 

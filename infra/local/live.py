@@ -5,7 +5,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from infra.readings import Numbers
+from infra.local.readings import Numbers
 
 __all__ = ["Picture", "RoleRow", "line", "table"]
 

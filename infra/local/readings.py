@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from infra.scrape import Sums, quantile_ms
+from infra.local.scrape import Sums, quantile_ms
 
 __all__ = ["Look", "Numbers", "Readings"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from infra.free_port import free_ports
-from infra.live import RoleRow
+from infra.local.live import RoleRow
+from infra.local.processes import BoundedLog, Process
+from infra.local.scrape import Probe, Series, parse
+from infra.local.supervisor import Life, Phase, Policy
 from infra.process_edge import LAST_METRICS
-from infra.processes import BoundedLog, Process
-from infra.scrape import Probe, Series, parse
-from infra.supervisor import Life, Phase, Policy
 
 __all__ = ["Runner"]
 

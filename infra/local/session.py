@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from infra.live import Picture, line, table
+from infra.local.live import Picture, line, table
+from infra.local.stack import Stack, Wish
+from infra.local.summary import Summary, require_writable, write
 from infra.process_edge import stop_on_signals
-from infra.stack import Stack, Wish
-from infra.summary import Summary, require_writable, write
 
 __all__ = ["run_session"]
 

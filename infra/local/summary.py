@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from infra.readings import auc, look
-from infra.scrape import Sums, quantile_ms
-from infra.supervisor import Life
+from infra.local.readings import auc, look
+from infra.local.scrape import Sums, quantile_ms
+from infra.local.supervisor import Life
 from streams.errors import OperatorError
 from streams.store import Outcomes
 

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from infra.live import RoleRow
-from infra.readings import Numbers, Readings
-from infra.runner import Runner
-from infra.scrape import Probe, Sums, probe
-from infra.supervisor import Life
+from infra.local.live import RoleRow
+from infra.local.readings import Numbers, Readings
+from infra.local.runner import Runner
+from infra.local.scrape import Probe, Sums, probe
+from infra.local.supervisor import Life
 
 __all__ = ["Crew"]
 
 LOOK_S = 1.0
-STOP_S = 12.0  # what a process gets between SIGTERM and SIGKILL
+STOP_S = 15.0  # what a process gets between SIGTERM and SIGKILL
 
 
 class Crew:

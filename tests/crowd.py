@@ -13,7 +13,7 @@ from streams.settings import Settings
 
 ASKERS = 4
 CALM_S = 1.0  # pause of each asker while it is calm
-LIMIT = 100  # places of a slate: 50 slates are a drift window
+HABITS = Habits(limit=100, dwell_ms=50)  # 50 slates of 100 places are a drift window
 
 
 class Crowd:
@@ -23,7 +23,7 @@ class Crowd:
         self.calm = threading.Event()
         self.outcomes: Counter[str] = Counter()
         self.slates: Counter[str | None] = Counter()  # by the ranker that scored them
-        self._population = Population(seed, _now_ms(), Habits(limit=LIMIT, dwell_ms=50))
+        self._population = Population(seed, _now_ms(), HABITS)
         self._publisher, self._client = Publisher(settings), RankClient(settings)
         self._lock, self._halt = threading.Lock(), threading.Event()
         self._threads = [threading.Thread(target=self._live, daemon=True) for _ in range(ASKERS)]

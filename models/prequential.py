@@ -41,7 +41,7 @@ class _Day(msgspec.Struct, array_like=True):
 
 
 class _Stored(msgspec.Struct, array_like=True):
-    recent: list[Scored]
+    recent: list[tuple[int, Scored]]
     days: dict[int, _Day]
 
 
@@ -49,12 +49,12 @@ class Prequential:
     """One head's quality so far. Its state is part of the learner's snapshot."""
 
     def __init__(self) -> None:
-        self._recent: deque[Scored] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, Scored]] = deque(maxlen=RECENT)
         self._days: dict[int, _Day] = {}
 
     def add(self, ts_ms: int, scored: Scored) -> None:
         """Takes one label in; `ts_ms` is the event time of its slate."""
-        self._recent.append(scored)
+        self._recent.append((ts_ms, scored))
         number = ts_ms // DAY_MS
         day = self._days.get(number)
         if day is None:
@@ -72,9 +72,16 @@ class Prequential:
                 counts[slot] = counts.get(slot, 0) + 1
 
     def recent(self) -> dict[str, float | int | None]:
-        """Rows, log loss and each scorer's AUC over recent labels; None where it cannot be said."""
-        labels = np.array([s.label for s in self._recent], dtype=bool)
-        scores = {name: np.array([getattr(s, name) for s in self._recent]) for name in SCORERS}
+        """Rows, log loss and each scorer's AUC over recent labels; None where it cannot be said.
+
+        A click is known at once, its absence when the window closes: only times whose labels of both
+        kinds are there are compared, or clicks of now would stand against slates of long ago.
+        """
+        times = np.array([ts_ms for ts_ms, _ in self._recent], dtype=np.int64)
+        labels = np.array([s.label for _, s in self._recent], dtype=bool)
+        both = _both_known(times, labels)
+        labels = labels[both]
+        scores = {name: np.array([getattr(s, name) for _, s in self._recent])[both] for name in SCORERS}
         told = np.isfinite(scores["online"])
         found: dict[str, float | int | None] = {
             "rows": int(told.sum()),
@@ -101,6 +108,13 @@ class Prequential:
         found._recent.extend(kept.recent)
         found._days = kept.days
         return found
+
+
+def _both_known(times: Ints, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows from the oldest positive to the newest negative; all where one class is missing."""
+    if labels.all() or not labels.any():
+        return np.ones(len(labels), dtype=bool)
+    return (times >= times[labels].min()) & (times <= times[~labels].max())
 
 
 def _bin(probability: float) -> int:

@@ -50,7 +50,7 @@ def test_examples_of_another_ranker_never_train_the_state() -> None:
 def test_a_label_is_held_against_what_was_believed_when_it_was_served() -> None:
     state = begun()
     state.apply(make_example(labels=Labels(click=True), adjusted={"click": 0.0}))
-    (scored,) = state.quality["click"]._recent
+    ((_, scored),) = state.quality["click"]._recent
     assert scored.online == 0.5
     assert scored.ranker == pytest.approx(0.268941, abs=1e-6)
     assert scored.popularity == 1.0

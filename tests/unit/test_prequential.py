@@ -33,6 +33,26 @@ def test_recent_quality_is_that_of_the_newest_labels() -> None:
     assert found["log_loss"] == pytest.approx(log_loss(labels, online), abs=1e-6)
 
 
+def test_clicks_of_now_do_not_stand_against_slates_of_long_ago() -> None:
+    """Scores drift down by 0.1 a second; a click is known at once, its absence 15 s later."""
+    rng, quality = np.random.default_rng(3), Prequential()
+    known: list[tuple[int, int, Scored]] = []
+    for ts_ms in range(0, 200_000, 20):
+        label = bool(rng.random() < 0.3)
+        chance = 1.0 / (1.0 + math.exp(0.0001 * ts_ms - 0.5 * label - rng.normal()))
+        known.append((ts_ms + 15_000 * (not label), ts_ms, Scored(label, chance, math.nan, math.nan)))
+    for _, ts_ms, scored in sorted(known, key=lambda row: row[0]):
+        quality.add(ts_ms, scored)
+        if ts_ms > 100_000:
+            break
+    labels, scores = (
+        np.array([getattr(s, name) for _, ts, s in known if ts < 100_000]) for name in ("label", "online")
+    )
+    found = quality.recent()["online_auc"]
+    assert isinstance(found, float)
+    assert abs(found - roc_auc(labels[-3_000:], scores[-3_000:])) < 0.04
+
+
 def test_a_day_is_told_from_counts_and_close_to_exact() -> None:
     quality, rows = filled(3_000)
     labels, online = (np.array([getattr(r, n) for r in rows]) for n in ("label", "online"))

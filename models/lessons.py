@@ -78,6 +78,8 @@ class Lessons:
         """Goes on with another pair's online half; what was learned of which example stays known."""
         self.model = model
         self._places = self._placed()
+        for quality in self.quality.values():
+            quality.renew()
 
     def snapshot(self) -> bytes:
         """The whole state, with a checksum."""
@@ -125,7 +127,7 @@ class Lessons:
         weight = example.weight * (1.0 if closed else self.model.span.early_weight)
         for n in due:
             head, label = HEADS[n], bool(labels[n])
-            online, ranker = (_chance(told, head) for told in (example.adjusted, example.logits))
+            online, ranker = _believed(example, head), _chance(example.logits, head)
             self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity))
             self.model.learn_one(head, x, label, weight)
 
@@ -163,6 +165,16 @@ def _buckets(example: Example) -> NDArray[np.uint32]:
 def _is_closed(example: Example) -> bool:
     """Whether the label window has closed: only then is the absence of these known."""
     return example.labels.hide is not None and example.labels.share is not None
+
+
+def _believed(example: Example, head: str) -> float:
+    """What the online model told; NaN where it had nothing to tell from: no ranker, nothing learned.
+
+    Such rows all lie at one half, and would count against a model whose base rate is another.
+    """
+    if head not in example.logits and example.adjusted.get(head) == 0.0:
+        return math.nan
+    return _chance(example.adjusted, head)
 
 
 def _chance(logits: Mapping[str, float], head: str) -> float:

@@ -23,7 +23,7 @@ from streams.events import HEADS
 
 __all__ = ["Inputs", "OnlineModel", "Span", "Weights", "cross", "crosses", "id_hash", "refit"]
 
-ALPHA, BETA, L2 = 0.02, 1.0, 10.0
+ALPHA, BETA, L2 = 0.1, 1.0, 1.0
 BIAS = BUCKETS  # keys beside the buckets: bias, logits by head, then dense columns by place
 LOGIT = BIAS + 1
 DENSE = LOGIT + 16

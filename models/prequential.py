@@ -71,6 +71,10 @@ class Prequential:
                 slot = _bin(p)
                 counts[slot] = counts.get(slot, 0) + 1
 
+    def renew(self) -> None:
+        """Leaves recent labels behind: another pair serves, and its probabilities mean something else."""
+        self._recent.clear()
+
     def recent(self) -> dict[str, float | int | None]:
         """Rows, log loss and each scorer's AUC over recent labels; None where it cannot be said.
 

@@ -1,3 +1,4 @@
+import math
 import time
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_label_is_held_against_what_was_believed_when_it_was_served() -> None:
     assert scored.online == 0.5
     assert scored.ranker == pytest.approx(0.268941, abs=1e-6)
     assert scored.popularity == 1.0
+
+
+@pytest.mark.parametrize(
+    ("logits", "adjusted", "known"), [({}, 0.0, False), ({}, -0.2, True), ({"click": 0.0}, 0.0, True)]
+)
+def test_before_anything_was_learned_nothing_was_believed(
+    logits: dict[str, float], adjusted: float, known: bool
+) -> None:
+    state = begun()
+    state.apply(make_example(labels=Labels(click=True), logits=logits, adjusted={"click": adjusted}))
+    ((_, scored),) = state.quality["click"]._recent
+    assert math.isfinite(scored.online) is known
+
+
+def test_recent_quality_is_that_of_the_pair_in_use() -> None:
+    state = begun()
+    state.apply(make_example(labels=Labels(click=True)))
+    state.replace_model(OnlineModel(state.model.columns, "v2"))
+    assert state.quality["click"].recent()["rows"] == 0
+    assert state.quality["click"].days()["all"]["rows"] == 1
 
 
 def test_features_of_unknown_columns_are_left_out_and_the_rest_learns() -> None:

@@ -71,8 +71,9 @@ def test_before_anything_was_learned_nothing_was_believed(
 
 def test_recent_quality_is_that_of_the_pair_in_use() -> None:
     state = begun()
-    state.apply(make_example(labels=Labels(click=True)))
-    state.replace_model(OnlineModel(state.model.columns, "v2"))
+    state.apply(make_example(labels=Labels(click=True), adjusted={"click": 0.3}))
+    assert state.quality["click"].recent()["rows"] == 1
+    state.replace_model(OnlineModel("v2", COLUMNS))
     assert state.quality["click"].recent()["rows"] == 0
     assert state.quality["click"].days()["all"]["rows"] == 1
 

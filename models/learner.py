@@ -16,6 +16,7 @@ from models.lessons import Lessons
 from models.manifest import ONLINE
 from models.online import OnlineModel
 from models.registry import Champions, load_version
+from models.weights import weights_name
 from streams.codec import Malformed, decode
 from streams.errors import ModelRefused
 from streams.events import EXAMPLES, HEADS, MODELS, TOPICS, ModelRecord, Topic
@@ -35,11 +36,6 @@ log = logging.getLogger(__name__)
 SNAPSHOT, METRICS = "learner:snapshot", "learner:metrics"
 SNAPSHOT_EVERY_MS = 5_000
 MEASURE_EVERY_MS = 2_000
-
-
-def weights_name(ranker: str | None) -> str:
-    """The blob that holds the weights paired with a ranker; `none` before the first model."""
-    return f"weights:{ranker or 'none'}"
 
 
 class Blobs(Protocol):

@@ -16,6 +16,7 @@ from models.manifest import ONLINE, Version
 from models.online import OnlineModel, Weights
 from models.ranker import Ranker
 from models.registry import Champions, load_version
+from models.weights import weights_name
 from streams.codec import decode
 from streams.errors import ModelRefused
 from streams.events import MODELS, ModelRecord
@@ -156,7 +157,7 @@ class ModelSlot:
         return pair_of(champion.version, ranker, OnlineModel.restore(files[ONLINE]).weights())
 
     def _fetch_weights(self, version: str | None) -> None:
-        pair, name = self.current, f"weights:{version or 'none'}"
+        pair, name = self.current, weights_name(version)
         latest = self._store.blob_version(name)
         if latest is None or (pair.weights is not None and latest == pair.weights.version):
             return

@@ -19,12 +19,17 @@ from models.crosses import BUCKETS
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
-__all__ = ["Weights", "packed", "squashed", "standardised", "unpacked"]
+__all__ = ["Weights", "packed", "squashed", "standardised", "unpacked", "weights_name"]
 
 LOGIT_LIMIT = 15.0
 DENSE_LIMIT = 4.0
 
 Floats = NDArray[np.float64]
+
+
+def weights_name(ranker: str | None) -> str:
+    """The blob that holds the weights paired with a ranker; `none` before the first model."""
+    return f"weights:{ranker or 'none'}"
 
 
 def squashed(features: NDArray[np.floating]) -> Floats:

@@ -90,7 +90,7 @@ def run_policy(
     seed: int,
     world: World,
     version: Version | None,
-    seen: Seen = lambda served, events: None,
+    seen: Seen | None = None,
 ) -> Outcome:
     """Serves the plan's requests by a policy; `seen` is told of each slate and what was done with it."""
     plan = world.plan
@@ -122,7 +122,7 @@ def run_policy(
         if policy.learns and served is not None:
             learning.take(served, events)
             learning.close(world.now_ms)
-        if served is not None:
+        if seen is not None and served is not None:
             seen(served, events)
         _count(events, clicks, impressions)
     return Outcome(policy.name, seed, dict(clicks), dict(impressions))

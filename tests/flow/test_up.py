@@ -13,8 +13,11 @@ from infra.roles import ROLES
 from models.learner import weights_name
 from streams.settings import read_settings
 from streams.store.connect import connect
-from tests.stacks import Up, none_left, until, ups
+from tests.stacks import Up, none_left, ups
 from tests.system import told
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.long
 
 __all__ = ["ups"]
 
@@ -58,7 +61,7 @@ def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
     out, state = tmp_path / "out.json", tmp_path / "state"
     up = ups(state, "--json", str(out))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
-    version = until(lambda: champion_in_use(up), "a first model", 90)
+    version = eventually(lambda: champion_in_use(up), 90, "a first model", 0.1)
     family = up.family()
     assert up.stop() == 0, "".join(up.lines)
     assert none_left(family)
@@ -115,11 +118,14 @@ def test_every_role_killed_once_comes_back_and_the_path_goes_on(
         victim = up.role(role)
         assert victim is not None, role
         victim.kill()
-        until(
-            lambda r=role, v=victim: (now := up.role(r)) is not None and now.pid != v.pid, f"{role} is back"
+        eventually(
+            lambda r=role, v=victim: (now := up.role(r)) is not None and now.pid != v.pid,
+            60,
+            f"{role} is back",
+            0.1,
         )
     for role, counter in WORK.items():
-        until(lambda r=role, c=counter: works(up, r, c), f"{role} works again", 120.0)
+        eventually(lambda r=role, c=counter: works(up, r, c), 120, f"{role} works again", 0.1)
     family = up.family()
     assert up.stop() == 1, "".join(up.lines)
     assert none_left(family)
@@ -134,7 +140,7 @@ def test_every_role_killed_once_comes_back_and_the_path_goes_on(
 def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable[..., Up]) -> None:
     up = ups(tmp_path / "state", "--traffic", "none")
     up.line_with("roles")
-    family = until(lambda: family if len(family := up.family()) >= 6 else [], "redis and roles")
+    family = eventually(lambda: family if len(family := up.family()) >= 6 else [], 60, "redis and roles")
     up.process.kill()
     assert none_left(family)
 

@@ -16,6 +16,7 @@ from streams.settings import Settings
 from streams.store.connect import connect
 from streams.worker import run_worker
 from tests.conftest import MakeSettings
+from tests.waiting import eventually
 
 
 class Recorder:
@@ -71,13 +72,6 @@ class Running:
         return not self._thread.is_alive()
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 40.0) -> None:
-    give_up = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < give_up, "timed out"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def wired(any_kafka: str, redis_url: str, make_settings: MakeSettings) -> Settings:
     settings = make_settings(kafka=any_kafka, redis=redis_url, partitions=2)
@@ -110,11 +104,11 @@ def test_one_life_in_order_with_a_rewind_a_retry_and_an_end(wired: Settings) -> 
 
     handler.before = trouble
     running = Running(wired, handler)
-    wait_for(lambda: handler.offsets()[-20:] == list(range(20)) and not troubles)
-    wait_for(lambda: running.health.ready)
+    eventually(lambda: handler.offsets()[-20:] == list(range(20)) and not troubles, 40)
+    eventually(lambda: running.health.ready, 40)
     assert [value for _, _, value in handler.seen[-20:]] == [str(n).encode() for n in range(20)]
-    wait_for(lambda: connect(wired).progress("recorder").get(Source(CLICKS.name, 0)) == 20)
-    wait_for(lambda: handler.ticks > 2)
+    eventually(lambda: connect(wired).progress("recorder").get(Source(CLICKS.name, 0)) == 20, 40)
+    eventually(lambda: handler.ticks > 2, 40)
     running.end()
     assert running.error is None
     assert handler.closed == 1
@@ -125,15 +119,15 @@ def test_it_starts_where_the_handler_says_also_below_the_commit(wired: Settings)
     send(wired, range(5), partition=1)
     first = Recorder()
     running = Running(wired, first)
-    wait_for(lambda: len(first.seen) == 15)
-    wait_for(lambda: running.health.ready)
+    eventually(lambda: len(first.seen) == 15, 40)
+    eventually(lambda: running.health.ready, 40)
     time.sleep(1.2)  # a commit has happened: the law under test is that it does not matter
     running.end()
     second = Recorder({Source(CLICKS.name, 0): 3, Source(CLICKS.name, 1): 5})
     running = Running(wired, second)
-    wait_for(lambda: len(second.offsets()) == 7)
+    eventually(lambda: len(second.offsets()) == 7, 40)
     send(wired, [99], partition=1)
-    wait_for(lambda: second.offsets(1) == [5])
+    eventually(lambda: second.offsets(1) == [5], 40)
     running.end()
     assert second.offsets() == list(range(3, 10))
 
@@ -149,7 +143,7 @@ def test_what_no_retry_mends_ends_the_worker_with_that_error(wired: Settings) ->
 
     handler.before = fail
     running = Running(wired, handler)
-    wait_for(lambda: running.ended)
+    eventually(lambda: running.ended, 40)
     assert isinstance(running.error, ZeroDivisionError)
     assert handler.closed == 1
     assert handler.seen == []

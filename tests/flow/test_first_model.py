@@ -1,4 +1,4 @@
-"""The first model, made by the code that later retrains, ranks the following minute better than popularity."""
+"""The first model, made by the code that later retrains, beats popularity on the following minute."""
 
 from infra.lockstep import judge_first_model
 

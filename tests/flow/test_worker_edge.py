@@ -1,75 +1,20 @@
 """The Faust edge with a toy handler: order, restarts, rewinds, retries, errors; on both brokers."""
 
-import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, Topic
+from streams.events import CLICKS
 from streams.handler import Rewind
-from streams.health import Health
-from streams.kafka import Publisher, create_topics
+from streams.kafka import create_topics
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store.connect import connect
-from streams.worker import run_worker
 from tests.conftest import MakeSettings
+from tests.edge import Recorder, Running, send
 from tests.waiting import eventually
-
-
-class Recorder:
-    """Notes what it is given; `before` may raise."""
-
-    role = "recorder"
-    topics: tuple[Topic, ...] = (CLICKS,)
-
-    def __init__(self, start: Mapping[Source, int] | None = None) -> None:
-        self.start, self.seen, self.closed = dict(start or {}), [], 0
-        self.before: Callable[[Sequence[Message]], None] = lambda batch: None
-        self.ticks = 0
-
-    def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        return {s: o for s, o in self.start.items() if s in sources}
-
-    def handle(self, batch: Sequence[Message]) -> None:
-        self.before(batch)
-        self.seen += [(m.source, m.offset, m.value) for m in batch]
-
-    def tick(self) -> None:
-        self.ticks += 1
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def offsets(self, partition: int = 0) -> list[int]:
-        return [offset for source, offset, _ in self.seen if source.partition == partition]
-
-
-class Running:
-    """run_worker in a thread."""
-
-    def __init__(self, settings: Settings, handler: Recorder) -> None:
-        self.stop, self.health, self.error = threading.Event(), Health("recorder"), None
-        self._thread = threading.Thread(target=self._run, args=(settings, handler), daemon=True)
-        self._thread.start()
-
-    def _run(self, settings: Settings, handler: Recorder) -> None:
-        try:
-            run_worker(settings, self.health, self.stop, handler)
-        except Exception as error:
-            self.error = error
-
-    def end(self) -> None:
-        self.stop.set()
-        began = time.monotonic()
-        self._thread.join(15)
-        assert time.monotonic() - began < 10
-
-    @property
-    def ended(self) -> bool:
-        return not self._thread.is_alive()
 
 
 @pytest.fixture
@@ -77,19 +22,6 @@ def wired(any_kafka: str, redis_url: str, make_settings: MakeSettings) -> Settin
     settings = make_settings(kafka=any_kafka, redis=redis_url, partitions=2)
     create_topics(settings, (CLICKS,))
     return settings
-
-
-def send(settings: Settings, numbers: Sequence[int], partition: int = 0) -> None:
-    with Publisher(settings) as publisher:
-        for n in numbers:
-            publisher.send_raw(
-                CLICKS.name,
-                b"u1",
-                str(n).encode(),
-                [("name", b"x")],
-                partition,
-                timestamp_ms=1_700_000_000_123,
-            )
 
 
 def test_one_life_in_order_with_a_rewind_a_retry_and_an_end(wired: Settings) -> None:

@@ -56,6 +56,7 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 Signed = tuple[Deed, int]  # a deed and +1, or -1 where it is taken back
 
+_Common = tuple[int, str | None, str | None, str | None, str, str | None, str | None]
 _PLAIN = {Impression: Act.IMPRESSION, Click: Act.CLICK, Watch: Act.WATCH}
 
 
@@ -74,23 +75,26 @@ def decide(event: Any, item: Item | None) -> Deed:
         KeyError: the event is an undo.
     """
     category, creator = (item.category, item.creator_id) if item is not None else (None, None)
-    common = (event.ts_ms, event.item_id, category, creator, event.surface, event.session_id, _query(event))
+    if type(event) is Feedback and event.creator_id is not None:
+        creator = event.creator_id
+    common: _Common = (
+        event.ts_ms,
+        event.item_id,
+        category,
+        creator,
+        event.surface,
+        event.session_id,
+        getattr(event, "query", None),
+    )
     kind = type(event)
     if kind is Watch:
         return _watched(event, item, common)
     if kind is Feedback:
-        act = Act[event.action.upper()]
-        if event.creator_id is not None:
-            common = (*common[:3], event.creator_id, *common[4:])
-        return Deed(act, *common, value_micros=event.value_micros or 0)
+        return Deed(Act[event.action.upper()], *common, value_micros=event.value_micros or 0)
     return Deed(_PLAIN[kind], *common, position=event.position)
 
 
-def _query(event: Event) -> str | None:
-    return getattr(event, "query", None)
-
-
-def _watched(event: Watch, item: Item | None, common: tuple[Any, ...]) -> Deed:
+def _watched(event: Watch, item: Item | None, common: _Common) -> Deed:
     duration = event.duration_ms or (item.duration_ms if item is not None else 0) or 0
     long_view = event.long_view
     if long_view is None:

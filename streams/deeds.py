@@ -57,7 +57,7 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 Signed = tuple[Deed, int]  # a deed and +1, or -1 where it is taken back
 
 _Common = tuple[int, str | None, str | None, str | None, str, str | None, str | None]
-_PLAIN = {Impression: Act.IMPRESSION, Click: Act.CLICK, Watch: Act.WATCH}
+_PLAIN: dict[type, Act] = {Impression: Act.IMPRESSION, Click: Act.CLICK, Watch: Act.WATCH}
 
 
 def is_undo(event: Event) -> bool:

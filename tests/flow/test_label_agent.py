@@ -25,6 +25,7 @@ from streams.events import (
 from streams.handler import Rewind
 from streams.label_agent import LabelHandler
 from streams.messages import Message, Source
+from streams.store.flights import ServerFlights
 from streams.store.slates import SlateStore
 from tests.build import (
     T0,
@@ -153,7 +154,7 @@ def make(client: redis.Redis, namespace: str, make_settings: Callable[..., Any])
         sent: Sent, store: Any = None, wall: Callable[[], int] = lambda: T0, **settings: Any
     ) -> LabelHandler:
         settings = {"label_window_ms": WINDOW, "label_grace_ms": 3_600_000} | settings
-        store = store or SlateStore(client, namespace)
+        store = store or SlateStore(ServerFlights(client), namespace)
         return LabelHandler(make_settings(**settings), store, sent, lambda topic: "e1", wall)
 
     return build
@@ -241,7 +242,7 @@ def test_crashes_at_any_point_lose_and_double_nothing(
     Fragile.rng, Fragile.failures = rng, 0
     crashes = 0
     while True:
-        handler = make(sent, Fragile(client, namespace))
+        handler = make(sent, Fragile(ServerFlights(client), namespace))
         try:
             drive(handler, log, rng=rng)
             break
@@ -260,7 +261,7 @@ def test_failures_that_are_retried_lose_and_double_nothing(
     log, expected = traffic(rng, 30)
     sent = Sent()
     Fragile.rng, Fragile.failures = rng, 0
-    handler = make(sent, Fragile(client, namespace))
+    handler = make(sent, Fragile(ServerFlights(client), namespace))
     retried = {name: getattr(handler, name) for name in ("assigned", "handle", "close")}
 
     def again(name: str) -> Callable[..., Any]:
@@ -384,7 +385,7 @@ def test_a_restarted_topic_begins_anew_and_open_requests_still_close(
     log.add(IMPRESSIONS, make_impression(request_id="r1", ts_ms=T0 + 10))
     settings = make_settings(label_window_ms=WINDOW)
     sent = Sent()
-    store = SlateStore(client, namespace)
+    store = SlateStore(ServerFlights(client), namespace)
     drive(LabelHandler(settings, store, sent, lambda topic: "e1", lambda: T0), log)
     fresh = Log()
     fresh.mark(T0 + WINDOW)

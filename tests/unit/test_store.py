@@ -205,8 +205,8 @@ def test_a_server_that_does_not_answer_is_unavailable() -> None:
 def test_an_evicting_server_is_refused(redis_url: str) -> None:
     store = connect(Settings(redis=redis_url))
     store.check()
-    store._policy = lambda: "allkeys-lru"
-    with pytest.raises(OperatorError, match="noeviction, got allkeys-lru"):
+    store._flights.policies = lambda: {"Redis node a:1": "noeviction", "Redis node b:2": "allkeys-lru"}
+    with pytest.raises(OperatorError, match="noeviction, got allkeys-lru from Redis node b:2"):
         store.check()
 
 

@@ -1,9 +1,10 @@
 """How any of our clients reaches the broker, and which broker it is."""
 
 import logging
+import time
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
@@ -26,6 +27,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("librdkafka")
 
+REFUSALS = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # no waiting mends them
+LOOK_S = 5.0  # after so long we look whether we were refused
 ANSWER_S = 10.0  # how long a broker may take to answer before we say that it does not
 HEADER_BYTES = 64 * 1_024  # room for headers beside the largest value
 BATCH_BYTES = 1_024 * 1_024 + HEADER_BYTES  # what a topic takes: a batch of a producer, or one large record
@@ -99,12 +102,24 @@ def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata
     """Brokers, topics and partitions as of now.
 
     Raises:
-        KafkaUnavailable: nobody answered within `timeout_s`.
+        KafkaUnavailable: nobody answered within `timeout_s`, or we were refused; it says why.
     """
-    try:
-        return admin(settings).list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise unavailable(settings, error.args[0].str()) from error
+    refused: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        if error.code() in REFUSALS:
+            refused.append(error.str().partition(" (after ")[0])
+
+    client = AdminClient(kafka_config(settings) | {"error_cb": note})
+    give_up = time.monotonic() + timeout_s
+    while True:
+        left_s = give_up - time.monotonic()
+        try:
+            return client.list_topics(timeout=max(0.01, min(left_s, LOOK_S)))
+        except KafkaException as error:
+            client.poll(0)  # hands over what was noted meanwhile
+            if refused or left_s <= LOOK_S:
+                raise unavailable(settings, refused[0] if refused else error.args[0].str()) from error
 
 
 def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:

@@ -26,9 +26,12 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("librdkafka")
+quiet_log = logging.getLogger("librdkafka.asked")  # whose errors are told by the exception alone
+quiet_log.propagate = False
+quiet_log.addHandler(logging.NullHandler())
 
-REFUSALS = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # no waiting mends them
-LOOK_S = 5.0  # after so long we look whether we were refused
+LOOK_S = 3.0  # after so long we look whether we were refused
+REFUSALS = ("SASL authentication error", "SSL")  # no waiting mends them
 ANSWER_S = 10.0  # how long a broker may take to answer before we say that it does not
 HEADER_BYTES = 64 * 1_024  # room for headers beside the largest value
 BATCH_BYTES = 1_024 * 1_024 + HEADER_BYTES  # what a topic takes: a batch of a producer, or one large record
@@ -104,13 +107,13 @@ def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata
     Raises:
         KafkaUnavailable: nobody answered within `timeout_s`, or we were refused; it says why.
     """
-    refused: list[str] = []
+    said: list[str] = []
 
     def note(error: KafkaError) -> None:
-        if error.code() in REFUSALS:
-            refused.append(error.str().partition(" (after ")[0])
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # the effect; the cause came before
+            said.append(error.str().partition(" (after ")[0])
 
-    client = AdminClient(kafka_config(settings) | {"error_cb": note})
+    client = AdminClient(kafka_config(settings) | {"error_cb": note, "logger": quiet_log})
     give_up = time.monotonic() + timeout_s
     while True:
         left_s = give_up - time.monotonic()
@@ -118,8 +121,10 @@ def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata
             return client.list_topics(timeout=max(0.01, min(left_s, LOOK_S)))
         except KafkaException as error:
             client.poll(0)  # hands over what was noted meanwhile
+            refused = [text for text in said if any(sign in text for sign in REFUSALS)]
             if refused or left_s <= LOOK_S:
-                raise unavailable(settings, refused[0] if refused else error.args[0].str()) from error
+                why = [*refused, *reversed(said), error.args[0].str()][0]
+                raise unavailable(settings, why) from error
 
 
 def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from streams.errors import KafkaUnavailable
+from streams.errors import KafkaRefused, KafkaUnavailable
 from streams.messages import Message
 from streams.settings import Settings
 
@@ -20,6 +20,7 @@ __all__ = [
     "is_embedded",
     "kafka_config",
     "metadata",
+    "require_admission",
     "to_message",
     "unavailable",
 ]
@@ -105,7 +106,8 @@ def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata
     """Brokers, topics and partitions as of now.
 
     Raises:
-        KafkaUnavailable: nobody answered within `timeout_s`, or we were refused; it says why.
+        KafkaRefused: a password or a certificate was refused, by the broker or by us.
+        KafkaUnavailable: nobody answered within `timeout_s`.
     """
     said: list[str] = []
 
@@ -121,10 +123,26 @@ def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata
             return client.list_topics(timeout=max(0.01, min(left_s, LOOK_S)))
         except KafkaException as error:
             client.poll(0)  # hands over what was noted meanwhile
-            refused = [text for text in said if any(sign in text for sign in REFUSALS)]
-            if refused or left_s <= LOOK_S:
-                why = [*refused, *reversed(said), error.args[0].str()][0]
-                raise unavailable(settings, why) from error
+            for text in said:
+                if any(sign in text for sign in REFUSALS):
+                    raise KafkaRefused(f"refused by Kafka at {settings.kafka}: {text}") from error
+            if left_s <= LOOK_S:
+                raise unavailable(settings, said[-1] if said else error.args[0].str()) from error
+
+
+def require_admission(settings: Settings) -> None:
+    """Returns if the broker lets us in, or is silent: that may pass, and each role waits as it sees fit.
+
+    Raises:
+        KafkaRefused: a password or a certificate was refused, by the broker or by us.
+    """
+    if settings.kafka_security != "PLAINTEXT":
+        try:
+            metadata(settings, LOOK_S)
+        except KafkaRefused:
+            raise
+        except KafkaUnavailable as error:
+            log.warning("%s", error)
 
 
 def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:

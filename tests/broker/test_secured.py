@@ -6,14 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from infra.kafka.apache import ApacheKafka
 from infra.kafka.secured import Security
-from streams.errors import KafkaUnavailable, OperatorError
+from streams.errors import KafkaRefused, KafkaUnavailable, OperatorError
 from streams.events import CLICKS
 from streams.features import Scope
 from streams.kafka import Publisher, RankClient, cluster_id
@@ -120,7 +119,8 @@ def test_who_is_not_known_is_not_let_in_and_told_why(
     with pytest.raises(KafkaUnavailable) as failure:
         cluster_id(settings, timeout_s=2.0)
     said = str(failure.value)
-    assert said.startswith(f"no answer from Kafka at {settings.kafka}: ")
+    assert isinstance(failure.value, KafkaRefused) == bool(why)
+    assert f" Kafka at {settings.kafka}: " in said
     assert why in said
     assert "hunter2" not in said
     assert "\n" not in said
@@ -130,22 +130,20 @@ def _secret(text: str) -> Any:
     return Settings(redis_password=text).redis_password
 
 
-def test_a_role_that_is_not_let_in_ends_with_one_line(secured: Secured, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["features", "scorer"])
+def test_a_role_that_is_not_let_in_ends_with_one_line(secured: Secured, role: str) -> None:
     given = secured.by_password.model_dump(exclude_unset=True)
-    given |= {"kafka_sasl_password": "hunter2-but-wrong", "redis_password": _text(given["redis_password"])}
+    redis_password = given["redis_password"].get_secret_value()
+    given |= {"kafka_sasl_password": "hunter2-but-wrong", "redis_password": redis_password}
     env = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
     env |= {PREFIX + name.upper(): str(value) for name, value in given.items()}
-    command = [sys.executable, "-m", "infra.cli", "run", "features"]
+    command = [sys.executable, "-m", "infra.cli", "run", role]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith(f"streamrec: no answer from Kafka at {secured.by_password.kafka}: ")
+    assert done.stderr.startswith(f"streamrec: refused by Kafka at {secured.by_password.kafka}: ")
     assert "invalid credentials" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
-
-
-def _text(secret: Any) -> str:
-    return str(secret.get_secret_value())
 
 
 @pytest.mark.parametrize(

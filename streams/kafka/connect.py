@@ -32,7 +32,7 @@ quiet_log.propagate = False
 quiet_log.addHandler(logging.NullHandler())
 
 LOOK_S = 3.0  # after so long we look whether we were refused
-REFUSALS = ("SASL authentication error", "SSL")  # no waiting mends them
+REFUSALS = ("SASL authentication error", "certificate")  # no waiting mends them
 ANSWER_S = 10.0  # how long a broker may take to answer before we say that it does not
 HEADER_BYTES = 64 * 1_024  # room for headers beside the largest value
 BATCH_BYTES = 1_024 * 1_024 + HEADER_BYTES  # what a topic takes: a batch of a producer, or one large record

@@ -101,12 +101,11 @@ NOBODY = {f"kafka_{name}": None for name in ("ca", "cert", "cert_key")} | {"kafk
         (lambda s: (s.by_password, {"kafka_sasl_mechanism": "PLAIN"}), None),
         (lambda s: (s.by_password, {"kafka_sasl_password": _secret("wrong")}), "SASL authentication error"),
         (lambda s: (s.by_password, {"kafka_ca": s.stranger.ca}), "certificate verify failed"),
-        (lambda s: (s.by_certificate, {"kafka_ca": s.stranger.ca}), "certificate verify failed"),
         (lambda s: (s.by_certificate, {"kafka_cert": None, "kafka_cert_key": None}), "alert"),
         (lambda s: (s.by_certificate, NOBODY), ""),
         (lambda s: (s.by_certificate, NOBODY | {"kafka": s.by_password.kafka}), ""),
     ],
-    ids=["plain", "password", "authority", "authority-tls", "no-certificate", "plaintext", "plaintext-sasl"],
+    ids=["plain", "password", "authority", "no-certificate", "plaintext", "plaintext-sasl"],
 )
 def test_who_is_not_known_is_not_let_in_and_told_why(
     secured: Secured, change: Change, why: str | None

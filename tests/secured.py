@@ -1,7 +1,9 @@
 """A Redis that asks for everything: TLS, certificates on both sides, a user with the least rights."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from infra.redis_server import RedisServer
@@ -12,11 +14,13 @@ SECURITY = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 PASSWORD = "hunter2/:@ and more"  # what must be quoted in a URL, and must never show
 
 
-def least_rights(namespaces: str) -> str:
+def least_rights(namespaces: str, cluster: bool = False) -> str:
     """The ACL rule in docs/security.md, for namespaces that match the pattern and our password's hash."""
-    from hashlib import sha256
-
-    (rule,) = [line.strip() for line in SECURITY.read_text().splitlines() if line.startswith("    user ")]
+    text = SECURITY.read_text()
+    (rule,) = [line.strip() for line in text.splitlines() if line.startswith("    user ")]
+    if cluster:
+        (more,) = re.findall(r"on a cluster also `([^`]+)`", text)
+        rule = f"{rule} {more}"
     hashed = "#" + sha256(PASSWORD.encode()).hexdigest()
     return rule.replace(">PASSWORD", hashed).replace("NAMESPACE", namespaces)
 

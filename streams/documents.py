@@ -8,7 +8,7 @@ version, and whoever writes it says which one it read; the others are only writt
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 

@@ -14,7 +14,7 @@ from streams.intake import decode_plain
 from streams.messages import Message, Source, header
 from streams.remembered import event_mark
 
-__all__ = ["Batch", "Dead", "Fact", "REPEAT_WINDOW_MS", "Kind", "intake", "is_watermark", "source_id"]
+__all__ = ["REPEAT_WINDOW_MS", "Batch", "Dead", "Fact", "Kind", "intake", "is_watermark", "source_id"]
 
 
 REPEAT_WINDOW_MS = 86_400_000  # an event this much older than its partition's newest one is late

@@ -66,18 +66,18 @@ class Place(NamedTuple):
 
 class _Chunk(NamedTuple):
     records: bytes
-    count: int  # of strings
+    texts_kept: int  # strings
     strings: bytes  # msgpack, one after the other
 
     def packed(self) -> bytes:
         return (
-            _CHUNK.pack(len(self.records) // _WIDTH, self.count, len(self.strings))
+            _CHUNK.pack(len(self.records) // _WIDTH, self.texts_kept, len(self.strings))
             + self.records
             + self.strings
         )
 
     def texts(self) -> list[str]:
-        return _texts.decode(b"\xdd" + self.count.to_bytes(4, "big") + self.strings)
+        return _texts.decode(b"\xdd" + self.texts_kept.to_bytes(4, "big") + self.strings)
 
 
 def _unpacked(value: bytes) -> Iterator[_Chunk]:
@@ -145,7 +145,7 @@ class Memory:
         out._records, out._strings, out._count = (
             bytearray(chunk.records),
             bytearray(chunk.strings),
-            chunk.count,
+            chunk.texts_kept,
         )
         out._table = {text: n for n, text in enumerate(chunk.texts())}
         if older:

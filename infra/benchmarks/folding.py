@@ -3,13 +3,14 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
-from streams.events import CLICKS, IMPRESSIONS, WATCHES, Click, Impression, Item, Watch
+from streams.events import CLICKS, IMPRESSIONS, WATCHES, Click, Impression, Item, Record, Watch
 from streams.messages import Message, Source
 from streams.store.contract import Store
 
@@ -70,8 +71,8 @@ def events_in_messages(
     return out
 
 
-def _event(record: type, user: str, n: int, rng: random.Random, items: int) -> object:
-    fields = {
+def _event(record: type[Record], user: str, n: int, rng: random.Random, items: int) -> Record:
+    fields: dict[str, Any] = {
         "event_id": f"{n:08x}-{rng.getrandbits(64):016x}",
         "user_id": user,
         "item_id": f"item{int(items * rng.random() ** 3):07d}",

@@ -243,7 +243,11 @@ class Memory:
     def add(self, mark: bytes, place: Place, deed: Deed, undone: bool = False) -> None:
         """Remembers an applied event and what it did."""
         flags = deed.long_view * LONG_VIEW | deed.completed * COMPLETED | undone * UNDONE
-        text = self._text
+        table = self._table
+        texts = (deed.item_id, deed.category, deed.creator, deed.surface, deed.session_id, deed.query)
+        refs = [
+            NONE if text is None else table[text] if text in table else self._text(text) for text in texts
+        ]
         self._append(
             mark,
             _RECORD.pack(
@@ -254,12 +258,7 @@ class Memory:
                 flags,
                 place[1],
                 deed.ts_ms,
-                text(deed.item_id),
-                text(deed.category),
-                text(deed.creator),
-                text(deed.surface),
-                text(deed.session_id),
-                text(deed.query),
+                *refs,
                 NONE if deed.position is None else deed.position,
                 deed.watch_ms,
                 deed.duration_ms,
@@ -282,15 +281,12 @@ class Memory:
         self._marks += mark
         self.total += 1
 
-    def _text(self, text: str | None) -> int:
-        if text is None:
-            return NONE
-        known = self._table.get(text)
-        if known is None:
-            known = self._table[text] = self._count
-            self._count += 1
-            self._strings += _pack_text(text)
-        return known
+    def _text(self, text: str) -> int:
+        """The number of a text that is new to the table."""
+        number = self._table[text] = self._count
+        self._count += 1
+        self._strings += _pack_text(text)
+        return number
 
     # --- what is kept -----------------------------------------------------------------------------
 

@@ -240,6 +240,7 @@ class Applier:
             return
         self._reread(TAGS)
         self._write(self._fences.idle())
+        self._fences.find_floors()
 
 
 def _count(fold: UserFold) -> None:

@@ -115,9 +115,11 @@ class Fences:
         if lost:
             raise RolledBackError(lost)
         self._held.update(found)
-        if len(tags) == len(TAGS):
-            self.floors = floors_of(self._held)
         return rivals
+
+    def find_floors(self) -> None:
+        """Works out anew up to where every shard has folded each partition."""
+        self.floors = floors_of(self._held)
 
     def idle(self) -> list[ShardWrite]:
         """Moves of the shards that had nothing to fold, up to what was folded elsewhere."""

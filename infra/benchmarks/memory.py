@@ -6,6 +6,8 @@ and the server's own overhead together.
 
 import random
 from collections import defaultdict
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +18,19 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
 from streams.documents import DOCUMENTS
-from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES, Click, Event, Feedback, Impression, Item, Watch
+from streams.errors import OperatorError
+from streams.events import (
+    CLICKS,
+    FEEDBACK,
+    IMPRESSIONS,
+    WATCHES,
+    Click,
+    Event,
+    Feedback,
+    Impression,
+    Item,
+    Watch,
+)
 from streams.features import Scope
 from streams.messages import Message
 from streams.settings import Settings
@@ -66,10 +80,15 @@ def _fill(settings: Settings, chance: random.Random) -> None:
         catalogue.put(_item(n, chance))
     applier = Applier(store, catalogue, lambda _: "e", lambda: NOW)
     try:
-        for topic, events in (*_past(chance), *_crowd(chance)):
-            for offset, at in enumerate(range(0, len(events), 50)):
-                value = encode(events[at : at + 50])
-                applier.apply([Message(topic, abs(hash(topic)) % 9, offset, NOW, b"", value)])
+        for partition, (topic, events) in enumerate((*_past(chance), *_crowd(chance))):
+            messages = [
+                Message(topic, partition, offset, NOW, user_id.encode(), encode(list(each)))
+                for offset, (user_id, each) in enumerate(groupby(events, key=attrgetter("user_id")))
+            ]
+            for at in range(0, len(messages), 50):
+                applier.apply(messages[at : at + 50])
+        if store.ledger().records != store.ledger().applied:
+            raise OperatorError(f"bench memory: events were not applied: {store.ledger()}")
     finally:
         store.close()
 
@@ -99,7 +118,9 @@ def _past(chance: random.Random) -> list[tuple[str, list[Event]]]:
         make = {
             IMPRESSIONS.name: lambda n=n, w=where: Impression(event_id=f"i{n}", position=n % 10, **w),
             CLICKS.name: lambda n=n, w=where: Click(event_id=f"c{n}", position=n % 10, **w),
-            WATCHES.name: lambda n=n, w=where: Watch(event_id=f"w{n}", watch_ms=chance.randrange(60_000), **w),
+            WATCHES.name: lambda n=n, w=where: Watch(
+                event_id=f"w{n}", watch_ms=chance.randrange(60_000), **w
+            ),
             FEEDBACK.name: lambda n=n, w=where: Feedback(event_id=f"f{n}", action="like", **w),
         }
         every = {IMPRESSIONS.name: 1, WATCHES.name: 2, CLICKS.name: 6, FEEDBACK.name: 20}

@@ -110,7 +110,7 @@ class Deciding:
             self._became.append((source.topic, "repeats"))
             return
         draft.touched.add("seen")
-        place = Place(self._numbers[source], fact.offset, fact.place)
+        place = self._place(fact)
         if fact.kind is Kind.FEEDBACK and is_undo(event):
             self._undo(fact, draft, place)
             return
@@ -146,6 +146,9 @@ class Deciding:
         self.waiting += not signed
         draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
         self.fresh.append(Decided(fact, tuple(signed), tuple(pairs)))
+
+    def _place(self, fact: Fact) -> Place:
+        return Place(self._numbers[fact.source], fact.offset, fact.place)
 
     def _item(self, fact: Fact) -> Item | None:
         item_id = fact.event.item_id
@@ -184,7 +187,7 @@ class Deciding:
         if not is_undo(fact.event):
             return _pairs(fact.mark, signed[0][0], documents, 1)
         memory, pairs = documents.memory, list[Pair]()
-        for at in memory.targets(target_of(fact), memory.find(fact.mark)):
+        for at in memory.targets(target_of(fact), memory.find(fact.mark, self._place(fact))):
             deed = memory.deed(at)[0]
             if deed is not None:
                 pairs += _pairs(memory.mark(at), deed, documents, -1)
@@ -193,13 +196,12 @@ class Deciding:
     def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
         user_id = fact.event.user_id
         memory = (self.drafts.get(user_id) or self._documents[user_id]).memory
-        at = memory.find(fact.mark)
+        at = memory.find(fact.mark, self._place(fact))
         if at is None:
-            if fact.late or not memory.dropped or is_undo(fact.event):
+            repeat = memory.find(fact.mark) is not None
+            if repeat or fact.late or not memory.dropped or is_undo(fact.event):
                 return ()
             return ((decide(fact.event, self._item(fact)), 1),)
-        if memory.place(at) != (self._numbers[fact.source], fact.offset, fact.place):
-            return ()
         if is_undo(fact.event):
             found = [memory.deed(target)[0] for target in memory.targets(target_of(fact), at)]
             return tuple((deed, -1) for deed in found if deed is not None)

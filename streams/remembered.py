@@ -174,9 +174,15 @@ class Memory:
 
     # --- what is known ----------------------------------------------------------------------------
 
-    def find(self, mark: bytes) -> int | None:
-        """The newest record of an event, as its number among those kept; None: not there."""
-        return self._last(mark, len(self._marks))
+    def find(self, mark: bytes, place: Place | None = None) -> int | None:
+        """The newest record of an event, as its number among those kept; None: not there.
+
+        With a `place`, the record of the event as it stood there.
+        """
+        at = self._last(mark, len(self._marks))
+        while at is not None and place is not None and self.place(at) != place:
+            at = self._last(mark, at * MARK_BYTES)
+        return at
 
     def _last(self, mark: bytes, end: int) -> int | None:
         at = self._marks.rfind(mark, 0, end)

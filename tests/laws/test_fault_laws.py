@@ -20,6 +20,7 @@ from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES
 from streams.features import LAYOUTS, Scope
 from streams.handler import Rewind
 from streams.messages import Message, Source
+from streams.remembered import REPEAT_CAP
 from streams.settings import Settings
 from streams.store import MemoryStore
 from streams.store.connect import connect
@@ -87,7 +88,9 @@ def redeliver(store: Store, log: Log) -> Applier:
     return applier
 
 
-def killed_at_every_write(batch: Sequence[Message], apply: Any) -> Iterator[tuple[int, MemoryStore]]:
+def killed_at_every_write(
+    batch: Sequence[Message], apply: Any, at_least: int = 10
+) -> Iterator[tuple[int, MemoryStore]]:
     """Stores in which a batch was cut off after 0, 1, 2 ... shard writes, until none was missing."""
     for k in range(200):
         store = Stopping()
@@ -98,7 +101,7 @@ def killed_at_every_write(batch: Sequence[Message], apply: Any) -> Iterator[tupl
             store.left = 1 << 60
             yield k, store
         else:
-            assert k > 10, "the batch is written in a few shards: the test says little"
+            assert k > at_least, "the batch is written in a few shards: the test says little"
             return
     raise AssertionError("a batch of more than 200 writes")
 
@@ -109,6 +112,22 @@ def test_a_kill_after_any_number_of_a_batchs_shard_writes_changes_nothing() -> N
     for k, store in killed_at_every_write(everything(log), make_applier):
         redeliver(store, log)
         assert differences(store, expected, NOW) == [], f"killed after {k} writes"
+
+
+def test_an_event_that_came_again_beyond_the_cap_is_told_apart_when_both_are_read_again() -> None:
+    """Sent again after the newest 256, it counts again; both were in flight when the process died."""
+    again = make_click(event_id="again", user_id="ann", item_id="i0")
+    between = [make_click(event_id=f"b{n}", user_id="ann", item_id="i1") for n in range(REPEAT_CAP)]
+    source = Source(CLICKS.name, 0)
+    events = [again, *between, again]
+    batch = [Message(*source, n, T0, b"ann", encode(event)) for n, event in enumerate(events)]
+    for _, store in killed_at_every_write(batch, make_applier, at_least=1):
+        second = make_applier(store)
+        second.resume([source])
+        second.apply(batch)
+        assert store.ledger().applied == len(events)
+        row = store.states(Scope.ITEM, ["i0"])
+        assert LAYOUTS[Scope.ITEM].read(row, NOW)["clicks_total"][0] == 2
 
 
 def with_category(store: Store, category: str) -> Applier:

@@ -208,7 +208,7 @@ class Applier:
         """Moves idle shards that lost nothing up to what is folded, before it is decided anew.
 
         Else a resend that came before the event it repeats, this time, would be new to a shard that had
-        nothing to do with it the first time. Shards that are refused have lost something too.
+        nothing to do with it the first time.
         """
         self._store.write([write for write in self._fences.idle() if write.tag not in lost])
 

@@ -15,6 +15,7 @@ from streams.messages import Source
 __all__ = [
     "NOWHERE",
     "NO_ROWS",
+    "Companions",
     "Document",
     "Move",
     "Outcomes",
@@ -47,6 +48,7 @@ class Outcomes(NamedTuple):
     repeats: int = 0
     late: int = 0
     dead: int = 0
+    undone: int = 0  # taken back by an undo, before or after they were applied
 
     @property
     def records(self) -> int:
@@ -84,11 +86,19 @@ class Document(NamedTuple):
     """A document to write whole. If `guarded`, what stands there must begin with `expected`
     (None: nothing may stand there)."""
 
-    kind: Literal["seen", "history", "shown"]
+    kind: Literal["seen", "seen_older", "history", "shown", "follows", "hides"]
     user_id: str
     value: bytes
     guarded: bool = False
     expected: bytes | None = None
+
+
+class Companions(NamedTuple):
+    """Entries (streams.co_watch) that an item's set of what was watched with it gains and loses."""
+
+    item_id: str
+    gained: bytes
+    lost: bytes
 
 
 class ShardWrite(msgspec.Struct, frozen=True):
@@ -104,6 +114,7 @@ class ShardWrite(msgspec.Struct, frozen=True):
     rows: Floats = NO_ROWS
     documents: tuple[Document, ...] = ()
     ledger: Outcomes = Outcomes()
+    companions: tuple[Companions, ...] = ()
 
 
 class Store(Protocol):
@@ -130,6 +141,9 @@ class Store(Protocol):
 
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown, in one round trip."""
+
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it, as streams.co_watch reads it; None: nothing."""
 
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

@@ -8,7 +8,17 @@ from operator import itemgetter
 
 import numpy as np
 
-from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
+from streams.co_watch import PAIR_BYTES, merged
+from streams.documents import (
+    DOCUMENTS,
+    VERSION_BYTES,
+    Engagement,
+    Showing,
+    UserDocuments,
+    read_history,
+    read_names,
+    read_shown,
+)
 from streams.events import Item
 from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
 from streams.features.layout import merge
@@ -27,6 +37,7 @@ class MemoryStore:
         self._clock = clock
         self.rows: dict[tuple[Scope, str], Floats] = {}
         self._documents: dict[tuple[str, str], bytes] = {}
+        self._companions: dict[str, bytes] = {}
         self._fences: dict[str, ShardFence] = {}
         self._replies: dict[str, tuple[float, bytes]] = {}
         self._blobs: dict[str, tuple[str, bytes]] = {}
@@ -42,7 +53,8 @@ class MemoryStore:
         """What one ranking needs; zeros where nothing is known."""
         keys = keys_of(user_id, item_ids, items, scene)
         rows = {scope: self.states(scope, names) for scope, names in keys.items()}
-        return View(rows, self.history(user_id), self.shown(user_id), scene)
+        follows, hides = (read_names(self._documents.get((kind, user_id))) for kind in ("follows", "hides"))
+        return View(rows, self.history(user_id), self.shown(user_id), scene, follows, hides)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]."""
@@ -63,6 +75,11 @@ class MemoryStore:
         """A user's history and what was shown."""
         return self.history(user_id), self.shown(user_id)
 
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it."""
+        with self._lock:
+            return [self._companions.get(item_id) for item_id in item_ids]
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
         with self._lock:
@@ -72,9 +89,7 @@ class MemoryStore:
         """Every user's documents."""
         with self._lock:
             return {
-                user: UserDocuments.read(
-                    *(self._documents.get((kind, user)) for kind in ("seen", "history", "shown"))
-                )
+                user: UserDocuments.read(*(self._documents.get((kind, user)) for kind in DOCUMENTS))
                 for user in user_ids
             }
 
@@ -93,6 +108,9 @@ class MemoryStore:
                 return False
         for document in write.documents:
             self._documents[(document.kind, document.user_id)] = document.value
+        for item_id, gained, lost in write.companions:
+            parts = [[b[i : i + PAIR_BYTES] for i in range(0, len(b), PAIR_BYTES)] for b in (gained, lost)]
+            self._companions[item_id] = merged(self._companions.get(item_id), *parts)
         at = 0
         for scope, group in groupby(write.keys, key=itemgetter(0)):
             keys, layout = list(group), LAYOUTS[scope]

@@ -7,7 +7,17 @@ from itertools import groupby, islice
 import msgspec
 import numpy as np
 
-from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
+from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.documents import (
+    DOCUMENTS,
+    VERSION_BYTES,
+    Engagement,
+    Showing,
+    UserDocuments,
+    read_history,
+    read_names,
+    read_shown,
+)
 from streams.errors import OperatorError
 from streams.events import Item
 from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -15,13 +25,14 @@ from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
 from streams.store.keys import USER_TAGS, Keys
+from streams.store.merging import merges
 
 __all__ = ["RedisStore"]
 
-_SCRIPT = Script(files("streams.store").joinpath("apply.lua").read_text())
+_SCRIPT = Script(f"{merges(LAYOUTS)}\n{files('streams.store').joinpath('apply.lua').read_text()}")
 _EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
-_HALVES = {scope: tuple(layout.half_lives.tolist()) for scope, layout in LAYOUTS.items()}
-_KINDS = ("seen", "history", "shown")
+_NUMBERS = {scope: (n, layout.width) for n, (scope, layout) in enumerate(LAYOUTS.items(), 1)}
+_READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -42,19 +53,21 @@ class RedisStore:
         scene: Scene = NOWHERE,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
-        keys = [self._keys.document("history", user_id), self._keys.document("shown", user_id)]
+        keys = [self._keys.document(kind, user_id) for kind in _READ]
         wanted = []
         for scope, names in keys_of(user_id, item_ids, items, scene).items():
             places = {name: at for at, name in enumerate(dict.fromkeys(filter(None, names)))}
             wanted.append((scope, places, names))
             keys += [self._keys.row(scope, name) for name in places]
         values = self._flights.mget(keys)
-        at, rows = 2, {}
+        at, rows = len(_READ), {}
         for scope, places, names in wanted:
             distinct = _rows(scope, [*values[at : at + len(places)], None])
             at += len(places)
             rows[scope] = distinct[[places.get(name, -1) for name in names]]
-        return View(rows, read_history(values[0]), read_shown(values[1]), scene)
+        history, shown, follows, hides = values[: len(_READ)]
+        lists = read_history(history), read_shown(shown)
+        return View(rows, *lists, scene, read_names(follows), read_names(hides))
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""
@@ -75,6 +88,12 @@ class RedisStore:
         history, shown = self._flights.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
         return read_history(history), read_shown(shown)
 
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it, by one MGET."""
+        return (
+            self._flights.mget([self._keys.companions(item_id) for item_id in item_ids]) if item_ids else []
+        )
+
     # --- features, written ------------------------------------------------------------------------
 
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
@@ -86,8 +105,9 @@ class RedisStore:
         """Every user's documents, by one MGET."""
         if not user_ids:
             return {}
-        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in _KINDS])
-        return {user: UserDocuments.read(*values[3 * i : 3 * i + 3]) for i, user in enumerate(user_ids)}
+        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in DOCUMENTS])
+        n = len(DOCUMENTS)
+        return {user: UserDocuments.read(*values[n * i : n * i + n]) for i, user in enumerate(user_ids)}
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
         """Does each write whole, all in one round trip; False: refused."""
@@ -101,15 +121,19 @@ class RedisStore:
             self._keys.fence(write.tag),
             *(self._keys.row(scope, name) for scope, name in write.keys),
             *(self._keys.document(document.kind, document.user_id) for document in write.documents),
+            *(self._keys.companions(each.item_id) for each in write.companions),
         ]
         moves = [(_source_name(m.source), m.epoch, m.before, m.after, m.stream_ms) for m in write.moves]
         guards = [at for at, d in enumerate(write.documents, 1) if d.guarded]
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
         scopes = [scope for scope, _ in write.keys]
-        groups = [(len(list(group)), _HALVES[scope]) for scope, group in groupby(scopes)]
-        head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards))
+        groups = [(len(list(group)), *_NUMBERS[scope]) for scope, group in groupby(scopes)]
+        sets = (len(write.companions), PAIR_BYTES, PAIR_BYTES * CO_WATCH_CAP)
+        head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards, sets))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
-        return Call(keys, [head, rows, versions, *(document.value for document in write.documents)])
+        values = [document.value for document in write.documents]
+        values += [value for each in write.companions for value in (each.gained, each.lost)]
+        return Call(keys, [head, rows, versions, *values])
 
     # --- beside features --------------------------------------------------------------------------
 

@@ -56,7 +56,8 @@ class Timeline:
         epochs: Mapping[str, str],
         ranges: Mapping[Source, tuple[int, int]],
     ) -> None:
-        self._archive, self._kafka, self._epochs, self._ranges = archive, kafka, epochs, ranges
+        self.epochs = epochs
+        self._archive, self._kafka, self._ranges = archive, kafka, ranges
         self._parts: dict[str, dict[Partition, list[Part]]] = {}
         self._next: dict[str, Mapping[str, int]] = {}
         self.lost = 0  # offsets that neither the archive nor Kafka holds
@@ -104,7 +105,7 @@ class Timeline:
         self, source: Source, end: int, held: Mapping[Partition, list[Part]]
     ) -> Iterator[Stamped]:
         """The archive up to where it is committed, then the topic itself."""
-        epoch = self._epochs[source.topic]
+        epoch = self.epochs[source.topic]
         of = Partition(source.topic, short_epoch(epoch), source.partition)
         committed = self._committed(of)
         streams = [self._archived(of, held.get(of, []), end, epoch)]
@@ -145,7 +146,7 @@ class Timeline:
         return self._next[of.topic].get(of.name, 0)
 
     def _present(self, topic: str) -> str:
-        epoch = self._epochs.get(topic)
+        epoch = self.epochs.get(topic)
         return short_epoch(epoch) if epoch is not None else ""
 
 

@@ -9,7 +9,7 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -185,20 +185,24 @@ def archived(archive: Archive, of: Partition, parts: Sequence[Part], end: int | 
         yield _message(of, offset, list(group))
 
 
-def _message(of: Partition, offset: int, rows: list[dict[str, object]]) -> Message:
+def _message(of: Partition, offset: int, rows: list[dict[str, Any]]) -> Message:
     timestamp_ms, said = rows[0]["_timestamp_ms"], [content(row) for row in rows]
     keyed = next((row for row in rows if row.get("user_id") or row.get("item_id")), None)
     key = None if keyed is None else str(keyed.get("user_id") or keyed["item_id"]).encode()
     value: bytes | None = _encode(said if len(said) > 1 else said[0])
     if rows[0].get("removed"):
         value = b""
-    return Message(of.topic, of.partition, offset, int(timestamp_ms or 0), key, value)  # type: ignore[call-overload]
+    return Message(of.topic, of.partition, offset, int(timestamp_ms or 0), key, value)
 
 
-def _by_offset(archive: Archive, topic: str, parts: Sequence[Part]) -> Iterator[dict[str, object]]:
+_Row = dict[str, Any]
+_Opened = tuple[tuple[int, int], int, _Row, Iterator[_Row]]  # place, number of the file, row, the rest
+
+
+def _by_offset(archive: Archive, topic: str, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
     """Rows of files in order of (offset, index). Files whose spans overlap are open together."""
     waiting = sorted(parts, reverse=True)
-    heap: list[tuple[tuple[int, int], int, dict[str, object], Iterator[dict[str, object]]]] = []
+    heap: list[_Opened] = []
     opened = 0
     while waiting or heap:
         while waiting and (not heap or waiting[-1].first <= heap[0][0][0]):
@@ -211,7 +215,7 @@ def _by_offset(archive: Archive, topic: str, parts: Sequence[Part]) -> Iterator[
         _push(heap, number, rest)
 
 
-def _push(heap: list[object], number: int, rows: Iterator[dict[str, object]]) -> None:
+def _push(heap: list[_Opened], number: int, rows: Iterator[dict[str, Any]]) -> None:
     row = next(rows, None)
     if row is not None:
-        heapq.heappush(heap, ((row["_offset"], row["_index"]), number, row, rows))  # type: ignore[misc]
+        heapq.heappush(heap, ((row["_offset"], row["_index"]), number, row, rows))

@@ -25,6 +25,8 @@ from streams.kafka import epoch
 from streams.messages import Message, Source
 from streams.metrics import ARCHIVED_ROWS, RETRIES
 from streams.settings import Settings
+from streams.store.connect import connect
+from streams.verify.gauge import Gauge
 from streams.worker import run_worker
 
 __all__ = ["ArchiveHandler", "run"]
@@ -47,7 +49,7 @@ class _Buffer(msgspec.Struct):
 class ArchiveHandler:
     """Buffers rows by partition and writes them every `archive_flush_ms`.
 
-    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock.
+    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock, `on_tick` is called now and then.
     """
 
     role = "archive"
@@ -59,7 +61,9 @@ class ArchiveHandler:
         archive: Archive,
         epoch_of: Callable[[str], str],
         wall_ms: Callable[[], int],
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_tick = on_tick
         self._archive, self._epoch_of, self._wall_ms = archive, epoch_of, wall_ms
         self._flush_ms = settings.archive_flush_ms
         self._partitions: dict[Source, Partition] = {}
@@ -89,6 +93,7 @@ class ArchiveHandler:
         """Writes when it is time."""
         if self._wall_ms() - self._flushed_ms >= self._flush_ms:
             self.flush()
+        self._on_tick()
 
     def close(self) -> None:
         """Writes what memory holds."""
@@ -148,11 +153,16 @@ def _rows(message: Message, now_ms: int) -> list[Row]:
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Archives until `stop` is set."""
+    """Archives until `stop` is set; shows the last verify as a metric."""
+    store = connect(settings)
     handler = ArchiveHandler(
         settings,
         Archive(settings.archive_url),
         epoch_of=lambda topic: epoch(settings, topic),
         wall_ms=lambda: time.time_ns() // 1_000_000,
+        on_tick=Gauge(store).look,
     )
-    run_worker(settings, health, stop, handler)
+    try:
+        run_worker(settings, health, stop, handler)
+    finally:
+        store.close()

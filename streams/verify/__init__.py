@@ -4,7 +4,8 @@
 that very moment, `compare` says where the two differ, `run` does all of it.
 """
 
+from streams.verify.capture import capture
 from streams.verify.compare import Difference, Report
 from streams.verify.run import REPORT, verify
 
-__all__ = ["REPORT", "Difference", "Report", "verify"]
+__all__ = ["REPORT", "Difference", "Report", "capture", "verify"]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from streams.errors import OperatorError
 from streams.rebuild import EVENT_NAMES
@@ -17,13 +18,13 @@ __all__ = ["REPORT", "verify"]
 REPORT = "verify"  # the blob under which the last report stands in the store
 
 
-class Steps:
-    """What is told of the work under way; here: nothing."""
+class Steps(Protocol):
+    """Who is told of the work under way."""
 
-    def total(self, messages: int) -> None:
+    def total(self, steps: int, /) -> None:
         """How many messages will be folded, at the most."""
 
-    def folded(self, messages: int) -> None:
+    def folded(self, steps: int, /) -> None:
         """So many more were folded."""
 
 
@@ -42,7 +43,7 @@ def verify(
     Raises:
         OperatorError: there is nothing to compare.
     """
-    steps, began, folded = steps or Steps(), time.monotonic(), 0
+    began, folded = time.monotonic(), 0
     cuts = held.cuts(timeline.epochs)
     if not any(cuts.values()):
         raise OperatorError(f"verify: namespace {namespace!r} holds no features of the present topics")
@@ -50,10 +51,12 @@ def verify(
     def progressed(n: int) -> None:
         nonlocal folded
         folded += n
-        steps.folded(n)
+        if steps is not None:
+            steps.folded(n)
 
     ends = {s: max(cut.get(s, -1) for cut in cuts.values()) + 1 for cut in cuts.values() for s in cut}
-    steps.total(timeline.count(EVENT_NAMES, ends))
+    if steps is not None:
+        steps.total(timeline.count(EVENT_NAMES, ends))
     rebuilt = refold(timeline, cuts, wall_ms, progressed)
     found = _compared(store, held, rebuilt)
     counts, errors = found.total(), found.errors()

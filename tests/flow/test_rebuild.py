@@ -137,6 +137,7 @@ def test_a_rebuild_equals_the_live_state_and_a_worker_goes_on_from_it(
         assert command(settings, "verify", "--json", str(report_file)).exit_code == 0
         assert msgspec.json.decode(report_file.read_bytes(), type=Report).counts.compared > 30
 
+        _as_of(settings)
         send(settings, 120, 30)
         with running(anew, feature_agent):
             folded(anew)
@@ -146,6 +147,18 @@ def test_a_rebuild_equals_the_live_state_and_a_worker_goes_on_from_it(
     found = command(settings, "verify")
     assert found.exit_code == 1
     _named(settings)
+
+
+def _as_of(settings: Settings) -> None:
+    """A key and a vector of half a minute after the first event."""
+    at = str(T0 + 30_000)
+    user = json.loads(command(settings, "features", "get", "user:u1", "--at", at, "--json").stdout)
+    assert user["impressions_total"] == len([n for n in range(31) if n % 4 == 1])
+    assert user["shown"][0] == {"item_id": "i7", "ts_ms": T0 + 29_000, "times": 1}
+    options = ("--user", "u1", "--item", "i7", "--at", at, "--json")
+    vector = json.loads(command(settings, "features", "get", *options).stdout)
+    assert vector["user_impressions_total"] == user["impressions_total"]
+    assert vector["item_clicks_7d"] == pytest.approx(2 * len([n for n in range(31) if n % 11 == 7]), rel=1e-3)
 
 
 def _plant(settings: Settings) -> None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from streams.catalogue import Catalogue
 from streams.codec import decode, encode
-from streams.documents import REPEAT_WINDOW_MS
 from streams.events import ITEMS, MAX_MS, TOPICS
+from streams.facts import REPEAT_WINDOW_MS
 from streams.features import Scope
 from streams.messages import Message, Source
 from streams.rebuild import EVENT_NAMES, Refold

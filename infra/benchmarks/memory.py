@@ -16,7 +16,18 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
 from streams.documents import DOCUMENTS
-from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES, Click, Event, Feedback, Impression, Item, Watch
+from streams.events import (
+    CLICKS,
+    FEEDBACK,
+    IMPRESSIONS,
+    WATCHES,
+    Click,
+    Event,
+    Feedback,
+    Impression,
+    Item,
+    Watch,
+)
 from streams.features import Scope
 from streams.messages import Message
 from streams.settings import Settings

@@ -47,7 +47,7 @@ def test_the_whole_state_as_of_a_moment(tmp_path: Path, past: Past, wanted: Memo
     assert a.keys() == b.keys()
     for key, value in a.items():
         if isinstance(key, tuple):
-            np.testing.assert_allclose(value, b[key], rtol=1e-12, err_msg=str(key))
+            np.testing.assert_allclose(value, b[key], rtol=1e-12, atol=1e-9, err_msg=str(key))
         else:
             assert value == b[key]
     later = as_of(timeline, AT_MS + 1_000, lambda: 2 * T0).store
@@ -64,7 +64,9 @@ def test_one_key_needs_the_events_of_its_users_alone(
     timeline = past.timeline(past.archive(tmp_path))
     users = concerned(timeline, scope, name)
     store = as_of(timeline, AT_MS, lambda: 2 * T0, users).store
-    np.testing.assert_allclose(store.states(scope, [name]), wanted.states(scope, [name]), rtol=1e-12)
+    np.testing.assert_allclose(
+        store.states(scope, [name]), wanted.states(scope, [name]), rtol=1e-12, atol=1e-9
+    )
     assert wanted.states(scope, [name]).any()
     if scope is Scope.USER:
         assert store.past(name) == wanted.past(name)

@@ -64,8 +64,8 @@ class ServedRows:
         self._fold: Refold | None = None
         self._next: Mapping[Source, int] | None = None
 
-    def check(self, timeline: Timeline) -> Checked:
-        """Compares every slate up to the timeline's end that was not compared yet."""
+    def check(self, timeline: Timeline, slates: bool = True) -> Checked:
+        """Compares every slate up to the timeline's end that was not compared yet; or passes over them."""
         names = (*EVENT_NAMES, ITEMS.name, SERVED.name)
         ends = {source: end for name in names for source, end in timeline.ends(name).items()}
         starts, self._next = self._next, ends
@@ -74,7 +74,7 @@ class ServedRows:
         fold.follow(items)
         events = timeline.read(EVENT_NAMES, starts=starts, users=self._users)
         out, event = Checked(), next(events, None)
-        for time_ms, served in self._slates(timeline, starts):
+        for time_ms, served in self._slates(timeline, starts) if slates else ():
             while event is not None and event.time_ms < time_ms:
                 fold.take(event)
                 event = next(events, None)

@@ -12,6 +12,7 @@ from streams.archive_agent import ArchiveHandler
 from streams.codec import encode
 from streams.events import ITEMS, SERVED, Item, Topic
 from streams.messages import Message, Source
+from streams.served_check import OWN_COLUMNS, some_users
 from streams.served_rows import ServedRows
 from streams.settings import Settings
 from streams.timeline import Timeline
@@ -113,8 +114,7 @@ def test_an_event_kept_from_the_past_is_seen(tmp_path: Path, log: list[Message])
 
 
 def test_some_users_alone_are_rebuilt_on_what_is_theirs(tmp_path: Path, log: list[Message]) -> None:
-    own = ("user_clicks_1h", "user_ctr_total", "user_category_clicks_7d", "shown_count", "history_length")
-    check = ServedRows(lambda: 1 << 60, lambda user: sum(user.encode()) % 3 == 0, own)
+    check = ServedRows(lambda: 1 << 60, some_users(0.3), OWN_COLUMNS)
     found = check.check(past(tmp_path, log))
     assert 0 < found.rows < 10 * REQUESTS
     assert (found.differing, found.other) == (0, 0)

@@ -16,6 +16,9 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from infra.cli import app
+from infra.formats import read_log
+from infra.replay import Options, replay
+from models import scorer
 from streams import archive_agent, feature_agent
 from streams.archive import Archive
 from streams.catalogue import Catalogue
@@ -25,7 +28,8 @@ from streams.health import Health
 from streams.kafka import Publisher, end_offsets
 from streams.metrics import SERVED_ROWS_CHECKED, SERVED_ROWS_DIFFERING, VERIFY_KEYS
 from streams.served_check import ServedCheck
-from streams.served_rows import rebuilt_row
+from streams.rebuild import open_timeline
+from streams.served_rows import ServedRows, rebuilt_row
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.store.keys import Keys
@@ -33,6 +37,7 @@ from streams.verify import REPORT, Report, capture
 from streams.verify.gauge import Gauge
 from tests.build import T0, make_click, make_impression, make_item, make_served, make_served_item, make_watch
 from tests.conftest import MakeSettings
+from tests.flow.test_replay import write_log
 from tests.system import variables
 from tests.waiting import eventually
 
@@ -154,6 +159,19 @@ def test_a_rebuild_equals_the_live_state_and_a_worker_goes_on_from_it(
     found = command(settings, "verify")
     assert found.exit_code == 1
     _named(settings)
+
+
+def test_every_row_served_in_a_lockstep_replay_is_rebuilt_bit_for_bit(
+    embedded_kafka: str, redis_url: str, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    settings = make_settings(kafka=embedded_kafka, redis=redis_url)
+    options = Options(wait_for=("features",), slice_ms=3_600_000)
+    with running(settings, feature_agent, scorer):
+        report = replay(settings, read_log(write_log(tmp_path / "log.jsonl", 12)), options)
+    assert (report.requests, report.errors) == (12, {})
+    with open_timeline(settings, (SERVED,)) as timeline:
+        found = ServedRows(lambda: time.time_ns() // 1_000_000).check(timeline)
+    assert (found.rows, found.differing, found.other) == (24, 0, 0), found.columns
 
 
 def _served_rows(settings: Settings) -> None:

@@ -22,20 +22,29 @@ from models import scorer
 from streams import archive_agent, feature_agent
 from streams.archive import Archive
 from streams.catalogue import Catalogue
-from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, SERVED, WATCHES, Served
+from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, ITEMS, SERVED, WATCHES, Served
 from streams.features import Scope, columns_hash
 from streams.health import Health
 from streams.kafka import Publisher, end_offsets
 from streams.metrics import SERVED_ROWS_CHECKED, SERVED_ROWS_DIFFERING, VERIFY_KEYS
-from streams.served_check import ServedCheck
 from streams.rebuild import open_timeline
+from streams.served_check import ServedCheck
 from streams.served_rows import ServedRows, rebuilt_row
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.store.keys import Keys
 from streams.verify import REPORT, Report, capture
 from streams.verify.gauge import Gauge
-from tests.build import T0, make_click, make_impression, make_item, make_served, make_served_item, make_watch
+from tests.build import (
+    T0,
+    make_click,
+    make_feedback,
+    make_impression,
+    make_item,
+    make_served,
+    make_served_item,
+    make_watch,
+)
 from tests.conftest import MakeSettings
 from tests.flow.test_replay import write_log
 from tests.system import variables
@@ -73,6 +82,7 @@ def send(settings: Settings, start: int, count: int) -> None:
             publisher.send(IMPRESSIONS, make_impression(**on))
             click = make_click(**on)
             publisher.send(CLICKS, [click, make_click(**on)])
+            publisher.send(FEEDBACK, make_feedback(**on))
             if n % 5 == 0:
                 publisher.send(CLICKS, click)
                 publisher.send_raw(WATCHES.name, b"u1", b"{garbage")
@@ -108,7 +118,9 @@ def state(settings: Settings) -> dict[Any, Any]:
     store = connect(settings)
     found: dict[Any, Any] = {}
     for shard in capture(store).shards.values():
-        found |= {key: row.tolist() for key, row in shard.rows.items()} | shard.pasts
+        held = shard.held
+        found |= {key: row.tolist() for key, row in held.rows.items()} | held.pasts
+        found |= {("co_watch", item): value for item, value in held.companions.items()}
     found["ledger"] = store.ledger()
     store.close()
     return found

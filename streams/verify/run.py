@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from streams.co_watch import PAIR_BYTES
+from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
 from streams.errors import OperatorError
 from streams.rebuild import EVENT_NAMES
 from streams.store import Store
@@ -14,7 +14,7 @@ from streams.verify.capture import Capture, Held, Key, Past, present
 from streams.verify.compare import Comparison, Report
 from streams.verify.refold import CutStore, refold
 
-__all__ = ["REPORT", "verify"]
+__all__ = ["REPORT", "pairs_held", "verify"]
 
 REPORT = "verify"  # the blob under which the last report stands in the store
 
@@ -104,8 +104,17 @@ def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held) -
             found.document("shown", user, a.shown, b.shown)
     for item in {**rebuilt.companions, **live.companions}:
         if item not in newcomers:
-            sets = live.companions.get(item), rebuilt.companions.get(item)
-            found.document("co_watch", item, *(_entries(value) for value in sets))
+            sets = pairs_held(live.companions.get(item), rebuilt.companions.get(item))
+            found.document("co_watch", item, *sets)
+
+
+def pairs_held(a: bytes | None, b: bytes | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Two items' sets of pairs, newest half alone where one is full: an undo leaves a full set short of
+    older pairs that it had dropped, which ones depending on how the log was cut into batches."""
+    left, right = _entries(a), _entries(b)
+    if max(len(left), len(right)) >= CO_WATCH_CAP:
+        return left[-CO_WATCH_CAP // 2 :], right[-CO_WATCH_CAP // 2 :]
+    return left, right
 
 
 def _entries(value: bytes | None) -> tuple[str, ...]:

@@ -131,8 +131,9 @@ class Deciding:
             if deed is not None:
                 signed.append((deed, -1))
                 mark = draft.memory.mark(at)
-                if deed.item_id is not None:
-                    draft.take_back(deed.ts_ms, list_mark(mark, deed), deed.item_id)
+                name = deed.creator if deed.act is Act.FOLLOW else deed.item_id
+                if name is not None:
+                    draft.take_back(deed.ts_ms, list_mark(mark, deed), name)
                 pairs += _pairs(mark, deed, draft, -1)
         self.took_back += len(signed)
         self.waiting += not signed
@@ -157,10 +158,14 @@ class Deciding:
         return draft
 
     def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
-        """Adds a click or a watch to the history, an impression to what was shown."""
+        """Adds a click or a watch to the history, an impression to what was shown, and the like."""
+        number = list_mark(mark, deed)
+        if deed.act is Act.FOLLOW and deed.creator is not None:
+            draft.follow(ShownEntry(deed.ts_ms, number, deed.creator))
         if deed.item_id is None:
             return
-        number = list_mark(mark, deed)
+        if deed.act is Act.HIDE or deed.act is Act.DISLIKE:
+            draft.hide(ShownEntry(deed.ts_ms, number, deed.item_id))
         if deed.act is Act.IMPRESSION:
             draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
         elif deed.act is Act.CLICK or deed.act is Act.WATCH:

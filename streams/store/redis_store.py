@@ -25,12 +25,13 @@ from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
 from streams.store.keys import USER_TAGS, Keys
+from streams.store.merging import merges
 
 __all__ = ["RedisStore"]
 
-_SCRIPT = Script(files("streams.store").joinpath("apply.lua").read_text())
+_SCRIPT = Script(f"{merges(LAYOUTS)}\n{files('streams.store').joinpath('apply.lua').read_text()}")
 _EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
-_HALVES = {scope: tuple(layout.half_lives.tolist()) for scope, layout in LAYOUTS.items()}
+_NUMBERS = {scope: (n, layout.width) for n, (scope, layout) in enumerate(LAYOUTS.items(), 1)}
 _READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -87,6 +88,16 @@ class RedisStore:
         history, shown = self._flights.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
         return read_history(history), read_shown(shown)
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user, by one MGET."""
+        if not user_ids:
+            return []
+        values = self._flights.mget(
+            [self._keys.document(k, u) for u in user_ids for k in ("history", "shown")]
+        )
+        found = zip(values[::2], values[1::2], strict=True)
+        return [(read_history(history), read_shown(shown)) for history, shown in found]
+
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it, by one MGET."""
         return (
@@ -126,7 +137,7 @@ class RedisStore:
         guards = [at for at, d in enumerate(write.documents, 1) if d.guarded]
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
         scopes = [scope for scope, _ in write.keys]
-        groups = [(len(list(group)), _HALVES[scope]) for scope, group in groupby(scopes)]
+        groups = [(len(list(group)), *_NUMBERS[scope]) for scope, group in groupby(scopes)]
         sets = (len(write.companions), PAIR_BYTES, PAIR_BYTES * CO_WATCH_CAP)
         head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards, sets))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()

@@ -75,6 +75,10 @@ class MemoryStore:
         """A user's history and what was shown."""
         return self.history(user_id), self.shown(user_id)
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user."""
+        return [self.past(user_id) for user_id in user_ids]
+
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it."""
         with self._lock:
@@ -167,6 +171,11 @@ class MemoryStore:
         for fence in self.fences(USER_TAGS).values():
             out = out.plus(fence.ledger)
         return out
+
+    def names(self, scope: Scope, limit: int) -> list[str]:
+        """Up to `limit` names that have a state row, in no order."""
+        with self._lock:
+            return [name for held, name in self.rows if held is scope][:limit]
 
     def ping(self) -> None:
         """Returns at once."""

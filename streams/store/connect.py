@@ -3,42 +3,69 @@
 from typing import Any
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
+from streams.redis_address import RedisAddress, redis_address
 from streams.settings import Settings
+from streams.store.flights import ClusterFlights, Flights, ServerFlights
 from streams.store.redis_store import RedisStore
 
-__all__ = ["client", "connect"]
+__all__ = ["connect", "open_flights"]
 
 _TIMEOUT_S = 5.0
 
 
 def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> RedisStore:
     """A RedisStore in the settings' namespace. Nothing is sent before its first call."""
-    return RedisStore(client(settings, timeout_s), settings.namespace)
+    return RedisStore(open_flights(settings, timeout_s), settings.namespace)
 
 
-def client(settings: Settings, timeout_s: float = _TIMEOUT_S) -> redis.Redis:
-    """A client of the server that the settings name. Nothing is sent before its first call.
+def open_flights(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Flights:
+    """Flights to the server or cluster that the settings name. Nothing is sent before the first call."""
+    address = redis_address(settings.redis)
+    options = _options(settings, address, timeout_s)
+    if address.cluster:
+        return ClusterFlights(lambda: _cluster(address, options))
+    return ServerFlights(_server(address, options))
 
-    One silent retry covers a connection that was closed while idle; everything beyond is the caller's.
-    A repeated script call is safe: its compare and set refuses the second one.
-    """
-    password = settings.redis_password
-    options: dict[str, Any] = {
-        "username": settings.redis_username,
-        "password": password.get_secret_value() if password else None,
-    }
-    if settings.redis_ca is not None:
-        options["ssl_ca_certs"] = str(settings.redis_ca)
-    return redis.Redis.from_url(
-        str(settings.redis),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        socket_keepalive=True,
+
+def _server(address: RedisAddress, options: dict[str, Any]) -> redis.Redis:
+    """One silent retry covers a connection that was closed while idle; everything beyond is the caller's.
+    A repeated script call is safe: its compare and set refuses the second one."""
+    ((host, port),) = address.nodes
+    return redis.Redis(
+        host=host,
+        port=port,
+        db=address.database,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 1),
-        protocol=2,
-        **{name: value for name, value in options.items() if value is not None},
+        **options,
     )
+
+
+def _cluster(address: RedisAddress, options: dict[str, Any]) -> RedisCluster:
+    nodes = [ClusterNode(host, port) for host, port in address.nodes]
+    return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **options)
+
+
+def _options(settings: Settings, address: RedisAddress, timeout_s: float) -> dict[str, Any]:
+    given = settings.redis_password.get_secret_value() if settings.redis_password else None
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+        "protocol": 2,
+        "username": settings.redis_username or address.username,
+        "password": given or address.password,
+    }
+    if address.tls:
+        files = {
+            "ssl_ca_certs": settings.redis_ca,
+            "ssl_certfile": settings.redis_cert,
+            "ssl_keyfile": settings.redis_cert_key,
+        }
+        options |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        options |= {name: str(path) for name, path in files.items() if path is not None}
+    return options

@@ -1,46 +1,35 @@
 """The store in Redis: rows as packed doubles, one read a ranking, one script a shard and batch."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from itertools import islice
 
 import msgspec
 import numpy as np
-import redis
 
 from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
-from streams.errors import OperatorError, StoreUnavailable
+from streams.errors import OperatorError
 from streams.events import Item
 from streams.features import HALF_LIVES_MS, WIDTH, Floats, Scope, View
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
+from streams.store.flights import Call, Flights, Script
 from streams.store.keys import USER_TAGS, Keys
 
 __all__ = ["RedisStore"]
 
-_SCRIPT = files("streams.store").joinpath("apply.lua").read_text()
+_SCRIPT = Script(files("streams.store").joinpath("apply.lua").read_text())
 _EMPTY = bytes(8 * WIDTH)
 _KINDS = ("seen", "history", "shown")
 _pack = msgspec.msgpack.Encoder().encode
-_NO_SCRIPT = redis.exceptions.NoScriptError
-
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as error:
-        raise StoreUnavailable(f"Redis: {error}") from error
 
 
 class RedisStore:
-    """A Store on one Redis server. Safe to use from several threads."""
+    """A Store on a Redis server or cluster. Safe to use from several threads."""
 
-    def __init__(self, client: redis.Redis, namespace: str) -> None:
-        self._redis: Any = client
+    def __init__(self, flights: Flights, namespace: str) -> None:
+        self._flights = flights
         self._keys = Keys(namespace)
-        self._sha = ""
 
     # --- features, read ---------------------------------------------------------------------------
 
@@ -60,8 +49,7 @@ class RedisStore:
             *[row(Scope.USER_CATEGORY, f"{user_id}/{name}") for name in category_at],
             *[row(Scope.CREATOR, name) for name in creator_at],
         ]
-        with _asking():
-            values = self._redis.mget(keys)
+        values = self._flights.mget(keys)
         rows = _rows(values[2:], spare=True)
         of_category = np.array([category_at.get(name, -1) for name in categories], dtype=np.intp)  # type: ignore[arg-type]
         of_creator = np.array([creator_at.get(name, -1) for name in creators], dtype=np.intp)  # type: ignore[arg-type]
@@ -79,71 +67,43 @@ class RedisStore:
         """State rows [n, W], by one MGET."""
         if not names:
             return np.zeros((0, WIDTH))
-        with _asking():
-            return _rows(self._redis.mget([self._keys.row(scope, name) for name in names]))
+        return _rows(self._flights.mget([self._keys.row(scope, name) for name in names]))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
-        with _asking():
-            return read_history(self._redis.get(self._keys.document("history", user_id)))
+        return read_history(self._flights.run("GET", self._keys.document("history", user_id)))
 
     def shown(self, user_id: str) -> tuple[Showing, ...]:
         """Impressions, newest first, one an item."""
-        with _asking():
-            return read_shown(self._redis.get(self._keys.document("shown", user_id)))
+        return read_shown(self._flights.run("GET", self._keys.document("shown", user_id)))
 
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown, by one MGET."""
-        with _asking():
-            history, shown = self._redis.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
+        history, shown = self._flights.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
         return read_history(history), read_shown(shown)
 
     # --- features, written ------------------------------------------------------------------------
 
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
-        with _asking():
-            values = self._redis.mget([self._keys.fence(tag) for tag in tags])
+        values = self._flights.mget([self._keys.fence(tag) for tag in tags])
         return {tag: _fence(value) for tag, value in zip(tags, values, strict=True)}
 
     def documents(self, user_ids: Sequence[str]) -> dict[str, UserDocuments]:
         """Every user's documents, by one MGET."""
         if not user_ids:
             return {}
-        with _asking():
-            values = self._redis.mget([self._keys.document(k, user) for user in user_ids for k in _KINDS])
+        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in _KINDS])
         return {user: UserDocuments.read(*values[3 * i : 3 * i + 3]) for i, user in enumerate(user_ids)}
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
         """Does each write whole, all in one round trip; False: refused."""
         if not writes:
             return []
-        with _asking():
-            results = self._evaluate([self._call(write) for write in writes])
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
+        results = self._flights.scripts(_SCRIPT, [self._call(write) for write in writes])
         return [bool(result) for result in results]
 
-    def _evaluate(self, calls: Sequence[tuple[int, list[Any]]]) -> list[Any]:
-        if not self._sha:
-            self._sha = self._redis.script_load(_SCRIPT)
-        results = self._pipelined(calls)
-        lost = [place for place, result in enumerate(results) if isinstance(result, _NO_SCRIPT)]
-        if lost:  # the server was restarted and forgot its scripts
-            self._sha = self._redis.script_load(_SCRIPT)
-            again = self._pipelined([calls[place] for place in lost])
-            for place, result in zip(lost, again, strict=True):
-                results[place] = result
-        return results
-
-    def _pipelined(self, calls: Sequence[tuple[int, list[Any]]]) -> list[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for keys, arguments in calls:
-            pipeline.execute_command("EVALSHA", self._sha, keys, *arguments)
-        return pipeline.execute(raise_on_error=False)
-
-    def _call(self, write: ShardWrite) -> tuple[int, list[Any]]:
+    def _call(self, write: ShardWrite) -> Call:
         keys = [
             self._keys.fence(write.tag),
             *(self._keys.row(scope, name) for scope, name in write.keys),
@@ -155,49 +115,43 @@ class RedisStore:
         halves = list(HALF_LIVES_MS.values())
         head = _pack((moves, tuple(write.ledger), len(write.keys), WIDTH, halves, guards))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
-        return len(keys), [*keys, head, rows, versions, *(document.value for document in write.documents)]
+        return Call(keys, [head, rows, versions, *(document.value for document in write.documents)])
 
     # --- beside features --------------------------------------------------------------------------
 
     def get_reply(self, request_id: str) -> bytes | None:
         """The reply kept for a request, or None."""
-        with _asking():
-            return self._redis.get(self._keys.reply(request_id))
+        found: bytes | None = self._flights.run("GET", self._keys.reply(request_id))
+        return found
 
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""
-        with _asking():
-            self._redis.set(self._keys.reply(request_id), value, px=max(1, int(ttl_s * 1_000)))
+        self._flights.run("SET", self._keys.reply(request_id), value, "PX", max(1, int(ttl_s * 1_000)))
 
     def get_blob(self, name: str) -> tuple[str, bytes] | None:
         """A blob with its version, or None."""
-        with _asking():
-            version, value = self._redis.hmget(self._keys.blob(name), ["version", "value"])
+        version, value = self._flights.run("HMGET", self._keys.blob(name), "version", "value")
         return None if version is None else (version.decode(), value)
 
     def put_blob(self, name: str, version: str, value: bytes) -> None:
         """Replaces a blob."""
-        with _asking():
-            self._redis.hset(self._keys.blob(name), mapping={"version": version, "value": value})
+        self._flights.run("HSET", self._keys.blob(name), "version", version, "value", value)
 
     def blob_version(self, name: str) -> str | None:
         """A blob's version alone, or None."""
-        with _asking():
-            version = self._redis.hget(self._keys.blob(name), "version")
+        version = self._flights.run("HGET", self._keys.blob(name), "version")
         return None if version is None else version.decode()
 
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""
-        with _asking():
-            held = self._redis.hgetall(self._keys.progress(role))
+        held = self._flights.run("HGETALL", self._keys.progress(role))
         return {_source(name.decode()): int(offset) for name, offset in held.items()}
 
     def put_progress(self, role: str, offsets: Mapping[Source, int]) -> None:
         """Notes how far a role has read."""
         if offsets:
-            with _asking():
-                mapping = {_source_name(source): offset for source, offset in offsets.items()}
-                self._redis.hset(self._keys.progress(role), mapping=mapping)
+            pairs = [(_source_name(source), offset) for source, offset in offsets.items()]
+            self._flights.run("HSET", self._keys.progress(role), *(x for pair in pairs for x in pair))
 
     def ledger(self) -> Outcomes:
         """What became of all event records."""
@@ -208,40 +162,29 @@ class RedisStore:
 
     def names(self, scope: Scope, limit: int) -> list[str]:
         """Up to `limit` names that have a state row, in no order. Scans: for people, not for serving."""
-        out: list[str] = []
-        pattern = self._keys.pattern(scope)
-        with _asking():
-            for key in self._redis.scan_iter(match=pattern, count=1_000):
-                out.append(key.decode().split(":", 3)[3])
-                if len(out) >= limit:
-                    break
-        return out
+        found = islice(self._flights.scan(self._keys.pattern(scope)), limit)
+        return [key.decode().split(":", 3)[3] for key in found]
 
     def check(self) -> None:
         """Returns if this Redis keeps what it is given.
 
         Raises:
-            OperatorError: its eviction policy is not noeviction: it would drop state silently.
+            OperatorError: a node's eviction policy is not noeviction: it would drop state silently.
         """
-        policy = self._policy()
-        if policy not in ("noeviction", ""):
-            raise OperatorError(
-                f"STREAMREC_REDIS: expected maxmemory-policy noeviction, got {policy}: state would be lost"
-            )
-
-    def _policy(self) -> str:
-        """The eviction policy; empty where the server does not tell."""
-        with _asking():
-            return str(self._redis.info("memory").get("maxmemory_policy", ""))
+        for node, policy in self._flights.policies().items():
+            if policy not in ("noeviction", ""):
+                raise OperatorError(
+                    f"STREAMREC_REDIS: expected maxmemory-policy noeviction, got {policy} from {node}:"
+                    " state would be lost"
+                )
 
     def ping(self) -> None:
         """Returns when Redis answers."""
-        with _asking():
-            self._redis.ping()
+        self._flights.ping()
 
     def close(self) -> None:
         """Closes the connections."""
-        self._redis.close()
+        self._flights.close()
 
 
 def _places(names: Sequence[str | None]) -> dict[str, int]:

@@ -11,16 +11,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import redis
 
-from streams.errors import StoreUnavailable
 from streams.labels import RequestState
+from streams.store.flights import Call, Flights, Script
 
 __all__ = ["TAGS", "Fence", "Outgoing", "Shard", "ShardWrite", "SlateStore", "tag_of"]
 
 SHARDS = 32
 TAGS = tuple(f"r{n:02d}" for n in range(SHARDS))
-_WRITE = """
+_WRITE = Script("""
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 local flat = {}
 for i, key in ipairs(KEYS) do
@@ -29,12 +28,12 @@ for i, key in ipairs(KEYS) do
 end
 redis.call('MSET', unpack(flat))
 return 1
-"""
-_DROP = """
+""")
+_DROP = Script("""
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('UNLINK', unpack(KEYS, 2))
 return 1
-"""
+""")
 
 
 def tag_of(request_id: str) -> str:
@@ -85,55 +84,54 @@ _encode = msgspec.msgpack.Encoder().encode
 class SlateStore:
     """Reads and writes label state; every method may raise StoreUnavailable.
 
-    `client` is a redis-py client; keys stand under `namespace`.
+    Keys stand under `namespace`.
     """
 
-    def __init__(self, client: redis.Redis, namespace: str) -> None:
-        self._redis: Any = client
+    def __init__(self, flights: Flights, namespace: str) -> None:
+        self._flights = flights
         self._namespace = namespace
-        self._write = client.register_script(_WRITE)
-        self._drop = client.register_script(_DROP)
 
     def read(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Shard]:
         """Each wanted shard with the states of these requests that exist; one round trip."""
         ids = {tag: list(requests) for tag, requests in wanted.items()}
-        found = self._flight([("MGET", *self._keys(tag, ids[tag])) for tag in ids])
+        found = self._flights.flight([("MGET", *self._keys(tag, ids[tag])) for tag in ids])
         return {tag: _shard(ids[tag], values) for tag, values in zip(ids, found, strict=True)}
 
     def write(self, writes: Mapping[str, ShardWrite]) -> set[str]:
         """Does each shard's write; returns the tags that took it. The others stood elsewhere by then."""
         hints = [(tag, due) for tag, write in writes.items() for due in [write.due] if due]
-        self._flight([self._schedule(tag, due) for tag, due in hints])
+        self._flights.flight([self._schedule(tag, due) for tag, due in hints])
         calls = []
         for tag, write in writes.items():
             keys = self._keys(tag, write.states)
             states = (_encode(state) for state in write.states.values())
             values = (write.expected, _encode(write.fence), _encode(tuple(write.outbox)), *states)
-            calls.append((self._write, keys, values))
-        return {tag for tag, took in zip(writes, self._scripts(calls), strict=True) if took}
+            calls.append(Call(keys, values))
+        return {tag for tag, took in zip(writes, self._flights.scripts(_WRITE, calls), strict=True) if took}
 
     def due(self, up_to_ms: int, limit: int) -> dict[str, list[str]]:
         """Up to `limit` requests of each shard that are due by `up_to_ms`, the longest due first."""
         asked = [("ZRANGE", self._due(t), "-inf", up_to_ms, "BYSCORE", "LIMIT", 0, limit) for t in TAGS]
-        found = self._flight(asked)
+        found = self._flights.flight(asked)
         return {t: [name.decode() for name in names] for t, names in zip(TAGS, found, strict=True) if names}
 
     def schedule(self, due: Mapping[str, Mapping[str, int]]) -> None:
         """Sets due times, by tag and request."""
-        self._flight([self._schedule(tag, by_request) for tag, by_request in due.items() if by_request])
+        self._flights.flight(
+            [self._schedule(tag, by_request) for tag, by_request in due.items() if by_request]
+        )
 
     def drop(self, tag: str, expected: bytes, request_ids: Sequence[str]) -> bool:
         """Forgets states and their due times; False, and nothing done, if the shard has moved on."""
-        took = bool(
-            self._scripts([(self._drop, self._keys(tag, request_ids, with_outbox=False), (expected,))])[0]
-        )
+        call = Call(self._keys(tag, request_ids, with_outbox=False), (expected,))
+        took = bool(self._flights.scripts(_DROP, [call])[0])
         if took:
             self.unschedule({tag: request_ids})
         return took
 
     def unschedule(self, requests: Mapping[str, Sequence[str]]) -> None:
         """Removes due times."""
-        self._flight([("ZREM", self._due(tag), *ids) for tag, ids in requests.items() if ids])
+        self._flights.flight([("ZREM", self._due(tag), *ids) for tag, ids in requests.items() if ids])
 
     # --- beneath --------------------------------------------------------------------------------
 
@@ -147,29 +145,6 @@ class SlateStore:
 
     def _schedule(self, tag: str, due: Mapping[str, int]) -> tuple[Any, ...]:
         return ("ZADD", self._due(tag), *(x for name, ms in due.items() for x in (ms, name)))
-
-    def _flight(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Commands of several shards in one round trip."""
-        if not commands:
-            return []
-        try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return pipeline.execute()
-        except redis.RedisError as error:
-            raise StoreUnavailable(f"Redis: {error}") from error
-
-    def _scripts(self, calls: Sequence[tuple[Any, Sequence[str], Sequence[Any]]]) -> list[Any]:
-        if not calls:
-            return []
-        try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for script, keys, values in calls:
-                script(keys=keys, args=values, client=pipeline)
-            return pipeline.execute()
-        except redis.RedisError as error:
-            raise StoreUnavailable(f"Redis: {error}") from error
 
 
 def _shard(request_ids: Sequence[str], values: Sequence[bytes | None]) -> Shard:

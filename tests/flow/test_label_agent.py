@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import msgspec
 import pytest
 import redis
+from redis.cluster import RedisCluster
 
 from streams import labels
 from streams.codec import Malformed, encode
@@ -25,6 +27,10 @@ from streams.events import (
 from streams.handler import Rewind
 from streams.label_agent import LabelHandler
 from streams.messages import Message, Source
+from streams.redis_address import redis_address
+from streams.settings import Settings
+from streams.store.connect import open_flights
+from streams.store.flights import Flights
 from streams.store.slates import SlateStore
 from tests.build import (
     T0,
@@ -137,23 +143,31 @@ def drive(handler: LabelHandler, log: Log, batch: int = 7, rng: random.Random | 
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as found:
+def client(any_redis_url: str) -> Iterator[redis.Redis | RedisCluster]:
+    """A client of the test's own, of a server or of a cluster: to look at keys, and to take them away."""
+    (host, port), *others = redis_address(any_redis_url).nodes
+    with RedisCluster(host, port) if others else redis.Redis(host, port) as found:
         yield found
+
+
+@pytest.fixture
+def flights(any_redis_url: str) -> Iterator[Flights]:
+    with closing(open_flights(Settings(redis=any_redis_url))) as opened:
+        yield opened
 
 
 Make = Callable[..., LabelHandler]
 
 
 @pytest.fixture
-def make(client: redis.Redis, namespace: str, make_settings: Callable[..., Any]) -> Make:
+def make(flights: Flights, namespace: str, make_settings: Callable[..., Any]) -> Make:
     """Builds the handler of a new process on the same Redis."""
 
     def build(
         sent: Sent, store: Any = None, wall: Callable[[], int] = lambda: T0, **settings: Any
     ) -> LabelHandler:
         settings = {"label_window_ms": WINDOW, "label_grace_ms": 3_600_000} | settings
-        store = store or SlateStore(client, namespace)
+        store = store or SlateStore(flights, namespace)
         return LabelHandler(make_settings(**settings), store, sent, lambda topic: "e1", wall)
 
     return build
@@ -233,7 +247,7 @@ class Fragile(SlateStore):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_crashes_at_any_point_lose_and_double_nothing(
-    make: Make, client: redis.Redis, namespace: str, seed: int
+    make: Make, flights: Flights, namespace: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     log, expected = traffic(rng, 30)
@@ -241,7 +255,7 @@ def test_crashes_at_any_point_lose_and_double_nothing(
     Fragile.rng, Fragile.failures = rng, 0
     crashes = 0
     while True:
-        handler = make(sent, Fragile(client, namespace))
+        handler = make(sent, Fragile(flights, namespace))
         try:
             drive(handler, log, rng=rng)
             break
@@ -254,13 +268,13 @@ def test_crashes_at_any_point_lose_and_double_nothing(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_failures_that_are_retried_lose_and_double_nothing(
-    make: Make, client: redis.Redis, namespace: str, seed: int
+    make: Make, flights: Flights, namespace: str, seed: int
 ) -> None:
     rng = random.Random(seed)
     log, expected = traffic(rng, 30)
     sent = Sent()
     Fragile.rng, Fragile.failures = rng, 0
-    handler = make(sent, Fragile(client, namespace))
+    handler = make(sent, Fragile(flights, namespace))
     retried = {name: getattr(handler, name) for name in ("assigned", "handle", "close")}
 
     def again(name: str) -> Callable[..., Any]:
@@ -377,14 +391,14 @@ def test_a_malformed_slate_is_dead_lettered_and_its_neighbours_count(make: Make)
 
 
 def test_a_restarted_topic_begins_anew_and_open_requests_still_close(
-    client: redis.Redis, namespace: str, make_settings: Callable[..., Any]
+    flights: Flights, namespace: str, make_settings: Callable[..., Any]
 ) -> None:
     log = Log()
     log.add(SERVED, make_served(request_id="r1", ts_ms=T0))
     log.add(IMPRESSIONS, make_impression(request_id="r1", ts_ms=T0 + 10))
     settings = make_settings(label_window_ms=WINDOW)
     sent = Sent()
-    store = SlateStore(client, namespace)
+    store = SlateStore(flights, namespace)
     drive(LabelHandler(settings, store, sent, lambda topic: "e1", lambda: T0), log)
     fresh = Log()
     fresh.mark(T0 + WINDOW)

@@ -291,9 +291,9 @@ def test_a_topic_made_anew_is_counted_from_its_start() -> None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(logs(), st.data())
-def test_memory_and_redis_hold_the_same(redis_url: str, log: Log, data: Any) -> None:
+def test_memory_and_redis_hold_the_same(any_redis_url: str, log: Log, data: Any) -> None:
     memory = MemoryStore()
-    real = connect(Settings(redis=redis_url, namespace=f"t{secrets.token_hex(5)}"))  # type: ignore[arg-type]
+    real = connect(Settings(redis=any_redis_url, namespace=f"t{secrets.token_hex(5)}"))
     cuts = data.draw(st.lists(st.integers(1, 4), min_size=20, max_size=20))
     everything = [message for messages in log.values() for message in messages]
     for store in (memory, real):

@@ -12,7 +12,7 @@ from streams.settings import read_settings
     ("variables", "said"),
     [
         ({"PARTITIONS": "0"}, "STREAMREC_PARTITIONS: Input should be greater than or equal to 1, got '0'"),
-        ({"REDIS": "http://x"}, "STREAMREC_REDIS: URL scheme should be 'redis' or 'rediss'"),
+        ({"REDIS": "http://x"}, "STREAMREC_REDIS: expected redis://, rediss://, redis-cluster:// or"),
         ({"KAFKA_SECURITY": "TLS"}, "STREAMREC_KAFKA_SECURITY: Input should be"),
         (
             {"KAFKA_SECURITY": "SASL_SSL"},

@@ -12,6 +12,7 @@ from streams.documents import HistoryEntry, Seen, UserDocuments
 from streams.errors import OperatorError, StoreUnavailable
 from streams.features import WIDTH, Scope
 from streams.messages import Source
+from streams.redis_address import redis_address
 from streams.settings import Settings
 from streams.store import Document, MemoryStore, Move, Outcomes, Position, ShardWrite
 from streams.store.connect import connect
@@ -21,12 +22,12 @@ from tests.build import T0, make_item
 SOURCE, OTHER = Source("events.clicks", 0), Source("events.clicks", 1)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "server", "cluster"])
 def store(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    url = request.getfixturevalue("redis_url")
+    url = request.getfixturevalue({"server": "redis_url", "cluster": "redis_cluster_url"}[request.param])
     real = connect(Settings(redis=url, namespace=f"t{secrets.token_hex(5)}"))
     yield real
     real.close()
@@ -188,16 +189,34 @@ def test_a_replys_age_ends_it() -> None:
     assert store.get_reply("r1") is None
 
 
-def test_a_script_that_the_server_forgot_is_sent_again(redis_url: str) -> None:
-    store = connect(Settings(redis=redis_url, namespace=f"t{secrets.token_hex(5)}"))
-    assert store.write([write("u01", -1, 1)]) == [True]
-    redis.Redis.from_url(redis_url).script_flush()
-    assert store.write([write("u01", 1, 2)]) == [True]
-    assert store.fences(["u01"])["u01"].at(SOURCE, "e").offset == 2
+def test_a_script_that_a_node_forgot_is_sent_again(any_redis_url: str) -> None:
+    store = connect(Settings(redis=any_redis_url, namespace=f"t{secrets.token_hex(5)}"))
+    assert store.write([write(tag, -1, 1) for tag in TAGS]) == [True] * 64
+    for _, port in redis_address(any_redis_url).nodes:
+        with redis.Redis(port=port) as node:
+            node.script_flush()
+    assert store.write([write(tag, 1, 2) for tag in TAGS]) == [True] * 64
+    assert {fence.at(SOURCE, "e").offset for fence in store.fences(TAGS).values()} == {2}
+    store.close()
 
 
-def test_a_server_that_does_not_answer_is_unavailable() -> None:
-    store = connect(Settings(redis="redis://127.0.0.1:1/0"), timeout_s=0.2)
+def test_names_are_found_on_every_node(any_redis_url: str) -> None:
+    store = connect(Settings(redis=any_redis_url, namespace=f"t{secrets.token_hex(5)}"))
+    names = [f"i{n}" for n in range(40)]
+    for name in names:
+        tag = item_tag(name)
+        at = store.fences([tag])[tag].at(SOURCE, "e").offset
+        key, value = (Scope.ITEM, name), row(T0, 1.0)[None, :]
+        assert store.write([write(tag, at, at + 1, keys=(key,), rows=value)]) == [True]
+    assert sorted(store.names(Scope.ITEM, 100)) == sorted(names)
+    assert len(store.names(Scope.ITEM, 7)) == 7
+    store.check()
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis-cluster://127.0.0.1:1"])
+def test_a_server_that_does_not_answer_is_unavailable(url: str) -> None:
+    store = connect(Settings(redis=url), timeout_s=0.2)
     with pytest.raises(StoreUnavailable):
         store.ping()
 
@@ -205,8 +224,8 @@ def test_a_server_that_does_not_answer_is_unavailable() -> None:
 def test_an_evicting_server_is_refused(redis_url: str) -> None:
     store = connect(Settings(redis=redis_url))
     store.check()
-    store._policy = lambda: "allkeys-lru"
-    with pytest.raises(OperatorError, match="noeviction, got allkeys-lru"):
+    store._flights.policies = lambda: {"Redis node a:1": "noeviction", "Redis node b:2": "allkeys-lru"}
+    with pytest.raises(OperatorError, match="noeviction, got allkeys-lru from Redis node b:2"):
         store.check()
 
 

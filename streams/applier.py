@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from streams.catalogue import Catalogue
@@ -16,9 +17,10 @@ from streams.documents import UserDocuments
 from streams.facts import Batch, Dead, Fact, intake
 from streams.features import WIDTH
 from streams.fold import Decision, by_item_shard, by_user_shard, dead_tag, fold_items, fold_users
+from streams.forgotten import Forgot, nobody
 from streams.handler import Rewind
 from streams.messages import Message, Source
-from streams.metrics import EVENTS, STALE_FENCES
+from streams.metrics import EVENTS, FORGOTTEN_RECORDS, STALE_FENCES
 from streams.store.contract import Move, Position, ShardFence, ShardWrite, Store
 from streams.store.keys import TAGS, user_tag
 
@@ -70,6 +72,8 @@ class Applier:
         epoch: a topic's epoch; asked again when offsets run backwards.
         wall_ms: the wall clock that future times are held to.
         rejects: where dead and late events go.
+        forgotten: whether what a user did at a time is forgotten; it is then counted as late and kept
+            nowhere.
         settle: called with a batch's item ids before the catalogue is asked for them.
     """
 
@@ -81,11 +85,12 @@ class Applier:
         wall_ms: Callable[[], int],
         rejects: Rejects | None = None,
         settle: Callable[[Collection[str]], None] | None = None,
+        forgotten: Forgot = nobody,
     ) -> None:
         self._store, self._catalogue, self._epoch = store, catalogue, epoch
         self._wall_ms = wall_ms
         self._rejects: Rejects = rejects or Forgets()
-        self._settle = settle
+        self._settle, self._forgotten = settle, forgotten
         self._epochs: dict[str, str] = {}
         self._fences: dict[str, ShardFence] = {}
         self._documents: dict[str, UserDocuments] = {}
@@ -119,7 +124,7 @@ class Applier:
             StoreUnavailable: some shards may be written; apply the same messages again.
         """
         self._check_sources(messages)
-        batch = intake(messages, self._stream_ms, self._wall_ms())
+        batch = self._without_forgotten(intake(messages, self._stream_ms, self._wall_ms()))
         if len(batch.facts) > MAX_FACTS and len(messages) > 1:
             self._halves(messages)
             return
@@ -131,6 +136,16 @@ class Applier:
             if len(messages) == 1:
                 raise
             self._halves(messages)
+
+    def _without_forgotten(self, batch: Batch) -> Batch:
+        """The batch with what is forgotten taken for late: an event folded before it was forgotten is
+        still followed to the end, a new one is counted and dropped."""
+        forgotten = [self._forgotten(fact.event.user_id, fact.event.ts_ms) for fact in batch.facts]
+        if not any(forgotten):
+            return batch
+        FORGOTTEN_RECORDS.labels("features").inc(sum(forgotten))
+        facts = [f._replace(late=True) if gone else f for f, gone in zip(batch.facts, forgotten, strict=True)]
+        return msgspec.structs.replace(batch, facts=tuple(facts))
 
     def _halves(self, messages: Sequence[Message]) -> None:
         half = len(messages) // 2
@@ -212,7 +227,11 @@ class Applier:
         """Keeps dead and late events of the batch, before any fence passes them."""
         dead = [d for d in batch.dead if self._is_fresh(dead_tag(d.message.source), *_coordinates(d.message))]
         late = [
-            f for f in batch.facts if f.late and self._is_fresh(user_tag(f.event.user_id), f.source, f.offset)
+            f
+            for f in batch.facts
+            if f.late
+            and self._is_fresh(user_tag(f.event.user_id), f.source, f.offset)
+            and not self._forgotten(f.event.user_id, f.event.ts_ms)
         ]
         for record in dead:
             self._rejects.dead(record)

@@ -139,6 +139,12 @@ class UserDocuments:
         out.seen, out.history, out.shown = dict(self.seen), list(self.history), list(self.shown)
         return out
 
+    def oldest_ms(self) -> int | None:
+        """The time of the oldest thing kept; None if there is nothing."""
+        times = [seen.ts_ms for seen in self.seen.values()]
+        times += [entries[0].ts_ms for entries in (self.history, self.shown) if entries]
+        return min(times, default=None)
+
     def engage(self, entry: HistoryEntry) -> None:
         """Adds a click or a watch."""
         if _insert(self.history, entry, HISTORY_CAP):

@@ -8,11 +8,14 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
-from streams.events import EVENT_TOPICS, ITEMS, Topic, late
+from streams.events import EVENT_TOPICS, ITEMS, REPLIES, Topic, late
 from streams.facts import Dead, Fact
+from streams.forgotten import Forgetting
+from streams.forgotten_feed import ForgettingFeed
 from streams.health import Health
 from streams.kafka import Publisher, cluster_id, epoch
 from streams.messages import Message, Source
+from streams.metrics import FORGOTTEN_USERS
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.worker import run_worker
@@ -60,6 +63,8 @@ class FeatureHandler:
         self._store = connect(settings)
         self._publisher = Publisher(settings)
         self._catalogue = Catalogue()
+        self._wishes = Forgetting()
+        self._heard = ForgettingFeed(settings, self._wishes)
         self._feed = CatalogueFeed(settings, self._catalogue, self._dead_item)
         self._applier = Applier(
             self._store,
@@ -68,6 +73,7 @@ class FeatureHandler:
             wall_ms=lambda: time.time_ns() // 1_000_000,
             rejects=_Kafka(self._publisher),
             settle=self._feed.settle,
+            forgotten=self._wishes.covers,
         )
         self._advanced = 0.0
         self._kept_items: dict[Source, int] | None = None  # offsets of `items` whose garbage is kept
@@ -82,7 +88,10 @@ class FeatureHandler:
         cluster_id(self._settings)
         self._store.check()
         self._feed.start()
+        self._heard.start()
         self._feed.wait(stop)
+        self._heard.wait(stop)
+        self._forget()  # again at each start: the store may be a backup of before
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """Where the fences stand."""
@@ -97,7 +106,19 @@ class FeatureHandler:
         """Moves idle shards now and then."""
         self._advance()
 
+    def _forget(self) -> None:
+        """Deletes what stands of users who asked to be forgotten since the last call."""
+        users = self._wishes.take()
+        if not users:
+            return
+        FORGOTTEN_USERS.labels(self.role).inc(self._store.forget(users))
+        kept_ms = time.time_ns() // 1_000_000 - REPLIES.retention_ms
+        if lately := [user for user, at_ms in users.items() if at_ms >= kept_ms]:
+            self._store.forget_replies(lately)
+        self._wishes.done(users)
+
     def _advance(self) -> None:
+        self._forget()
         now = time.monotonic()
         if now - self._advanced >= ADVANCE_S:
             self._advanced = now
@@ -109,6 +130,7 @@ class FeatureHandler:
             self._applier.advance()
         finally:
             self._feed.stop()
+            self._heard.stop()
             self._publisher.close()
             self._store.close()
 

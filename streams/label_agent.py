@@ -14,13 +14,15 @@ from contextlib import closing, suppress
 from streams import labels
 from streams.codec import encode
 from streams.events import EVENT_TOPICS, SERVED, Example, Topic
+from streams.forgotten import Forgetting
+from streams.forgotten_feed import ForgettingFeed
 from streams.handler import Rewind
 from streams.health import Health
 from streams.kafka import Publisher, epoch
 from streams.label_chunk import Chunk, Part, Positions, chunks
 from streams.messages import Message, Source
 from streams.metrics import EXAMPLES as EXAMPLES_WRITTEN
-from streams.metrics import ORGANIC, SLATES_JOINED, STALE_FENCES
+from streams.metrics import FORGOTTEN_RECORDS, FORGOTTEN_USERS, ORGANIC, SLATES_JOINED, STALE_FENCES
 from streams.outbox import Producer, Sender
 from streams.settings import Settings
 from streams.store.connect import open_flights
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_MS = 100
 ADVANCE_EVERY_MS = 1_000
 SWEEP_LIMIT = 100  # requests of one shard in one round
+PURGE_LIMIT = 500  # requests read at once when somebody is to be forgotten
 KIND_TOPICS = {"impression": "events.impressions", "click": "events.clicks", "watch": "events.watches"}
 
 
@@ -54,7 +57,9 @@ class LabelHandler:
         producer: Producer,
         epoch_of: Callable[[str], str],
         wall_ms: Callable[[], int],
+        wishes: Forgetting | None = None,
     ) -> None:
+        self._wishes = wishes or Forgetting()
         self._window_ms, self._grace_ms = settings.label_window_ms, settings.label_grace_ms
         self._store, self._producer = store, producer
         self._epoch_of, self._wall_ms = epoch_of, wall_ms
@@ -90,6 +95,7 @@ class LabelHandler:
     def handle(self, batch: Sequence[Message]) -> None:
         """Joins a batch; when this returns its examples are with the broker."""
         self._sender.flush()
+        self._forget()
         now = self._wall_ms()
         marked = False
         for chunk in chunks(batch, self._positions, now):
@@ -102,6 +108,7 @@ class LabelHandler:
     def tick(self) -> None:
         """Closes what is due, and moves idle shards' fences on."""
         self._sender.flush()
+        self._forget()
         self._sweep()
         if self._wall_ms() - self._advanced_ms >= ADVANCE_EVERY_MS:
             self._fold(Chunk(), every_shard=True)
@@ -147,6 +154,9 @@ class LabelHandler:
         states: dict[str, labels.RequestState] = {}
         examples: list[Example] = []
         for part in parts:
+            if self._wishes.covers(part.record.user_id, part.record.ts_ms):
+                FORGOTTEN_RECORDS.labels(self.role).inc()
+                continue
             if part.offset < shard.fence.sources.get(self._name(part.source), (0, 0))[0]:
                 continue
             state = states.get(part.request_id) or shard.states.get(part.request_id)
@@ -247,6 +257,26 @@ class LabelHandler:
     def _stream_ms(self, source: Source) -> int:
         return self._watermark.stream_ms(source) or 0
 
+    # --- people -----------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """Drops the requests, open or not, of users who asked to be forgotten since the last call."""
+        users = self._wishes.take()
+        if not users:
+            return
+        for tag, pages in self._store.pending(PURGE_LIMIT).items():
+            for request_ids in pages:
+                while not self._forget_some(tag, request_ids, users):
+                    pass
+        FORGOTTEN_USERS.labels(self.role).inc(len(users))
+        self._wishes.done(users)
+
+    def _forget_some(self, tag: str, request_ids: Sequence[str], users: Mapping[str, int]) -> bool:
+        """False if the shard moved on meanwhile."""
+        shard = self._store.read({tag: request_ids})[tag]
+        gone = [s.request_id for s in shard.states.values() if labels.is_of(s, users)]
+        return not gone or self._store.drop(tag, shard.raw, gone)
+
     # --- closing ----------------------------------------------------------------------------------
 
     def _due(self, state: labels.RequestState) -> int:
@@ -307,12 +337,19 @@ class LabelHandler:
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     """Joins until `stop` is set."""
-    with closing(open_flights(settings)) as flights, Publisher(settings) as publisher:
+    wishes = Forgetting()
+    with (
+        closing(open_flights(settings)) as flights,
+        Publisher(settings) as publisher,
+        ForgettingFeed(settings, wishes) as feed,
+    ):
         handler = LabelHandler(
             settings,
             SlateStore(flights, settings.namespace),
             publisher,
             epoch_of=lambda topic: epoch(settings, topic),
             wall_ms=lambda: time.time_ns() // 1_000_000,
+            wishes=wishes,
         )
+        feed.wait(stop)
         run_worker(settings, health, stop, handler)

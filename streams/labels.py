@@ -22,7 +22,7 @@ still has the higher number.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
@@ -52,6 +52,7 @@ __all__ = [
     "due_ms",
     "example_id",
     "fact",
+    "is_of",
     "join",
 ]
 
@@ -183,6 +184,14 @@ def due_ms(state: RequestState, window_ms: int, grace_ms: int) -> int:
     if state.slate is None:
         return state.first_ms + window_ms + grace_ms
     return state.slate.ts_ms + window_ms + (grace_ms if state.closed else 0)
+
+
+def is_of(state: RequestState, users: Mapping[str, int]) -> bool:
+    """True if a request holds anything that one of these users did up to the given time."""
+    did = [(f.user_id, f.ts_ms) for f in state.facts]
+    if state.slate is not None:
+        did.append((state.slate.user_id, state.slate.ts_ms))
+    return any(ts_ms <= users.get(user_id, -1) for user_id, ts_ms in did)
 
 
 # --- facts ------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ BUILD = Info("streamrec_build", "Version of the running code.")
 
 # features
 EVENTS = Counter("streamrec_events_total", "Event records by what became of them.", ["topic", "outcome"])
+FORGOTTEN_RECORDS = Counter(
+    "streamrec_forgotten_records_total", "Records passed over, of users who were forgotten.", ["role"]
+)
+FORGOTTEN_USERS = Counter("streamrec_forgotten_users_total", "Users of whom something was deleted.", ["role"])
 STALE_FENCES = Counter("streamrec_stale_fences_total", "Shard writes refused by a fence and folded again.")
 REWINDS = Counter("streamrec_rewinds_total", "Partitions read again from an older offset.", ["topic"])
 LOST_OFFSETS = Counter(

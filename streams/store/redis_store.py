@@ -1,6 +1,6 @@
 """The store in Redis: rows as packed doubles, one read a ranking, one script a shard and batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import islice
 
@@ -14,6 +14,7 @@ from streams.features import HALF_LIVES_MS, WIDTH, Floats, Scope, View
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
+from streams.store.forget import forget_replies, forget_users, stands
 from streams.store.keys import USER_TAGS, Keys
 
 __all__ = ["RedisStore"]
@@ -116,6 +117,20 @@ class RedisStore:
         head = _pack((moves, tuple(write.ledger), len(write.keys), WIDTH, halves, guards))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
         return Call(keys, [head, rows, versions, *(document.value for document in write.documents)])
+
+    # --- people -----------------------------------------------------------------------------------
+
+    def remembers(self, user_id: str, at_ms: int) -> bool:
+        """True if anything stands of what a user did at `at_ms` or before."""
+        return stands(self.documents([user_id])[user_id], at_ms)
+
+    def forget(self, users: Mapping[str, int]) -> int:
+        """Deletes all that stands of each user, if anything of it is from the given time or before."""
+        return forget_users(self._flights, self._keys, users, self.documents)
+
+    def forget_replies(self, users: Collection[str]) -> int:
+        """Deletes the replies kept for these users' requests."""
+        return forget_replies(self._flights, self._keys, users)
 
     # --- beside features --------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from models.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
 from models.slot import Pair
 from streams.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
-from streams.features import columns_hash, vectors
+from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings
 from streams.store import Store
@@ -122,10 +122,11 @@ class Funnel:
         return retrieve(shelf, ask)
 
     def _read(self, case: Case) -> Read | None:
-        item_ids = case.candidates.item_ids
+        item_ids, request = case.candidates.item_ids, case.request
+        scene = scene_of(request.session_id, request.surface, request.query, request.context)
 
         def flight() -> Read:
-            view = self._store.view(case.request.user_id, item_ids, case.items)
+            view = self._store.view(request.user_id, item_ids, case.items, scene)
             return Read(view, vectors(view, case.items, item_ids, case.now_ms))
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from models.retrieval import Shelf, build_shelf
 from streams.catalogue import Catalogue
-from streams.features import COUNTERS, HALF_LIVES_MS, Scope, decayed
+from streams.features import LAYOUTS, Scope
 from streams.store import Store
 
 __all__ = ["Shelves", "rates"]
@@ -16,12 +16,10 @@ CHUNK = 500  # state rows asked for at a time
 PRIOR_IMPRESSIONS = 20.0  # showings after which an item's own rate weighs as much as the average
 
 Floats = npt.NDArray[np.float64]
-_HOUR, _WEEK = (list(HALF_LIVES_MS).index(name) for name in ("1h", "7d"))
-_SHOWN, _CLICKED = COUNTERS.index("impressions"), COUNTERS.index("clicks")
 
 
 def rates(states: Floats) -> tuple[Floats, Floats]:
-    """Popularity and trend [n] of items from their state rows [n, W].
+    """Popularity and trend [n] of items from their state rows [n, width].
 
     Popularity is the click rate at the long half-life, trend at the short one, both drawn to the
     average by `PRIOR_IMPRESSIONS`, so an item never shown stands at the average. Trend is 0 where
@@ -29,11 +27,10 @@ def rates(states: Floats) -> tuple[Floats, Floats]:
     """
     if not len(states):
         return np.zeros(0), np.zeros(0)
-    counts = decayed(states, float(states[:, 0].max()))
-    week, hour = counts[:, :, _WEEK], counts[:, :, _HOUR]
-    popularity = _smoothed(week[:, _CLICKED], week[:, _SHOWN])
-    trend = _smoothed(hour[:, _CLICKED], hour[:, _SHOWN])
-    return popularity, np.where(hour[:, _CLICKED] > 0.01, trend, 0.0)
+    counts = LAYOUTS[Scope.ITEM].read(states, float(states[:, 0].max()))
+    popularity = _smoothed(counts["clicks_7d"], counts["impressions_7d"])
+    trend = _smoothed(counts["clicks_1h"], counts["impressions_1h"])
+    return popularity, np.where(counts["clicks_1h"] > 0.01, trend, 0.0)
 
 
 def _smoothed(clicks: Floats, shown: Floats) -> Floats:

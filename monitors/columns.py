@@ -8,12 +8,19 @@ Every column is reported. Not every move is news, though:
   the choices of the model itself are measured besides, on its first windows (see `watch`).
 """
 
-from streams.features import COLUMNS, Column
+from streams.features import COLUMNS, Feature
 
 __all__ = ["cluster_of", "may_trigger"]
 
-_DECLARED: dict[str, Column] = {column.name: column for column in COLUMNS}
-_CLUSTERS = {"user_category": "user", "pair": "user"}  # otherwise by what the column describes
+_DECLARED: dict[str, Feature] = {column.name: column for column in COLUMNS}
+_CLUSTERS = {  # otherwise by what the column describes
+    "user_category": "user",
+    "user_creator": "user",
+    "pair": "user",
+    "session": "user",
+    "surface": "request",
+    "query": "request",
+}
 _GROWING_KINDS = ("count", "hours")
 _CONTENT = ("item_known", "item_duration_s", "item_quality", "item_tags", "item_sponsored")
 

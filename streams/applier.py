@@ -10,12 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-import numpy as np
 
 from streams.catalogue import Catalogue
 from streams.documents import UserDocuments
 from streams.facts import Batch, Dead, Fact, intake
-from streams.features import WIDTH
 from streams.fold import Decision, by_item_shard, by_user_shard, dead_tag, fold_items, fold_users
 from streams.forgotten import Forgot, nobody
 from streams.handler import Rewind
@@ -311,11 +309,8 @@ class Applier:
                 if before < done:
                     steps.append(Move(source, epoch, before, done, self._stream_ms[source]))
             if steps:
-                writes.append(ShardWrite(tag=tag, moves=tuple(steps), keys=(), rows=_NO_ROWS))
+                writes.append(ShardWrite(tag=tag, moves=tuple(steps)))
         self._write(writes)
-
-
-_NO_ROWS = np.zeros((0, WIDTH))
 
 
 def _moved(fence: ShardFence, write: ShardWrite) -> ShardFence:

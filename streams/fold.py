@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
+from streams.deeds import COMPLETION_RATIO, Deed, decide, is_undo
 from streams.documents import (
     REPEAT_CAP,
     REPEAT_WINDOW_MS,
@@ -22,7 +22,7 @@ from streams.documents import (
 )
 from streams.events import Item
 from streams.facts import Batch, Fact, Kind, source_id
-from streams.features import COMPLETION_RATIO, COUNTERS, WIDTH, Scope, contributions
+from streams.features import Key, Sums, item_keys, user_keys
 from streams.messages import Source
 from streams.store.contract import Document, Move, Outcomes, ShardFence, ShardWrite
 from streams.store.keys import item_tag, user_tag
@@ -39,6 +39,7 @@ class Decision(NamedTuple):
     category: str | None = None
     creator: str | None = None
     completed: bool = False
+    deed: Deed | None = None  # None for an undo, and for what was dropped
 
 
 class UserFold(msgspec.Struct, frozen=True):
@@ -67,45 +68,6 @@ def by_user_shard(batch: Batch) -> dict[str, list[Fact]]:
 
 
 # --- users ------------------------------------------------------------------------------------------
-
-
-class _Rows:
-    """Collects what events add, by key."""
-
-    def __init__(self) -> None:
-        self.keys: dict[tuple[Scope, str], int] = {}
-        self.at: list[int] = []
-        self.ts: list[int] = []
-        self.engaged: list[float] = []
-        self.counts: list[tuple[float, ...]] = []
-
-    def add(self, key: tuple[Scope, str], fact: Fact, counts: tuple[float, ...]) -> None:
-        self.at.append(self.keys.setdefault(key, len(self.keys)))
-        self.ts.append(fact.event.ts_ms)
-        self.engaged.append(1.0 if fact.kind in (Kind.CLICK, Kind.WATCH) else 0.0)
-        self.counts.append(counts)
-
-    def sums(self) -> np.ndarray:
-        if not self.keys:
-            return np.zeros((0, WIDTH))
-        return contributions(
-            np.array(self.ts, dtype=np.float64),
-            np.array(self.engaged),
-            np.array(self.counts, dtype=np.float64).reshape(-1, len(COUNTERS)),
-            np.array(self.at, dtype=np.intp),
-            len(self.keys),
-        )
-
-
-def _counts(fact: Fact, completed: bool) -> tuple[float, ...]:
-    """What an event adds, in the order of COUNTERS."""
-    if fact.kind is Kind.IMPRESSION:
-        return (1.0, 0.0, 0.0, 0.0, 0.0)
-    if fact.kind is Kind.CLICK:
-        return (0.0, 1.0, 0.0, 0.0, 0.0)
-    if fact.kind is Kind.WATCH:
-        return (0.0, 0.0, 1.0, float(fact.event.watch_ms), float(completed))
-    return (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def moves(batch: Batch, fence: ShardFence, epochs: Mapping[str, str]) -> tuple[Move, ...]:
@@ -144,8 +106,8 @@ def fold_users(
     write = ShardWrite(
         tag=tag,
         moves=moves(batch, fence, epochs),
-        keys=tuple(folding.rows.keys),
-        rows=folding.rows.sums(),
+        keys=folding.rows.keys,
+        rows=folding.rows.rows(),
         documents=tuple(keep),
         ledger=Outcomes(**_by_name(folding.outcomes)),
     )
@@ -174,7 +136,7 @@ class _UserFolding:
         self._at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
         self._ids = {s: source_id(s, epochs[s.topic]) for s in batch.last}
         self.drafts: dict[str, UserDocuments] = {}
-        self.rows = _Rows()
+        self.rows = Sums()
         self.decisions: list[tuple[Fact, Decision]] = []
         self.outcomes: dict[tuple[str, str], int] = {}
 
@@ -215,7 +177,7 @@ class _UserFolding:
         if seen is not None:
             here = (self._ids[fact.source], fact.offset, fact.place)
             if (seen.source, seen.offset, seen.place) == here:
-                return Decision(True, seen.category, seen.creator, seen.completed)
+                return self._decided(fact, seen.category, seen.creator, seen.completed)
             return DROPPED
         if fact.late or not documents.dropped:
             return DROPPED
@@ -229,7 +191,18 @@ class _UserFolding:
         if fact.kind is Kind.WATCH:
             duration = _duration_ms(fact.event, item)
             completed = bool(duration) and fact.event.watch_ms >= COMPLETION_RATIO * duration
-        return Decision(True, category, creator, completed)
+        return self._decided(fact, category, creator, completed)
+
+    def _decided(self, fact: Fact, category: str | None, creator: str | None, completed: bool) -> Decision:
+        event = fact.event
+        if is_undo(event):
+            return Decision(True, category, creator, completed)
+        item = self._lookup(event.item_id) if event.item_id is not None else None
+        deed = decide(event, item)
+        if getattr(event, "creator_id", None) is not None:
+            creator = event.creator_id
+        deed = msgspec.structs.replace(deed, category=category, creator=creator, completed=completed)
+        return Decision(True, category, creator, completed, deed)
 
     def _draft(self, user_id: str) -> UserDocuments:
         draft = self.drafts.get(user_id)
@@ -281,12 +254,10 @@ class _UserFolding:
             decision.completed,
         )
         draft.remember(fact.mark, seen)
-        counts = _counts(fact, decision.completed)
-        self.rows.add((Scope.USER, event.user_id), fact, counts)
+        if decision.deed is not None:
+            self.rows.add(user_keys(event.user_id, decision.deed), decision.deed)
         if fact.kind is Kind.FEEDBACK:
             return
-        if decision.category is not None:
-            self.rows.add((Scope.USER_CATEGORY, f"{event.user_id}/{decision.category}"), fact, counts)
         if fact.kind is Kind.IMPRESSION:
             draft.show(ShownEntry(ts_ms, fact.mark, event.item_id))
         else:
@@ -311,36 +282,34 @@ def _duration_ms(watch: Any, item: Item | None) -> int:
 # --- items ------------------------------------------------------------------------------------------
 
 
-def by_item_shard(
-    decided: Sequence[tuple[Fact, Decision]],
-) -> dict[str, list[tuple[Fact, Decision, Scope, str]]]:
-    """What applied events add to items, categories and creators, by shard."""
-    shards: dict[str, list[tuple[Fact, Decision, Scope, str]]] = {}
+Part = tuple[Fact, Deed, list[Key]]  # an event, what it did, and the rows of one shard that it adds to
+
+
+def by_item_shard(decided: Sequence[tuple[Fact, Decision]]) -> dict[str, list[Part]]:
+    """What applied events add to rows beside their users', by shard."""
+    shards: dict[str, list[Part]] = {}
     for fact, decision in decided:
-        if not decision.applied or fact.kind is Kind.FEEDBACK:
+        if decision.deed is None:
             continue
-        named = (
-            (Scope.ITEM, fact.event.item_id),
-            (Scope.CATEGORY, decision.category),
-            (Scope.CREATOR, decision.creator),
-        )
-        for scope, name in named:
-            if name is not None:
-                shards.setdefault(item_tag(name), []).append((fact, decision, scope, name))
+        of_event: dict[str, list[Key]] = {}
+        for key in item_keys(decision.deed):
+            of_event.setdefault(item_tag(key[1]), []).append(key)
+        for tag, keys in of_event.items():
+            shards.setdefault(tag, []).append((fact, decision.deed, keys))
     return shards
 
 
 def fold_items(
     tag: str,
-    parts: Sequence[tuple[Fact, Decision, Scope, str]],
+    parts: Sequence[Part],
     batch: Batch,
     fence: ShardFence,
     epochs: Mapping[str, str],
 ) -> ShardWrite:
     """Folds an item shard's part of a batch, past its own fence."""
     at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
-    rows = _Rows()
-    for fact, decision, scope, name in parts:
+    rows = Sums()
+    for fact, deed, keys in parts:
         if fact.offset > at[fact.source]:
-            rows.add((scope, name), fact, _counts(fact, decision.completed))
-    return ShardWrite(tag=tag, moves=moves(batch, fence, epochs), keys=tuple(rows.keys), rows=rows.sums())
+            rows.add(keys, deed)
+    return ShardWrite(tag=tag, moves=moves(batch, fence, epochs), keys=rows.keys, rows=rows.rows())

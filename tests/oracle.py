@@ -1,15 +1,19 @@
 """What the online state has to be, recomputed plainly from decoded events: dicts and floats, and no
 code shared with the system but the records and the reading of a row."""
 
+import hashlib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from streams.events import Click, Event, Impression, Item, Watch
-from streams.features import COUNTERS, HALF_LIVES_MS, Scope, decayed, totals
+from streams.events import Click, Event, Feedback, Impression, Item
+from streams.features import LAYOUTS, Scope
 
-DAY = 24 * 3600 * 1000
+MINUTE = 60 * 1000
+DAY = 24 * 60 * MINUTE
+HALF_LIVES = {"10m": 10 * MINUTE, "30m": 30 * MINUTE, "1h": 60 * MINUTE, "7d": 7 * DAY}
 Partition = tuple[str, int]
 Key = tuple[str, str]
 
@@ -68,28 +72,53 @@ def expected_state(
 
 
 def _count(out: Expected, event: Any, catalogue: Mapping[str, Item]) -> None:
-    adds: dict[str, float] = {}
     item = catalogue.get(event.item_id) if event.item_id else None
-    if isinstance(event, Impression):
-        adds = {"impressions": 1}
-        out.shown[event.user_id].append((event.ts_ms, event.item_id))
-    elif isinstance(event, Click):
-        adds = {"clicks": 1}
-        out.engaged[event.user_id].append((event.ts_ms, event.item_id))
-    elif isinstance(event, Watch):
-        duration = event.duration_ms or (item.duration_ms if item else 0)
-        done = bool(duration) and event.watch_ms >= 0.9 * duration
-        adds = {"watches": 1, "watch_ms": event.watch_ms, "completions": int(done)}
-        out.engaged[event.user_id].append((event.ts_ms, event.item_id))
-    out.adds["user", event.user_id].append((event.ts_ms, adds))
-    if not adds:
+    if isinstance(event, Feedback) and event.action == "undo":
         return
-    out.adds["item", event.item_id].append((event.ts_ms, adds))
-    if item and item.category:
-        out.adds["category", item.category].append((event.ts_ms, adds))
-        out.adds["user_category", f"{event.user_id}/{item.category}"].append((event.ts_ms, adds))
-    if item and item.creator_id:
-        out.adds["creator", item.creator_id].append((event.ts_ms, adds))
+    if isinstance(event, Impression):
+        out.shown[event.user_id].append((event.ts_ms, event.item_id))
+    elif not isinstance(event, Feedback):
+        out.engaged[event.user_id].append((event.ts_ms, event.item_id))
+    adds = _adds(event, item)
+    for key in _keys(event, item):
+        out.adds[key].append((event.ts_ms, adds))
+
+
+def _keys(event: Any, item: Item | None) -> list[Key]:
+    user, category = event.user_id, item and item.category
+    creator = getattr(event, "creator_id", None) or (item and item.creator_id)
+    keys = [("user", user), ("session", f"{user}/{event.session_id or '-'}"), ("surface", event.surface)]
+    if event.item_id:
+        keys.append(("item", event.item_id))
+    for scope, name in (("category", category), ("creator", creator)):
+        if name:
+            keys += [(scope, name), (f"user_{scope}", f"{user}/{name}")]
+    words = re.sub(r"[^a-z0-9]+", " ", (getattr(event, "query", None) or "").lower()).strip()
+    if words:
+        keys.append(("query", hashlib.blake2b(words.encode(), digest_size=8).hexdigest()))
+    return keys
+
+
+def _adds(event: Any, item: Item | None) -> dict[str, float]:
+    if isinstance(event, Impression):
+        seen = 1.0 if event.position is None else math.log(2) / math.log(event.position + 2)
+        return {"impressions": 1, "exposures": seen}
+    if isinstance(event, Click):
+        return {"clicks": 1}
+    if isinstance(event, Feedback):
+        name = {"like": "likes", "dislike": "hides", "hide": "hides", "share": "shares", "follow": "follows"}
+        return {name[event.action]: 1} if event.action in name else {}
+    duration = event.duration_ms or (item.duration_ms if item else 0) or 0
+    long_view = event.long_view
+    if long_view is None:  # eighteen seconds, or all of a shorter item
+        long_view = event.watch_ms >= (min(duration, 18_000) if duration else 18_000)
+    return {
+        "watches": 1,
+        "watch_ms": event.watch_ms,
+        "watch_s2": (event.watch_ms / 1_000) ** 2,
+        "completions": int(bool(duration) and event.watch_ms >= 0.9 * duration),
+        "long_views": int(long_view),
+    }
 
 
 def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1e-9) -> list[str]:
@@ -107,19 +136,21 @@ def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1
 
 
 def _different_row(store: Any, expected: Expected, key: Key, now_ms: int, relative: float) -> list[str]:
-    row = store.states(Scope(key[0]), [key[1]])
+    scope = Scope(key[0])
+    row = store.states(scope, [key[1]])
     found = []
     if row[0, 0] != expected.newest_ms(key):
         found.append(f"{key} ref_ms: expected {expected.newest_ms(key)}, got {row[0, 0]}")
-    values, sums = decayed(row, now_ms)[0], totals(row)[0]
-    for c, counter in enumerate(COUNTERS):
-        want = expected.total(key, counter)
-        if sums[c] != want:
-            found.append(f"{key} {counter}_total: expected {want}, got {sums[c]}")
-        for h, (name, half_life) in enumerate(HALF_LIVES_MS.items()):
-            want = expected.decayed(key, counter, half_life, now_ms)
-            if not math.isclose(values[c, h], want, rel_tol=relative, abs_tol=1e-300):
-                found.append(f"{key} {counter}_{name}: expected {want!r}, got {values[c, h]!r}")
+    for slot, values in LAYOUTS[scope].read(row, now_ms).items():
+        counter, _, window = slot.rpartition("_")
+        if window == "total":
+            want, near = expected.total(key, counter), 0.0
+        elif window in HALF_LIVES:
+            want, near = expected.decayed(key, counter, HALF_LIVES[window], now_ms), relative
+        else:
+            continue  # idle_h and quiet_h: times, looked at above
+        if not math.isclose(values[0], want, rel_tol=near, abs_tol=1e-300 if near else 0.0):
+            found.append(f"{key} {slot}: expected {want!r}, got {float(values[0])!r}")
     return found
 
 

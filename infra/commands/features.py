@@ -10,7 +10,7 @@ from streams.errors import OperatorError
 
 __all__ = ["register"]
 
-KEY_HELP = "user:U, item:I, category:C, creator:C or user_category:U/C"
+KEY_HELP = "SCOPE:NAME, such as user:U, item:I, creator:C, user_category:U/C or session:U/S"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,20 +39,18 @@ def get(
 
 
 def _values(store: Any, key: str, now_ms: int) -> dict[str, Any]:
-    from streams.features import COUNTERS, HALF_LIVES_MS, Scope, decayed, totals
+    from streams.features import LAYOUTS, TOTAL, Scope
 
     scope_name, _, name = key.partition(":")
     if not name or scope_name not in {scope.value for scope in Scope}:
         raise OperatorError(f"features get: expected {KEY_HELP}, got {key!r}")
     scope = Scope(scope_name)
-    row = store.states(scope, [name])
+    layout, row = LAYOUTS[scope], store.states(scope, [name])
     values: dict[str, Any] = {"key": key, "known": bool(row[0, 0] > 0), "as_of_ms": now_ms}
-    for counter, total in zip(COUNTERS, totals(row)[0], strict=True):
-        values[f"{counter}_total"] = int(total)
-    recent = decayed(row, now_ms)[0]
-    for place, half_life in enumerate(HALF_LIVES_MS):
-        for counter, value in zip(COUNTERS, recent[:, place], strict=True):
-            values[f"{counter}_{half_life}"] = float(value)
+    read = layout.read(row, now_ms)
+    for slot in sorted(layout.slots, key=lambda slot: not slot.endswith(TOTAL)):
+        value = float(read[slot][0])
+        values[slot] = int(value) if slot.endswith(TOTAL) else value
     values["last_seen_ms"] = int(row[0, 0]) or None
     values["last_engaged_ms"] = int(row[0, 1]) or None
     if scope is Scope.USER:
@@ -87,19 +85,33 @@ def _text(value: Any) -> str:
 def list_columns(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """List the columns that models are given."""
-    import msgspec
+    """List the features that models are given: name, scope, half-life, kind, default, description."""
     from rich.console import Console
     from rich.table import Table
 
     from streams.features import COLUMNS, columns_hash
 
     if as_json:
-        print(json.dumps({"hash": columns_hash(), "columns": msgspec.to_builtins(COLUMNS)}, indent=2))
+        listed = [
+            {
+                "name": feature.name,
+                "scope": feature.scope,
+                "half_life": feature.half_life or None,
+                "kind": feature.kind,
+                "default": feature.default,
+                "description": feature.description,
+                "reads": feature.reads,
+                "definition": feature.definition,
+            }
+            for feature in COLUMNS
+        ]
+        print(json.dumps({"hash": columns_hash(), "columns": listed}, indent=2))
         return
     table = Table(title=f"{len(COLUMNS)} columns, hash {columns_hash()}", title_justify="left")
-    for heading in ("column", "of", "kind", "definition"):
+    for heading in ("column", "of", "half-life", "kind", "default", "description"):
         table.add_column(heading)
-    for column in COLUMNS:
-        table.add_row(column.name, column.scope, column.kind, column.definition)
+    for feature in COLUMNS:
+        default = "missing" if feature.default is None else f"{feature.default:g}"
+        row = (feature.name, feature.scope, feature.half_life or "-", feature.kind, default)
+        table.add_row(*row, feature.description)
     Console().print(table)

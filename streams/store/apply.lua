@@ -4,12 +4,13 @@
 -- file that ends in the middle of its transaction, and the next restart would apply the half.
 --
 -- KEYS: the fence, n rows, d documents.
--- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {4}, n, width,
---       half-lives, numbers of the guarded documents}, n rows of little-endian doubles, the versions
---       expected of the guarded documents (8 bytes each, zeros: none may stand there), d documents.
+-- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {4}, n, groups of rows
+--       {how many, half-life of each slot in ms (infinite: a total)}, numbers of the guarded documents},
+--       n rows of little-endian doubles {ref_ms, last_ms, slots}, the versions expected of the guarded
+--       documents (8 bytes each, zeros: none may stand there), d documents.
 -- Returns 1, or 0 where a fence or a guarded document is not what the worker read.
 local head = cmsgpack.unpack(ARGV[1])
-local moves, ledger, n, width, halves, guards = head[1], head[2], head[3], head[4], head[5], head[6]
+local moves, ledger, n, groups, guards = head[1], head[2], head[3], head[4], head[5]
 local held = redis.call('MGET', unpack(KEYS))
 
 local fence = {{}, {0, 0, 0, 0}}
@@ -30,37 +31,35 @@ end
 for i = 1, 4 do fence[2][i] = fence[2][i] + ledger[i] end
 
 local out = {KEYS[1], cmsgpack.pack(fence)}
-local layout = '<' .. string.rep('d', width)
-local bytes, kinds = width * 8, #halves
-for i = 1, n do
-  local first = (i - 1) * bytes + 1
-  local old, row = held[1 + i], nil
-  if old then
-    if #old ~= bytes then error('a state row of ' .. #old .. ' bytes, expected ' .. bytes) end
-    local new = {struct.unpack(layout, ARGV[2], first)}
-    local sum = {struct.unpack(layout, old)}
-    local ref = math.max(sum[1], new[1])
-    local old_weight, new_weight = {}, {}
-    for k = 1, kinds do
-      old_weight[k] = 2 ^ ((sum[1] - ref) / halves[k])
-      new_weight[k] = 2 ^ ((new[1] - ref) / halves[k])
-    end
-    sum[1], sum[2] = ref, math.max(sum[2], new[2])
-    local at = 3
-    while at <= width do
-      for k = 1, kinds do
-        sum[at] = sum[at] * old_weight[k] + new[at] * new_weight[k]
-        at = at + 1
+local i, first = 1, 1
+for _, group in ipairs(groups) do
+  local halves = group[2]
+  local width = #halves + 2
+  local bytes, layout = width * 8, '<' .. string.rep('d', width)
+  for _ = 1, group[1] do
+    local old, row = held[1 + i], nil
+    if old then
+      if #old ~= bytes then error('a state row of ' .. #old .. ' bytes, expected ' .. bytes) end
+      local new = {struct.unpack(layout, ARGV[2], first)}
+      local sum = {struct.unpack(layout, old)}
+      local ref = math.max(sum[1], new[1])
+      local old_age, new_age, old_weight, new_weight = sum[1] - ref, new[1] - ref, {}, {}
+      for k = 1, width - 2 do
+        local half = halves[k]
+        if not old_weight[half] then
+          old_weight[half], new_weight[half] = 2 ^ (old_age / half), 2 ^ (new_age / half)
+        end
+        sum[k + 2] = sum[k + 2] * old_weight[half] + new[k + 2] * new_weight[half]
       end
-      sum[at] = sum[at] + new[at]
-      at = at + 1
+      sum[1], sum[2] = ref, math.max(sum[2], new[2])
+      row = struct.pack(layout, unpack(sum, 1, width))
+    else
+      row = string.sub(ARGV[2], first, first + bytes - 1)
     end
-    row = struct.pack(layout, unpack(sum, 1, width))
-  else
-    row = string.sub(ARGV[2], first, first + bytes - 1)
+    out[#out + 1] = KEYS[1 + i]
+    out[#out + 1] = row
+    i, first = i + 1, first + bytes
   end
-  out[#out + 1] = KEYS[1 + i]
-  out[#out + 1] = row
 end
 for i = n + 2, #KEYS do
   out[#out + 1] = KEYS[i]

@@ -4,13 +4,29 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
 
 from streams.documents import Engagement, Showing, UserDocuments
 from streams.events import Item
-from streams.features import Floats, Scope, View
+from streams.features import NOWHERE as ANYWHERE
+from streams.features import Floats, Scene, Scope, View
 from streams.messages import Source
 
-__all__ = ["NOWHERE", "Document", "Move", "Outcomes", "Position", "ShardFence", "ShardWrite", "Store"]
+__all__ = [
+    "NOWHERE",
+    "NO_ROWS",
+    "Document",
+    "Move",
+    "Outcomes",
+    "Position",
+    "ShardFence",
+    "ShardWrite",
+    "Store",
+]
+
+
+NO_ROWS: Floats = np.zeros(0)
+NO_ROWS.flags.writeable = False
 
 
 class Position(NamedTuple):
@@ -78,13 +94,14 @@ class Document(NamedTuple):
 class ShardWrite(msgspec.Struct, frozen=True):
     """Everything one micro-batch changes in one shard; done whole or refused whole.
 
-    `rows` is [k, W], added to the rows of `keys`.
+    `rows` is what is added to the rows of `keys`, one row after another, each as wide as its scope's
+    layout; keys of one scope stand together.
     """
 
     tag: str
     moves: tuple[Move, ...]
-    keys: tuple[tuple[Scope, str], ...]
-    rows: Floats
+    keys: tuple[tuple[Scope, str], ...] = ()
+    rows: Floats = NO_ROWS
     documents: tuple[Document, ...] = ()
     ledger: Outcomes = Outcomes()
 
@@ -93,11 +110,17 @@ class Store(Protocol):
     """Online state. Every method may raise StoreUnavailable."""
 
     # features, read
-    def view(self, user_id: str, item_ids: Sequence[str], items: Sequence[Item | None]) -> View:
+    def view(
+        self,
+        user_id: str,
+        item_ids: Sequence[str],
+        items: Sequence[Item | None],
+        scene: Scene = ANYWHERE,
+    ) -> View:
         """What one ranking needs, in one round trip; `items` are the candidates' records."""
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
-        """State rows [n, W]; zeros where nothing is known."""
+        """State rows [n, width of the scope]; zeros where nothing is known."""
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""

@@ -1,53 +1,64 @@
 """Where everything stands: shards, their hash tags, and the names of keys.
 
 Users and items are each spread over 32 shards by crc32 of the id. A shard's keys carry its tag in
-braces, so that on a cluster they live on one node and one script may write them together.
+braces, so that on a cluster they live on one node and one script may write them together. State and
+its fences stand under the layout's hash: another layout is another state.
 """
 
 import zlib
 
-from streams.features import Scope
+from streams.features import LAYOUT, Scope
 
-__all__ = ["ITEM_TAGS", "SHARDS", "TAGS", "USER_TAGS", "Keys", "item_tag", "tag_of", "user_tag"]
+__all__ = ["ITEM_TAGS", "OF_USERS", "SHARDS", "TAGS", "USER_TAGS", "Keys", "item_tag", "tag_of", "user_tag"]
 
 SHARDS = 32
 USER_TAGS = tuple(f"u{n:02d}" for n in range(SHARDS))
 ITEM_TAGS = tuple(f"i{n:02d}" for n in range(SHARDS))
 TAGS = USER_TAGS + ITEM_TAGS
+OF_USERS = frozenset({Scope.USER, Scope.USER_CATEGORY, Scope.USER_CREATOR, Scope.SESSION})
+_LETTERS = {  # of kinds in keys, which are many
+    Scope.USER: "u",
+    Scope.ITEM: "i",
+    Scope.CATEGORY: "c",
+    Scope.CREATOR: "m",
+    Scope.USER_CATEGORY: "uc",
+    Scope.USER_CREATOR: "um",
+    Scope.SESSION: "us",
+    Scope.SURFACE: "p",
+    Scope.QUERY: "q",
+}
+_DOCUMENTS = {"seen": "s", "history": "h", "shown": "v"}
 _REMEMBERED = 200_000  # keys kept ready; after that the oldest half is forgotten
 
 
 def user_tag(user_id: str) -> str:
-    """The shard of a user's state, documents and user-by-category counters."""
+    """The shard of a user's state, documents, sessions and pairs."""
     return USER_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
 
 
 def item_tag(name: str) -> str:
-    """The shard of an item, a category or a creator."""
+    """The shard of an item, a category, a creator, a surface or a query."""
     return ITEM_TAGS[zlib.crc32(name.encode()) % SHARDS]
 
 
 def tag_of(scope: Scope, name: str) -> str:
-    """The shard of a state row. A user-by-category name is `USER/CATEGORY`."""
-    if scope is Scope.USER:
-        return user_tag(name)
-    if scope is Scope.USER_CATEGORY:
-        return user_tag(name.partition("/")[0])
-    return item_tag(name)
+    """The shard of a state row. Names of pairs and sessions begin with `USER/`."""
+    return user_tag(name.partition("/")[0]) if scope in OF_USERS else item_tag(name)
 
 
 class Keys:
-    """Names of keys in one namespace."""
+    """Names of keys in one namespace; state is that of one layout."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, layout: str = LAYOUT) -> None:
         self._namespace = namespace
+        self._state = f"{namespace}:{layout}"
         self._rows: dict[tuple[Scope, str], str] = {}
 
     def row(self, scope: Scope, name: str) -> str:
         """A state row."""
         known = self._rows.get((scope, name))
         if known is None:
-            known = f"{{{tag_of(scope, name)}}}:{self._namespace}:{scope.value}:{name}"
+            known = f"{{{tag_of(scope, name)}}}:{self._state}:{_LETTERS[scope]}:{name}"
             if len(self._rows) >= _REMEMBERED:
                 for old in list(self._rows)[: _REMEMBERED // 2]:
                     self._rows.pop(old, None)
@@ -56,15 +67,15 @@ class Keys:
 
     def pattern(self, scope: Scope) -> str:
         """What SCAN matches every state row of a scope by."""
-        return f"{{[ui][0-9][0-9]}}:{self._namespace}:{scope.value}:*"
+        return f"{{[ui][0-9][0-9]}}:{self._state}:{_LETTERS[scope]}:*"
 
     def document(self, kind: str, user_id: str) -> str:
         """One of a user's documents: `seen`, `history` or `shown`."""
-        return f"{{{user_tag(user_id)}}}:{self._namespace}:{kind}:{user_id}"
+        return f"{{{user_tag(user_id)}}}:{self._state}:{_DOCUMENTS[kind]}:{user_id}"
 
     def fence(self, tag: str) -> str:
         """A shard's fences and ledger."""
-        return f"{{{tag}}}:{self._namespace}:fence"
+        return f"{{{tag}}}:{self._state}:fence"
 
     def reply(self, request_id: str) -> str:
         """A reply kept for a repeated request."""

@@ -3,13 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 import numpy as np
 
 from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
 from streams.events import Item
-from streams.features import WIDTH, Floats, Scope, View, merge
+from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
+from streams.features.layout import merge
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.keys import USER_TAGS, tag_of
@@ -30,30 +33,24 @@ class MemoryStore:
         self._blobs: dict[str, tuple[str, bytes]] = {}
         self._progress: dict[str, dict[Source, int]] = {}
 
-    def view(self, user_id: str, item_ids: Sequence[str], items: Sequence[Item | None]) -> View:
+    def view(
+        self,
+        user_id: str,
+        item_ids: Sequence[str],
+        items: Sequence[Item | None],
+        scene: Scene = NOWHERE,
+    ) -> View:
         """What one ranking needs; zeros where nothing is known."""
-        categories = [item.category if item else None for item in items]
-        return View(
-            user=self.states(Scope.USER, [user_id])[0],
-            history=self.history(user_id),
-            shown=self.shown(user_id),
-            items=self.states(Scope.ITEM, item_ids),
-            categories=self.states(Scope.CATEGORY, [c or "" for c in categories]),
-            creators=self.states(Scope.CREATOR, [(i and i.creator_id) or "" for i in items]),
-            user_categories=self.states(
-                Scope.USER_CATEGORY, [f"{user_id}/{c}" if c else "" for c in categories]
-            ),
-        )
+        keys = keys_of(user_id, item_ids, items, scene)
+        rows = {scope: self.states(scope, names) for scope, names in keys.items()}
+        return View(rows, self.history(user_id), self.shown(user_id), scene)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
-        """State rows [n, W]."""
-        out = np.zeros((len(names), WIDTH))
+        """State rows [n, width of the scope]."""
+        empty = LAYOUTS[scope].empty
         with self._lock:
-            for place, name in enumerate(names):
-                row = self.rows.get((scope, name))
-                if row is not None:
-                    out[place] = row
-        return out
+            held = [self.rows.get((scope, name), empty) for name in names]
+        return np.stack(held) if held else np.zeros((0, len(empty)))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
@@ -97,9 +94,14 @@ class MemoryStore:
                 return False
         for document in write.documents:
             self._documents[(document.kind, document.user_id)] = document.value
-        if write.keys:
-            old = np.stack([self.rows.get(key, _EMPTY) for key in write.keys])
-            self.rows.update(zip(write.keys, merge(old, write.rows), strict=True))
+        at = 0
+        for scope, group in groupby(write.keys, key=itemgetter(0)):
+            keys, layout = list(group), LAYOUTS[scope]
+            end = at + len(keys) * layout.width
+            new = write.rows[at:end].reshape(len(keys), layout.width)
+            old = np.stack([self.rows.get(key, layout.empty) for key in keys])
+            self.rows.update(zip(keys, merge(layout, old, new), strict=True))
+            at = end
         moved = {m.source: Position(m.epoch, m.after, m.stream_ms) for m in write.moves}
         self._fences[write.tag] = ShardFence({**fence.positions, **moved}, fence.ledger.plus(write.ledger))
         return True
@@ -179,6 +181,3 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-_EMPTY = np.zeros(WIDTH)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
-from itertools import islice
+from itertools import groupby, islice
 
 import msgspec
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
 from streams.errors import OperatorError
 from streams.events import Item
-from streams.features import HALF_LIVES_MS, WIDTH, Floats, Scope, View
+from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
@@ -20,7 +20,8 @@ from streams.store.keys import USER_TAGS, Keys
 __all__ = ["RedisStore"]
 
 _SCRIPT = Script(files("streams.store").joinpath("apply.lua").read_text())
-_EMPTY = bytes(8 * WIDTH)
+_EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
+_HALVES = {scope: tuple(layout.half_lives.tolist()) for scope, layout in LAYOUTS.items()}
 _KINDS = ("seen", "history", "shown")
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -28,47 +29,39 @@ _pack = msgspec.msgpack.Encoder().encode
 class RedisStore:
     """A Store on a Redis server or cluster. Safe to use from several threads."""
 
-    def __init__(self, flights: Flights, namespace: str) -> None:
+    def __init__(self, flights: Flights, namespace: str, layout: str = LAYOUT) -> None:
         self._flights = flights
-        self._keys = Keys(namespace)
+        self._keys = Keys(namespace, layout)
 
     # --- features, read ---------------------------------------------------------------------------
 
-    def view(self, user_id: str, item_ids: Sequence[str], items: Sequence[Item | None]) -> View:
-        """What one ranking needs, by one MGET."""
-        row = self._keys.row
-        categories = [item.category if item is not None else None for item in items]
-        creators = [item.creator_id if item is not None else None for item in items]
-        category_at, creator_at = _places(categories), _places(creators)
-        n, c = len(item_ids), len(category_at)
-        keys = [
-            self._keys.document("history", user_id),
-            self._keys.document("shown", user_id),
-            row(Scope.USER, user_id),
-            *[row(Scope.ITEM, item_id) for item_id in item_ids],
-            *[row(Scope.CATEGORY, name) for name in category_at],
-            *[row(Scope.USER_CATEGORY, f"{user_id}/{name}") for name in category_at],
-            *[row(Scope.CREATOR, name) for name in creator_at],
-        ]
+    def view(
+        self,
+        user_id: str,
+        item_ids: Sequence[str],
+        items: Sequence[Item | None],
+        scene: Scene = NOWHERE,
+    ) -> View:
+        """What one ranking needs, by one MGET; a row that several candidates share is read once."""
+        keys = [self._keys.document("history", user_id), self._keys.document("shown", user_id)]
+        wanted = []
+        for scope, names in keys_of(user_id, item_ids, items, scene).items():
+            places = {name: at for at, name in enumerate(dict.fromkeys(filter(None, names)))}
+            wanted.append((scope, places, names))
+            keys += [self._keys.row(scope, name) for name in places]
         values = self._flights.mget(keys)
-        rows = _rows(values[2:], spare=True)
-        of_category = np.array([category_at.get(name, -1) for name in categories], dtype=np.intp)  # type: ignore[arg-type]
-        of_creator = np.array([creator_at.get(name, -1) for name in creators], dtype=np.intp)  # type: ignore[arg-type]
-        return View(
-            user=rows[0],
-            history=read_history(values[0]),
-            shown=read_shown(values[1]),
-            items=rows[1 : 1 + n],
-            categories=rows[np.where(of_category < 0, -1, 1 + n + of_category)],
-            user_categories=rows[np.where(of_category < 0, -1, 1 + n + c + of_category)],
-            creators=rows[np.where(of_creator < 0, -1, 1 + n + 2 * c + of_creator)],
-        )
+        at, rows = 2, {}
+        for scope, places, names in wanted:
+            distinct = _rows(scope, [*values[at : at + len(places)], None])
+            at += len(places)
+            rows[scope] = distinct[[places.get(name, -1) for name in names]]
+        return View(rows, read_history(values[0]), read_shown(values[1]), scene)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
-        """State rows [n, W], by one MGET."""
+        """State rows [n, width of the scope], by one MGET."""
         if not names:
-            return np.zeros((0, WIDTH))
-        return _rows(self._flights.mget([self._keys.row(scope, name) for name in names]))
+            return _rows(scope, ())
+        return _rows(scope, self._flights.mget([self._keys.row(scope, name) for name in names]))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
@@ -113,8 +106,9 @@ class RedisStore:
         moves = [(_source_name(m.source), m.epoch, m.before, m.after, m.stream_ms) for m in write.moves]
         guards = [at for at, d in enumerate(write.documents, 1) if d.guarded]
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
-        halves = list(HALF_LIVES_MS.values())
-        head = _pack((moves, tuple(write.ledger), len(write.keys), WIDTH, halves, guards))
+        scopes = [scope for scope, _ in write.keys]
+        groups = [(len(list(group)), _HALVES[scope]) for scope, group in groupby(scopes)]
+        head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
         return Call(keys, [head, rows, versions, *(document.value for document in write.documents)])
 
@@ -178,7 +172,7 @@ class RedisStore:
     def names(self, scope: Scope, limit: int) -> list[str]:
         """Up to `limit` names that have a state row, in no order. Scans: for people, not for serving."""
         found = islice(self._flights.scan(self._keys.pattern(scope)), limit)
-        return [key.decode().split(":", 3)[3] for key in found]
+        return [key.decode().split(":", 4)[4] for key in found]
 
     def check(self) -> None:
         """Returns if this Redis keeps what it is given.
@@ -202,17 +196,11 @@ class RedisStore:
         self._flights.close()
 
 
-def _places(names: Sequence[str | None]) -> dict[str, int]:
-    """Each distinct name's place, in order of first occurrence."""
-    return {name: place for place, name in enumerate(dict.fromkeys(n for n in names if n is not None))}
-
-
-def _rows(values: Sequence[bytes | None], spare: bool = False) -> Floats:
-    """[n, W] from packed rows; `spare` adds a row of zeros at the end, at index -1."""
-    packed = [_EMPTY if value is None else value for value in values]
-    if spare:
-        packed.append(_EMPTY)
-    return np.frombuffer(b"".join(packed), dtype="<f8").reshape(len(packed), WIDTH)
+def _rows(scope: Scope, values: Sequence[bytes | None]) -> Floats:
+    """[n, width] from packed rows; zeros for an absent one."""
+    empty = _EMPTY[scope]
+    packed = b"".join([empty if value is None else value for value in values])
+    return np.frombuffer(packed, dtype="<f8").reshape(len(values), LAYOUTS[scope].width)
 
 
 def _fence(value: bytes | None) -> ShardFence:

@@ -23,6 +23,7 @@ from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore, Outcomes
 from streams.store.connect import connect, open_flights
+from streams.store.forget import PAIRS
 from streams.store.slates import SlateStore
 from tests.build import (
     T0,
@@ -101,8 +102,11 @@ def clicks(user: str, count: int = 6, start_ms: int = T0) -> list[Record]:
 
 def rows(store: Any, user: str) -> float:
     """Everything counted of a user, over all rows of theirs."""
-    pairs = store.states(Scope.USER_CATEGORY, [f"{user}/c{n}" for n in range(3)]).sum()
-    return float(store.states(Scope.USER, [user]).sum() + pairs)
+    names = [f"{user}/{other}" for other in ("c0", "c1", "c2", "m0", "m1", "m2", "-")]
+    counted = [float(store.states(scope, names).sum()) for scope in PAIRS]
+    assert len(counted) >= 3
+    assert bool(all(counted)) == bool(store.states(Scope.USER, [user]).any()) == bool(any(counted))
+    return sum(counted) + float(store.states(Scope.USER, [user]).sum())
 
 
 def test_nothing_of_the_user_stands_and_everything_of_all_others_does(store: Any) -> None:

@@ -15,16 +15,8 @@ from streams.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import StoreUnavailable
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, Click, Feedback, Impression, Watch
-from streams.features import (
-    COUNTERS,
-    HALF_LIVES_MS,
-    WIDTH,
-    contributions,
-    decayed,
-    merge,
-    totals,
-    vectors,
-)
+from streams.features import COUNTERS, HALF_LIVES_MS, LAYOUTS, Layout, Scope, View, vectors
+from streams.features.layout import contributions, merge
 from streams.handler import Rewind
 from streams.messages import Message, Source
 from streams.settings import Settings
@@ -73,6 +65,8 @@ def logs(draw: st.DrawFn) -> Log:
                 "user_id": user,
                 "item_id": draw(st.sampled_from(("i0", "i1", "i2", "unknown"))),
                 "ts_ms": T0 + draw(st.integers(0, 40)) * HOUR,
+                "session_id": draw(st.sampled_from((None, "s1"))),
+                "surface": draw(st.sampled_from(("default", "search"))),
             }
             events.append(_make(topic.name, common, draw))
             sent.append(events[-1])
@@ -86,8 +80,10 @@ def _make(topic: str, common: dict[str, Any], draw: st.DrawFn) -> Any:
     if topic == WATCHES.name:
         return Watch(**common, watch_ms=draw(st.integers(0, 12_000)))
     if topic == FEEDBACK.name:
-        return Feedback(**common, action="like")
-    return (Impression if topic == IMPRESSIONS.name else Click)(**common)
+        action = draw(st.sampled_from(("like", "dislike", "hide", "share", "follow", "convert")))
+        return Feedback(**common, action=action, creator_id=draw(st.sampled_from((None, "m9"))))
+    place = draw(st.sampled_from((None, 0, 3)))
+    return (Impression if topic == IMPRESSIONS.name else Click)(**common, position=place)
 
 
 def oracle(log: Log) -> Expected:
@@ -320,20 +316,39 @@ times = st.integers(T0, T0 + 30 * 24 * HOUR)
 @LAW
 @given(st.lists(st.tuples(times, st.integers(0, 100)), min_size=1, max_size=30), st.data())
 def test_decay_is_the_closed_form_however_it_was_summed(events: list[tuple[int, int]], data: Any) -> None:
-    row = np.zeros((1, WIDTH))
+    layout = Layout(Scope.ITEM, [f"watch_ms_{window}" for window in HALF_LIVES_MS])
+    row = np.zeros((1, layout.width))
     rest = list(events)
     while rest:
         take = data.draw(st.integers(1, len(rest)))
         part, rest = rest[:take], rest[take:]
         counts = np.zeros((take, len(COUNTERS)))
-        counts[:, 3] = [n for _, n in part]
+        counts[:, COUNTERS.index("watch_ms")] = [n for _, n in part]
         ts = np.array([t for t, _ in part], dtype=float)
-        row = merge(row, contributions(ts, np.ones(take), counts, np.zeros(take, dtype=np.intp), 1))
+        each = contributions(layout, ts, np.ones(take), counts, np.zeros(take, dtype=np.intp), 1)
+        row = merge(layout, row, each)
     now = T0 + 40 * 24 * HOUR
-    assert totals(row)[0, 3] == sum(n for _, n in events)
-    for place, half_life in enumerate(HALF_LIVES_MS.values()):
+    read = layout.read(row, now)
+    assert read["watch_ms_total"][0] == sum(n for _, n in events)
+    for window, half_life in HALF_LIVES_MS.items():
         want = sum(n * 2.0 ** (-(now - t) / half_life) for t, n in events)
-        assert decayed(row, now)[0, 3, place] == pytest.approx(want, rel=1e-9, abs=1e-300)
+        assert read[f"watch_ms_{window}"][0] == pytest.approx(want, rel=1e-9, abs=1e-300)
+
+
+@settings(LAW, max_examples=100)
+@given(st.integers(0, 2**32), st.integers(0, 20 * 24))
+def test_noise_as_of_another_order_of_summation_changes_no_vector(seed: int, age_h: int) -> None:
+    random = np.random.default_rng(seed)
+    rows, noisy = {}, {}
+    for scope, layout in LAYOUTS.items():
+        plain = random.lognormal(1.0, 2.0, size=(20, layout.width))
+        plain[:, :2] = T0 - 1_000 * random.integers(0, 100_000, size=(20, 2))
+        noise = np.ones_like(plain)
+        noise[:, 2:] += random.uniform(-1e-15, 1e-15, size=(20, layout.width - 2))
+        rows[scope], noisy[scope] = plain, plain * noise
+    ids, now = [f"i{n}" for n in range(20)], T0 + age_h * HOUR
+    one, other = (vectors(View(r), [None] * 20, ids, now) for r in (rows, noisy))
+    np.testing.assert_array_equal(one, other)
 
 
 @LAW

@@ -7,22 +7,17 @@ from models.shelves import Shelves, rates
 from streams.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.events import ITEMS
-from streams.features import COUNTERS, WIDTH, Scope
+from streams.features import LAYOUTS, Scope, row_of
 from streams.store import MemoryStore
 from tests.build import T0, make_item, make_message
 
 
 def row(impressions: float, clicks: float, ref_ms: int = T0) -> np.ndarray:
-    out = np.zeros(WIDTH)
-    out[0] = ref_ms
-    for name, value in (("impressions", impressions), ("clicks", clicks)):
-        at = 2 + 3 * COUNTERS.index(name)
-        out[at : at + 3] = value
-    return out
+    return row_of(Scope.ITEM, ref_ms, impressions=impressions, clicks=clicks)
 
 
 def test_an_item_never_shown_stands_at_the_average_rate():
-    popularity, trend = rates(np.stack([row(100, 50), row(100, 0), np.zeros(WIDTH)]))
+    popularity, trend = rates(np.stack([row(100, 50), row(100, 0), LAYOUTS[Scope.ITEM].empty]))
     assert popularity[0] > popularity[2] > popularity[1]
     assert popularity[2] == pytest.approx(0.25)
     assert trend[2] == 0.0
@@ -43,7 +38,7 @@ def test_the_year_of_a_replayed_log_makes_no_difference():
 
 
 def test_no_items_have_no_rates():
-    assert [len(part) for part in rates(np.zeros((0, WIDTH)))] == [0, 0]
+    assert [len(part) for part in rates(np.zeros((0, LAYOUTS[Scope.ITEM].width)))] == [0, 0]
 
 
 def test_new_items_and_counts_come_with_a_refresh_and_removed_ones_go():

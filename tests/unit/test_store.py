@@ -10,13 +10,15 @@ import redis
 
 from streams.documents import HistoryEntry, Seen, UserDocuments
 from streams.errors import OperatorError, StoreUnavailable
-from streams.features import WIDTH, Scope
+from streams.features import LAYOUTS, Scene, Scope
+from streams.features.counters import query_key
 from streams.messages import Source
 from streams.redis_address import redis_address
 from streams.settings import Settings
 from streams.store import Document, MemoryStore, Move, Outcomes, Position, ShardWrite
-from streams.store.connect import connect
-from streams.store.keys import TAGS, item_tag, tag_of, user_tag
+from streams.store.connect import connect, open_flights
+from streams.store.keys import OF_USERS, TAGS, item_tag, tag_of, user_tag
+from streams.store.redis_store import RedisStore
 from tests.build import T0, make_item
 
 SOURCE, OTHER = Source("events.clicks", 0), Source("events.clicks", 1)
@@ -37,16 +39,17 @@ def write(tag: str, before: int, after: int, *, source: Source = SOURCE, **given
     base = {
         "tag": tag,
         "moves": (Move(source, given.pop("epoch", "e"), before, after, T0),),
-        "keys": (),
-        "rows": np.zeros((0, WIDTH)),
     }
     return ShardWrite(**(base | given))
 
 
-def row(ref_ms: int, value: float) -> np.ndarray:
-    out = np.full(WIDTH, value)
+def row(ref_ms: int, value: float, scope: Scope = Scope.ITEM) -> np.ndarray:
+    out = np.full(LAYOUTS[scope].width, value)
     out[:2] = ref_ms, 0
     return out
+
+
+HOURLY, TOTAL = (2 + LAYOUTS[Scope.ITEM].slots.index(f"clicks_{window}") for window in ("1h", "total"))
 
 
 def test_a_fence_moves_only_from_where_it_stands(store: Any) -> None:
@@ -68,26 +71,44 @@ def test_a_new_epoch_begins_anew_and_replaces_the_old(store: Any) -> None:
 
 def test_rows_add_and_a_refused_write_adds_nothing(store: Any) -> None:
     tag = item_tag("i1")
-    keys, rows = ((Scope.ITEM, "i1"),), row(T0, 2.0)[None, :]
+    keys, rows = ((Scope.ITEM, "i1"),), row(T0, 2.0)
     assert store.write([write(tag, -1, 1, keys=keys, rows=rows)]) == [True]
     assert store.write([write(tag, -1, 1, keys=keys, rows=rows)]) == [False]
-    later = row(T0 + 3_600_000, 1.0)[None, :]
+    later = row(T0 + 3_600_000, 1.0)
     assert store.write([write(tag, 1, 2, keys=keys, rows=later)]) == [True]
     held = store.states(Scope.ITEM, ["i1", "never"])
     assert held[0, 0] == T0 + 3_600_000
-    assert held[0, 2] == pytest.approx(2.0 * 0.5 + 1.0)
-    assert held[0, 4] == 3.0
+    assert held[0, HOURLY] == pytest.approx(2.0 * 0.5 + 1.0)
+    assert held[0, TOTAL] == 3.0
     assert not held[1].any()
 
 
 def test_an_older_row_is_decayed_to_the_newer_reference(store: Any) -> None:
     tag = item_tag("i1")
     keys = ((Scope.ITEM, "i1"),)
-    store.write([write(tag, -1, 1, keys=keys, rows=row(T0, 2.0)[None, :])])
-    store.write([write(tag, 1, 2, keys=keys, rows=row(T0 - 3_600_000, 2.0)[None, :])])
+    store.write([write(tag, -1, 1, keys=keys, rows=row(T0, 2.0))])
+    store.write([write(tag, 1, 2, keys=keys, rows=row(T0 - 3_600_000, 2.0))])
     held = store.states(Scope.ITEM, ["i1"])[0]
-    assert (held[0], held[4]) == (T0, 4.0)
-    assert held[2] == pytest.approx(3.0)
+    assert (held[0], held[TOTAL]) == (T0, 4.0)
+    assert held[HOURLY] == pytest.approx(3.0)
+
+
+def test_rows_of_every_scope_add_in_one_write(store: Any) -> None:
+    of_users = [scope for scope in Scope if scope in OF_USERS]
+    pairs = [(scope, f"ann/{n}") for scope in of_users if scope is not Scope.USER for n in range(2)]
+    keys = ((Scope.USER, "ann"), *pairs)
+    assert {scope for scope, _ in keys} == {
+        Scope.USER,
+        Scope.USER_CATEGORY,
+        Scope.USER_CREATOR,
+        Scope.SESSION,
+    }
+    rows = np.concatenate([row(T0, float(n), scope) for n, (scope, _) in enumerate(keys, 1)])
+    tag = user_tag("ann")
+    assert store.write([write(tag, -1, 1, keys=keys, rows=rows)]) == [True]
+    assert store.write([write(tag, 1, 2, keys=keys, rows=rows)]) == [True]
+    for n, (scope, name) in enumerate(keys, 1):
+        assert set(store.states(scope, [name])[0, 2:]) == {2.0 * n}, (scope, name)
 
 
 def draft(*marks: int) -> UserDocuments:
@@ -133,6 +154,7 @@ def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
         make_item(item_id="c", category="c2", creator_id=None),
         make_item(item_id="d", category="c1", creator_id="m2"),
     ]
+    scene = Scene(session_id="s1", surface="home", query="Street food")
     names = [
         (Scope.USER, "ann"),
         (Scope.ITEM, "a"),
@@ -141,25 +163,49 @@ def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
         (Scope.CATEGORY, "c2"),
         (Scope.CREATOR, "m2"),
         (Scope.USER_CATEGORY, "ann/c1"),
+        (Scope.USER_CREATOR, "ann/m1"),
+        (Scope.SESSION, "ann/s1"),
+        (Scope.SESSION, "ann/-"),
+        (Scope.SURFACE, "home"),
+        (Scope.QUERY, query_key("street  FOOD") or ""),
     ]
     for n, key in enumerate(names, 1):
         tag = tag_of(*key)
         at = store.fences([tag])[tag].at(SOURCE, "e").offset
-        assert store.write([write(tag, at, n, keys=(key,), rows=row(T0, float(n))[None, :])]) == [True]
-    view = store.view("ann", ["a", "b", "c", "d"], items)
-    assert view.user[4] == 1
-    assert view.items[:, 4].tolist() == [2, 3, 0, 0]
-    assert view.categories[:, 4].tolist() == [4, 0, 5, 4]
-    assert view.creators[:, 4].tolist() == [0, 0, 0, 6]
-    assert view.user_categories[:, 4].tolist() == [7, 0, 0, 7]
+        assert store.write([write(tag, at, n, keys=(key,), rows=row(T0, float(n), key[0]))]) == [True]
+    view = store.view("ann", ["a", "b", "c", "d"], items, scene)
+    assert {scope: rows[:, 2].tolist() for scope, rows in view.rows.items()} == {
+        Scope.USER: [1],
+        Scope.ITEM: [2, 3, 0, 0],
+        Scope.CATEGORY: [4, 0, 5, 4],
+        Scope.CREATOR: [0, 0, 0, 6],
+        Scope.USER_CATEGORY: [7, 0, 0, 7],
+        Scope.USER_CREATOR: [8, 0, 0, 0],
+        Scope.SESSION: [9],
+        Scope.SURFACE: [11],
+        Scope.QUERY: [12],
+    }
+    assert view.scene == scene
+    assert store.view("ann", ["a"], [None]).rows[Scope.SESSION][0, 2] == 10  # without a session
 
 
 def test_a_view_of_nothing_is_zeros(store: Any) -> None:
     view = store.view("nobody", ["a"], [None])
-    assert not view.user.any()
-    assert not view.items.any()
+    assert not any(rows.any() for rows in view.rows.values())
     assert view.history == view.shown == ()
-    assert store.view("nobody", [], []).items.shape == (0, WIDTH)
+    assert store.view("nobody", [], []).rows[Scope.ITEM].shape == (0, LAYOUTS[Scope.ITEM].width)
+
+
+def test_another_layout_is_another_state(redis_url: str) -> None:
+    flights, namespace = open_flights(Settings(redis=redis_url)), f"t{secrets.token_hex(5)}"
+    new, old = RedisStore(flights, namespace), RedisStore(flights, namespace, layout="old")
+    tag, keys, rows = item_tag("i1"), ((Scope.ITEM, "i1"),), row(T0, 2.0)
+    assert old.write([write(tag, -1, 7, keys=keys, rows=rows)]) == [True]
+    assert new.fences([tag])[tag].positions == {}
+    assert not new.states(Scope.ITEM, ["i1"]).any()
+    assert new.write([write(tag, -1, 1, keys=keys, rows=rows)]) == [True]
+    assert old.fences([tag])[tag].at(SOURCE, "e").offset == 7
+    assert (new.names(Scope.ITEM, 9), old.names(Scope.ITEM, 9)) == (["i1"], ["i1"])
 
 
 def test_replies_blobs_and_progress(store: Any) -> None:

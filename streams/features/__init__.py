@@ -1,0 +1,104 @@
+"""Online features: every one declared once, the rows that they need, and the values they take.
+
+To add one, see docs/features.md: put its declaration into `OWN` in `streams/features/own.py`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.events import Item
+from streams.features import declare, of_items, of_pairs, of_rows, own
+from streams.features.asked import NOWHERE, Scene, View, keys_of, scene_of
+from streams.features.counters import (
+    COUNTERS,
+    HALF_LIVES_MS,
+    TOTAL,
+    Key,
+    Scope,
+    effects,
+    item_keys,
+    user_keys,
+)
+from streams.features.declare import Feature
+from streams.features.layout import HEAD, Floats, Layout, layout_hash, layouts_of
+from streams.features.sums import Sums as _Sums
+from streams.features.vectors import compute, rounded
+
+__all__ = [
+    "COLUMNS",
+    "COLUMN_NAMES",
+    "COUNTERS",
+    "DEFINITIONS",
+    "HALF_LIVES_MS",
+    "HEAD",
+    "LAYOUT",
+    "LAYOUTS",
+    "NOWHERE",
+    "TOTAL",
+    "Feature",
+    "Floats",
+    "Key",
+    "Layout",
+    "Scene",
+    "Scope",
+    "Sums",
+    "View",
+    "columns_hash",
+    "effects",
+    "item_keys",
+    "keys_of",
+    "rounded",
+    "row_of",
+    "scene_of",
+    "user_keys",
+    "vectors",
+]
+
+COLUMNS: tuple[Feature, ...] = (*of_rows.FEATURES, *of_items.FEATURES, *of_pairs.FEATURES, *own.OWN)
+COLUMN_NAMES: tuple[str, ...] = tuple(feature.name for feature in COLUMNS)
+DEFINITIONS: dict[str, str] = {feature.name: feature.definition for feature in COLUMNS}
+LAYOUTS: dict[Scope, Layout] = layouts_of(COLUMNS)
+LAYOUT = layout_hash(LAYOUTS)
+if len(DEFINITIONS) < len(COLUMNS):
+    raise ValueError(f"features: a name is declared twice: {sorted(COLUMN_NAMES)}")
+_HASH = declare.columns_hash(COLUMNS)
+
+
+def columns_hash(features: Sequence[Feature] = COLUMNS) -> str:
+    """Sixteen hex digits that change with any feature's definition, and with their order."""
+    return _HASH if features is COLUMNS else declare.columns_hash(features)
+
+
+def vectors(
+    view: View, items: Sequence[Item | None], item_ids: Sequence[str], now_ms: int
+) -> NDArray[np.float32]:
+    """Feature matrix [n, d], columns as in COLUMN_NAMES, as of `now_ms`; missing numbers are NaN.
+
+    Values have 16 significant bits (see `rounded`). `items` are the candidates' catalogue records,
+    None for an unknown one, aligned with `item_ids` and the view. What happened later than `now_ms`
+    is left out of pairs; a row is taken as it stands.
+    """
+    return compute(COLUMNS, LAYOUTS, view, items, item_ids, now_ms)
+
+
+def row_of(scope: Scope, ref_ms: float, last_ms: float = 0.0, **counters: float) -> Floats:
+    """One row [width] with every window of the named counters at that value, as one event leaves it.
+
+    >>> LAYOUTS[Scope.ITEM].read(row_of(Scope.ITEM, 5.0, clicks=2.0)[None, :], 5.0)["clicks_7d"].tolist()
+    [2.0]
+    """
+    layout = LAYOUTS[scope]
+    out = layout.empty.copy()
+    out[0], out[1] = ref_ms, last_ms
+    for counter, value in counters.items():
+        out[HEAD:][layout.counters == COUNTERS.index(counter)] = value
+    return out
+
+
+class Sums(_Sums):
+    """Sums deeds up by row, laid out as declared here."""
+
+    def __init__(self) -> None:
+        super().__init__(LAYOUTS)

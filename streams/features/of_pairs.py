@@ -1,0 +1,105 @@
+"""Features of a user's past beside a candidate, and of what the request declares."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from streams.features.asked import Asked
+from streams.features.declare import Feature, Kind
+from streams.features.layout import HOUR_MS, Floats
+
+__all__ = ["FEATURES"]
+
+NAN = math.nan
+
+
+def _watch_ratio(asked: Asked) -> float:
+    ratios = [past.watch_ratio for past in asked.history if past.watch_ratio is not None]
+    return sum(ratios) / len(ratios) if ratios else NAN
+
+
+def _share(of_past: Sequence[str | None], of_candidates: Sequence[str | None]) -> Floats:
+    """The share of the past that has a candidate's name [n]; NaN for no past or no name."""
+    counts: dict[str, float] = {}
+    for name in of_past:
+        if name is not None:
+            counts[name] = counts.get(name, 0.0) + 1.0 / len(of_past)
+    nowhere = 0.0 if of_past else NAN
+    return np.array([NAN if name is None else counts.get(name, nowhere) for name in of_candidates])
+
+
+def _category_share(asked: Asked) -> Floats:
+    return _share([past.category for past in asked.history], asked.categories)
+
+
+def _creator_share(asked: Asked) -> Floats:
+    return _share([past.creator for past in asked.history], asked.creators)
+
+
+def _engaged_h(asked: Asked) -> Floats:
+    at = {past.item_id: past.ts_ms for past in reversed(asked.history)}
+    return (asked.now_ms - np.array([at.get(i, NAN) for i in asked.item_ids])) / HOUR_MS
+
+
+def _shown_count(asked: Asked) -> Floats:
+    shown = asked.shown
+    return np.array([shown[i].times if i in shown else 0.0 for i in asked.item_ids])
+
+
+def _shown_h(asked: Asked) -> Floats:
+    shown = asked.shown
+    at = np.array([shown[i].ts_ms if i in shown else NAN for i in asked.item_ids])
+    return (asked.now_ms - at) / HOUR_MS
+
+
+def _interest(asked: Asked) -> Floats | float:
+    declared = frozenset(asked.view.scene.interests)
+    if not declared:
+        return NAN
+    return np.array([NAN if name is None else float(name in declared) for name in asked.categories])
+
+
+def _of_past(
+    name: str,
+    scope: Literal["user", "pair"],
+    kind: Kind,
+    description: str,
+    value: Callable[[Asked], object],
+    default: float | None,
+) -> Feature:
+    return Feature(name=name, scope=scope, kind=kind, description=description, value=value, default=default)
+
+
+FEATURES: tuple[Feature, ...] = (
+    _of_past("history_length", "user", "count", "recent engagements kept", lambda a: len(a.history), 0.0),
+    _of_past("history_watch_ratio", "user", "rate", "mean of the history; missing: none", _watch_ratio, None),
+    _of_past(
+        "history_category_share",
+        "pair",
+        "share",
+        "of the history in the item's category; missing: none",
+        _category_share,
+        None,
+    ),
+    _of_past(
+        "history_creator_share",
+        "pair",
+        "share",
+        "of the history by the item's creator; missing: none",
+        _creator_share,
+        None,
+    ),
+    _of_past("engaged_h", "pair", "hours", "since engaged with this item; missing: never", _engaged_h, None),
+    _of_past("shown_count", "pair", "count", "times among those lately shown", _shown_count, 0.0),
+    _of_past("shown_h", "pair", "hours", "since this item was shown; missing: not lately", _shown_h, None),
+    _of_past(
+        "interest_match",
+        "pair",
+        "flag",
+        "1: the item's category is among the request's declared interests; missing: none declared",
+        _interest,
+        None,
+    ),
+)

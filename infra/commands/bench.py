@@ -1,10 +1,11 @@
-"""`streamrec bench ctr`: does the system please simulated viewers more than simpler policies do?"""
+"""`streamrec bench`: does the system please simulated viewers more than simpler policies do?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_trust import trust
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -14,15 +15,11 @@ __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `bench ctr`."""
-    bench = typer.Typer(no_args_is_help=True)
-    bench.callback(help="Measure what the system is worth.")(_of_its_own)
+    """Adds `bench ctr` and `bench trust`."""
+    bench = typer.Typer(help="Measure what the system is worth.", no_args_is_help=True)
     bench.command("ctr")(ctr)
+    bench.command("trust")(trust)
     app.add_typer(bench, name="bench")
-
-
-def _of_its_own() -> None:
-    """Keeps `ctr` a command under `bench` while it is the only one."""
 
 
 def ctr(

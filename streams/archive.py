@@ -15,7 +15,7 @@ One process writes a partition at a time, as in a consumer group.
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +24,7 @@ import fsspec
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from streams.archive_schema import SCHEMAS, row
@@ -155,9 +156,16 @@ class Archive:
                 found.setdefault(source, []).append(Part(first, last, path))
         return {source: sorted(parts) for source, parts in found.items()}
 
-    def rows(self, part: Part, topic: str, most: int = 2_000) -> Iterator[dict[str, Any]]:
-        """The rows of a file in order of (offset, index), up to `most` in memory as Python objects."""
-        table = self.table([part.path], topic).sort_by([("_offset", "ascending"), ("_index", "ascending")])
+    def rows(
+        self, part: Part, topic: str, users: Callable[[str], bool] | None = None, most: int = 2_000
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a file in order of (offset, index), up to `most` in memory as Python objects;
+        with `users` those of some users alone."""
+        table = self.table([part.path], topic)
+        if users is not None and "user_id" in table.column_names:
+            wanted = [u for u in table["user_id"].unique().to_pylist() if u is not None and users(u)]
+            table = table.filter(pc.is_in(table["user_id"], pa.array(wanted, pa.string())))
+        table = table.sort_by([("_offset", "ascending"), ("_index", "ascending")])
         for batch in table.to_batches(max_chunksize=most):
             yield from batch.to_pylist()
 

@@ -29,6 +29,8 @@ from streams.kafka import epoch
 from streams.messages import Message, Source
 from streams.metrics import ARCHIVED_ROWS, FORGOTTEN_RECORDS, FORGOTTEN_USERS, RETRIES
 from streams.settings import Settings
+from streams.store.connect import connect
+from streams.verify.gauge import Gauge
 from streams.worker import run_worker
 
 __all__ = ["ArchiveHandler", "run"]
@@ -55,7 +57,7 @@ class _Buffer(msgspec.Struct):
 class ArchiveHandler:
     """Buffers rows by partition and writes them every `archive_flush_ms`.
 
-    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock.
+    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock, `on_tick` is called now and then.
     """
 
     role = "archive"
@@ -68,9 +70,11 @@ class ArchiveHandler:
         epoch_of: Callable[[str], str],
         wall_ms: Callable[[], int],
         wishes: Forgetting | None = None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._wishes = wishes or Forgetting()
         self._taking_out: Iterator[int] | None = None
+        self._on_tick = on_tick
         self._archive, self._epoch_of, self._wall_ms = archive, epoch_of, wall_ms
         self._flush_ms = settings.archive_flush_ms
         self._partitions: dict[Source, Partition] = {}
@@ -101,6 +105,7 @@ class ArchiveHandler:
         self._forget()
         if self._wall_ms() - self._flushed_ms >= self._flush_ms:
             self.flush()
+        self._on_tick()
 
     def close(self) -> None:
         """Writes what memory holds."""
@@ -201,15 +206,19 @@ def _rows(message: Message, now_ms: int) -> list[Row]:
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Archives until `stop` is set."""
-    wishes = Forgetting()
+    """Archives until `stop` is set; shows the last verify as a metric."""
+    store, wishes = connect(settings), Forgetting()
     handler = ArchiveHandler(
         settings,
         Archive(settings.archive_url),
         epoch_of=lambda topic: epoch(settings, topic),
         wall_ms=lambda: time.time_ns() // 1_000_000,
         wishes=wishes,
+        on_tick=Gauge(store).look,
     )
-    with ForgettingFeed(settings, wishes) as feed:
-        feed.wait(stop)
-        run_worker(settings, health, stop, handler)
+    try:
+        with ForgettingFeed(settings, wishes) as feed:
+            feed.wait(stop)
+            run_worker(settings, health, stop, handler)
+    finally:
+        store.close()

@@ -7,7 +7,7 @@ and the role folding it: some milliseconds, or as long as the role was behind. E
 Kafka's time was kept find the newest record of all.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from streams.applier import Applier
 from streams.archive import Archive
 from streams.catalogue import Catalogue
 from streams.errors import OperatorError
-from streams.events import EVENT_TOPICS, ITEMS, WATERMARK_MS
+from streams.events import EVENT_TOPICS, ITEMS, WATERMARK_MS, Topic
 from streams.kafka import Offsets, Ranges, epoch
 from streams.messages import Message, Source
 from streams.settings import Settings
@@ -33,14 +33,15 @@ FOREVER = 1 << 62
 
 
 @contextmanager
-def open_timeline(settings: Settings) -> Iterator[Timeline]:
-    """Everything up to now that the settings' archive and topics hold.
+def open_timeline(settings: Settings, first: Sequence[Topic] = ()) -> Iterator[Timeline]:
+    """Everything up to now that the settings' archive and topics hold: events, items, and the topics
+    named in `first`, which end a little earlier than the others.
 
     Raises:
         KafkaUnavailable: the broker does not answer.
     """
     with Offsets(settings) as offsets, Ranges(settings) as ranges:
-        found = {topic.name: offsets.range(topic) for topic in (*EVENT_TOPICS, ITEMS)}
+        found = {topic.name: offsets.range(topic) for topic in (*first, *EVENT_TOPICS, ITEMS)}
         spans = {Source(name, p): span for name, parts in found.items() for p, span in parts.items()}
         epochs = {name: epoch(settings, name) for name, parts in found.items() if parts}
         yield Timeline(Archive(settings.archive_url), ranges, epochs, spans)
@@ -91,6 +92,12 @@ class Refold:
         self._pending: list[Message] = []
         self._named: set[str] = set()  # items of what is pending
         self.last: dict[Source, int] = {}  # offset taken last, in the present life of each topic
+
+    def follow(self, items: Iterator[Stamped]) -> None:
+        """Goes on with later records of `items`; what was not taken of the former ones is taken first."""
+        while self._next_item is not None:
+            self._take_item()
+        self._items, self._next_item = items, next(items, None)
 
     def take(self, stamped: Stamped) -> None:
         """Folds a message, now or with the next ones."""

@@ -9,7 +9,7 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,10 +18,13 @@ from streams.archive_schema import content
 from streams.events import TOPICS
 from streams.messages import Message, Source
 
-__all__ = ["Kafka", "Stamped", "Timeline", "archived", "merged"]
+__all__ = ["Kafka", "Span", "Stamped", "Timeline", "Users", "archived", "merged"]
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+
+
+Users = Callable[[str], bool]
 
 
 class Stamped(NamedTuple):
@@ -70,10 +73,24 @@ class Timeline:
                 found[Source(topic, of.partition)] = self._committed(of)
         return found
 
-    def read(self, topics: Sequence[str], ends: Mapping[Source, int] | None = None) -> Iterator[Stamped]:
-        """Messages of some topics, merged. `ends` bounds the present partitions, exclusive; those it
-        does not name are read to their end as it was when this timeline was made."""
-        return merged([self._topic(topic, ends) for topic in topics])
+    def read(
+        self,
+        topics: Sequence[str],
+        ends: Mapping[Source, int] | None = None,
+        *,
+        starts: Mapping[Source, int] | None = None,
+        users: Users | None = None,
+    ) -> Iterator[Stamped]:
+        """Messages of some topics, merged.
+
+        Args:
+            topics: their names.
+            ends: bounds of present partitions, exclusive; those not named are read to their end as it
+                was when this timeline was made.
+            starts: where to begin in present partitions; former lives are left out then.
+            users: of events, whose to read; None: everybody's.
+        """
+        return merged([self._topic(topic, ends or {}, starts, users) for topic in topics])
 
     def count(self, topics: Sequence[str], ends: Mapping[Source, int]) -> int:
         """Offsets that `read` will pass over: an upper bound of its messages."""
@@ -92,25 +109,36 @@ class Timeline:
 
     # --- one topic --------------------------------------------------------------------------------
 
-    def _topic(self, topic: str, ends: Mapping[Source, int] | None) -> Iterator[Stamped]:
+    def _topic(
+        self,
+        topic: str,
+        ends: Mapping[Source, int],
+        starts: Mapping[Source, int] | None,
+        users: Users | None,
+    ) -> Iterator[Stamped]:
         lives, present = self._lives(topic), self._present(topic)
-        former = [epoch for epoch in lives if epoch != present]
+        former = [epoch for epoch in lives if epoch != present and starts is None]
         for epoch in sorted(former, key=lambda e: self._began(topic, lives[e])):
-            yield from merged([self._archived(of, parts, None, epoch) for of, parts in lives[epoch].items()])
-        bounds = dict(self.ends(topic)) | {s: e for s, e in (ends or {}).items() if s.topic == topic}
+            yield from merged(
+                [self._archived(of, parts, Span(users=users), epoch) for of, parts in lives[epoch].items()]
+            )
+        bounds = dict(self.ends(topic)) | {s: e for s, e in ends.items() if s.topic == topic}
+        begun = starts or {}
+        spans = {source: Span(begun.get(source, 0), end, users) for source, end in bounds.items()}
         held = lives.get(present, {})
-        yield from merged([self._present_partition(source, end, held) for source, end in bounds.items()])
+        yield from merged([self._present_partition(source, span, held) for source, span in spans.items()])
 
     def _present_partition(
-        self, source: Source, end: int, held: Mapping[Partition, list[Part]]
+        self, source: Source, span: "Span", held: Mapping[Partition, list[Part]]
     ) -> Iterator[Stamped]:
         """The archive up to where it is committed, then the topic itself."""
         epoch = self.epochs[source.topic]
         of = Partition(source.topic, short_epoch(epoch), source.partition)
-        committed = self._committed(of)
-        streams = [self._archived(of, held.get(of, []), end, epoch)]
-        if committed < end and self._kafka is not None:
-            streams.append(_stamped(self._tail(source, committed, end), epoch))
+        committed = max(span.start, self._committed(of))
+        streams = [self._archived(of, held.get(of, []), span, epoch)]
+        if committed < span.end and self._kafka is not None:
+            tail = self._tail(source, committed, span.end)
+            streams.append(_stamped((m for m in tail if span.wants(m)), epoch))
         return _monotone(chain(*streams))
 
     def _tail(self, source: Source, at: int, end: int) -> Iterator[Message]:
@@ -123,8 +151,8 @@ class Timeline:
             messages, at = self._kafka.chunk(source, at, end)
             yield from messages
 
-    def _archived(self, of: Partition, parts: list[Part], end: int | None, epoch: str) -> Iterator[Stamped]:
-        return _monotone(_stamped(archived(self._archive, of, parts, end), epoch))
+    def _archived(self, of: Partition, parts: list[Part], span: "Span", epoch: str) -> Iterator[Stamped]:
+        return _monotone(_stamped(archived(self._archive, of, parts, span), epoch))
 
     def _began(self, topic: str, partitions: Mapping[Partition, list[Part]]) -> int:
         """When a life of a topic began, by Kafka's time."""
@@ -173,37 +201,61 @@ _time: Callable[[Stamped], int] = lambda each: each.time_ms  # noqa: E731
 # --- the archive as messages --------------------------------------------------------------------------
 
 
-def archived(archive: Archive, of: Partition, parts: Sequence[Part], end: int | None) -> Iterator[Message]:
-    """A partition's archived messages before `end`, in order of offsets, as they came over the wire.
+class Span(msgspec.Struct, frozen=True):
+    """What is read of a partition: offsets [start, end), of some users' events."""
+
+    start: int = 0
+    end: int = 1 << 62
+    users: Users | None = None
+
+    def wants(self, message: Message) -> bool:
+        """True if a message may hold events of these users; one without a key may."""
+        return self.users is None or message.key is None or self.users(message.key.decode(errors="replace"))
+
+
+def archived(
+    archive: Archive, of: Partition, parts: Sequence[Part], span: Span | None = None
+) -> Iterator[Message]:
+    """A partition's archived messages within a span, in order of offsets, as they came over the wire.
 
     What a message held that could not be read stands in it as null, which cannot be read either.
     """
-    rows = _by_offset(archive, of.topic, [part for part in parts if end is None or part.first < end])
+    span = span or Span()
+    rows = _by_offset(
+        archive, of.topic, [p for p in parts if p.first < span.end and p.last >= span.start], span.users
+    )
     for offset, group in groupby(rows, key=lambda row: int(row["_offset"])):
-        if end is not None and offset >= end:
+        if offset >= span.end:
             return
-        yield _message(of, offset, list(group))
+        if offset >= span.start:
+            yield _message(of, offset, list(group))
 
 
-def _message(of: Partition, offset: int, rows: list[dict[str, object]]) -> Message:
+def _message(of: Partition, offset: int, rows: list[dict[str, Any]]) -> Message:
     timestamp_ms, said = rows[0]["_timestamp_ms"], [content(row) for row in rows]
     keyed = next((row for row in rows if row.get("user_id") or row.get("item_id")), None)
     key = None if keyed is None else str(keyed.get("user_id") or keyed["item_id"]).encode()
     value: bytes | None = _encode(said if len(said) > 1 else said[0])
     if rows[0].get("removed"):
         value = b""
-    return Message(of.topic, of.partition, offset, int(timestamp_ms or 0), key, value)  # type: ignore[call-overload]
+    return Message(of.topic, of.partition, offset, int(timestamp_ms or 0), key, value)
 
 
-def _by_offset(archive: Archive, topic: str, parts: Sequence[Part]) -> Iterator[dict[str, object]]:
+_Row = dict[str, Any]
+_Opened = tuple[tuple[int, int], int, _Row, Iterator[_Row]]  # place, number of the file, row, the rest
+
+
+def _by_offset(
+    archive: Archive, topic: str, parts: Sequence[Part], users: Users | None
+) -> Iterator[dict[str, Any]]:
     """Rows of files in order of (offset, index). Files whose spans overlap are open together."""
     waiting = sorted(parts, reverse=True)
-    heap: list[tuple[tuple[int, int], int, dict[str, object], Iterator[dict[str, object]]]] = []
+    heap: list[_Opened] = []
     opened = 0
     while waiting or heap:
         while waiting and (not heap or waiting[-1].first <= heap[0][0][0]):
             opened += 1
-            _push(heap, opened, archive.rows(waiting.pop(), topic))
+            _push(heap, opened, archive.rows(waiting.pop(), topic, users))
         if not heap:
             continue
         _, number, row, rest = heapq.heappop(heap)
@@ -211,7 +263,7 @@ def _by_offset(archive: Archive, topic: str, parts: Sequence[Part]) -> Iterator[
         _push(heap, number, rest)
 
 
-def _push(heap: list[object], number: int, rows: Iterator[dict[str, object]]) -> None:
+def _push(heap: list[_Opened], number: int, rows: Iterator[dict[str, Any]]) -> None:
     row = next(rows, None)
     if row is not None:
-        heapq.heappush(heap, ((row["_offset"], row["_index"]), number, row, rows))  # type: ignore[misc]
+        heapq.heappush(heap, ((row["_offset"], row["_index"]), number, row, rows))

@@ -2,7 +2,7 @@
 reads it: a live fold, an archive of a part of it, and the topics themselves."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from streams.archive import Archive
 from streams.archive_agent import ArchiveHandler
 from streams.catalogue import Catalogue
 from streams.codec import encode
-from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, ITEMS, WATCHES, WATERMARK_MS
+from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, ITEMS, SERVED, WATCHES, WATERMARK_MS
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore, Store
@@ -20,7 +20,7 @@ from tests.build import T0, make_click, make_feedback, make_impression, make_ite
 
 DAY = 86_400_000
 TOPICS = (*EVENT_TOPICS, ITEMS)
-EPOCHS = {topic.name: f"cluster/{topic.name}" for topic in TOPICS}
+EPOCHS = {topic.name: f"cluster/{topic.name}" for topic in (*TOPICS, SERVED)}
 _MAKERS: dict[str, Callable[..., Any]] = {
     IMPRESSIONS.name: make_impression,
     CLICKS.name: make_click,
@@ -102,11 +102,6 @@ class Past:
         """Every partition that has something."""
         return sorted(self._ends)
 
-    def chunk(self, source: Source, offset: int, end: int) -> tuple[list[Message], int]:
-        """As `streams.kafka.Ranges` does, 7 messages at a time."""
-        found = [m for m in self.messages if m.source == source and offset <= m.offset < end][:7]
-        return found, found[-1].offset + 1 if found else end
-
     def fold(self, store: Store, messages: Iterable[Message] | None = None, batch: int = 20) -> Applier:
         """What the role `features` makes of it, live."""
         catalogue = Catalogue()
@@ -142,7 +137,19 @@ class Past:
         """Archive and topics; the latter hold what is at or above `kept_from`."""
         low = kept_from or {}
         ranges = {source: (low.get(source, 0), end + 1) for source, end in self._ends.items()}
-        return Timeline(archive, self, EPOCHS, ranges)
+        return Timeline(archive, Topics(self.messages), EPOCHS, ranges)
+
+
+class Topics:
+    """Topics that hold some messages, read as `streams.kafka.Ranges` does."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+
+    def chunk(self, source: Source, offset: int, end: int) -> tuple[list[Message], int]:
+        """Messages of [offset, end), seven at a time."""
+        found = [m for m in self._messages if m.source == source and offset <= m.offset < end][:7]
+        return found, found[-1].offset + 1 if found else end
 
 
 def hash_of(name: str) -> int:

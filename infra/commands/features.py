@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.commands.rebuild import rebuild
 from streams.errors import OperatorError
 
 __all__ = ["register"]
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Look at online features.", no_args_is_help=True)
     group.command("get")(get)
     group.command("list")(list_columns)
+    group.command("rebuild")(rebuild)
     app.add_typer(group, name="features")
 
 

@@ -179,6 +179,9 @@ class Store(Protocol):
     def ledger(self) -> Outcomes:
         """What became of all event records that were folded in this namespace."""
 
+    def names(self, scope: Scope, limit: int) -> list[str]:
+        """Up to `limit` names that have a state row, in no order. Walks over all keys: not for serving."""
+
     def ping(self) -> None:
         """Returns when the store answers."""
 

@@ -176,6 +176,11 @@ class MemoryStore:
             out = out.plus(fence.ledger)
         return out
 
+    def names(self, scope: Scope, limit: int) -> list[str]:
+        """Up to `limit` names that have a state row, in no order."""
+        with self._lock:
+            return [name for held, name in self.rows if held is scope][:limit]
+
     def ping(self) -> None:
         """Returns at once."""
 

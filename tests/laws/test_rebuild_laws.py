@@ -98,7 +98,7 @@ def test_a_former_life_of_a_topic_comes_before_the_present_one(
 def test_a_timeline_reads_back_what_came(tmp_path: Path) -> None:
     """Messages of the archive decode to the records that came, at their coordinates and times."""
     past = Past(6)
-    archived = past.timeline(past.archive(tmp_path), {s: 10**6 for s in past.sources})
+    archived = past.timeline(past.archive(tmp_path), dict.fromkeys(past.sources, 10**6))
     topics = (*EVENT_NAMES, ITEMS.name)
     found = [each.message for each in archived.read(topics)]
     assert [m.timestamp_ms for m in found] == sorted(m.timestamp_ms for m in found)

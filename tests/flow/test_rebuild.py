@@ -1,0 +1,175 @@
+"""`features rebuild` and `verify` beside a running system: the embedded broker and a real Redis."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from infra.cli import app
+from streams import archive_agent, feature_agent
+from streams.archive import Archive
+from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, WATCHES
+from streams.features import Scope
+from streams.health import Health
+from streams.kafka import Publisher, end_offsets
+from streams.metrics import VERIFY_KEYS
+from streams.settings import Settings
+from streams.store.connect import client, connect
+from streams.store.keys import Keys
+from streams.verify import REPORT, Report, capture
+from streams.verify.gauge import Gauge
+from tests.build import T0, make_click, make_impression, make_item, make_watch
+from tests.conftest import MakeSettings
+from tests.system import variables
+from tests.waiting import eventually
+
+TOPICS = (*EVENT_TOPICS, ITEMS)
+
+
+@contextmanager
+def running(settings: Settings, *roles: Any) -> Iterator[None]:
+    """Roles in threads of this process."""
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=role.run, args=(settings, Health(role.__name__), stop), daemon=True)
+        for role in roles
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(15)
+
+
+def send(settings: Settings, start: int, count: int) -> None:
+    """Items once, then what four users did; some of it sent twice, some of it garbage."""
+    with Publisher(settings) as publisher:
+        for n in range(10 if start == 0 else 0):
+            publisher.send(ITEMS, make_item(item_id=f"i{n}", category=f"c{n % 3}", creator_id=f"m{n % 4}"))
+        publisher.flush()
+        for n in range(start, start + count):
+            on = {"user_id": f"u{n % 4}", "item_id": f"i{n % 11}", "ts_ms": T0 + n * 1_000}
+            publisher.send(IMPRESSIONS, make_impression(**on))
+            click = make_click(**on)
+            publisher.send(CLICKS, [click, make_click(**on)])
+            if n % 5 == 0:
+                publisher.send(CLICKS, click)
+                publisher.send_raw(WATCHES.name, b"u1", b"{garbage")
+            publisher.send(WATCHES, make_watch(**on, watch_ms=n % 7 * 1_000))
+        publisher.flush()
+
+
+def ends(settings: Settings) -> dict[tuple[str, int], int]:
+    return {(t.name, p): end for t in TOPICS for p, end in end_offsets(settings, t).items() if end}
+
+
+def folded(settings: Settings) -> None:
+    """Returns once features has handled everything that is on its topics now."""
+    store, wanted = connect(settings), {s: e for s, e in ends(settings).items() if s[0] != ITEMS.name}
+    eventually(
+        lambda: all(store.progress("features").get(s, 0) >= e for s, e in wanted.items()),  # type: ignore[call-overload]
+        30.0,
+        "all folded",
+    )
+    store.close()
+
+
+def archived(settings: Settings, least: int) -> None:
+    """Returns once the archive holds so many offsets."""
+    archive = Archive(settings.archive_url)
+    eventually(
+        lambda: sum(sum(archive.committed(t.name).values()) for t in TOPICS) >= least, 30.0, "archived"
+    )
+
+
+def state(settings: Settings) -> dict[Any, Any]:
+    """All rows and pasts of a namespace."""
+    store = connect(settings)
+    found: dict[Any, Any] = {}
+    for shard in capture(store).shards.values():
+        found |= {key: row.tolist() for key, row in shard.rows.items()} | shard.pasts
+    found["ledger"] = store.ledger()
+    store.close()
+    return found
+
+
+def alike(a: dict[Any, Any], b: dict[Any, Any]) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        assert a[key] == (pytest.approx(b[key], rel=1e-9) if isinstance(a[key], list) else b[key]), key
+
+
+def command(settings: Settings, *arguments: str) -> Any:
+    return CliRunner(env=variables(settings)).invoke(app, list(arguments))
+
+
+def test_a_rebuild_equals_the_live_state_and_a_worker_goes_on_from_it(
+    embedded_kafka: str, redis_url: str, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    settings = make_settings(kafka=embedded_kafka, redis=redis_url, archive_flush_ms=200)
+    anew = settings.model_copy(update={"namespace": settings.namespace + "-anew"})
+    with running(settings, feature_agent):
+        with running(settings, archive_agent):
+            send(settings, 0, 60)
+            archived(settings, sum(ends(settings).values()))
+        send(settings, 60, 60)  # these stand on the topics alone
+        folded(settings)
+        result = command(settings, "features", "rebuild", "--namespace", anew.namespace, "--json")
+        assert result.exit_code == 0, result.output
+        said = json.loads(result.stdout)
+        assert (said["lost_offsets"], said["messages"]) == (0, sum(ends(settings).values()) - 10)
+        alike(state(anew), state(settings))
+        assert state(anew)["ledger"].dead == 24
+        refused = command(settings, "features", "rebuild", "--namespace", anew.namespace)
+        assert "already holds features" in str(refused.exception)
+
+        report_file = tmp_path / "verify.json"
+        assert command(settings, "verify", "--json", str(report_file)).exit_code == 0
+        assert msgspec.json.decode(report_file.read_bytes(), type=Report).counts.compared > 30
+
+        send(settings, 120, 30)
+        with running(anew, feature_agent):
+            folded(anew)
+        folded(settings)
+        alike(state(anew), state(settings))
+    _plant(settings)
+    found = command(settings, "verify")
+    assert found.exit_code == 1
+    _named(settings)
+
+
+def _plant(settings: Settings) -> None:
+    """One value changed by hand, one key removed, one added."""
+    redis, keys = client(settings), Keys(settings.namespace)
+    row = np.frombuffer(redis.get(keys.row(Scope.ITEM, "i3")), dtype="<f8").copy()
+    row[2 + np.argmax(row[2:])] *= 1.01
+    redis.set(keys.row(Scope.ITEM, "i3"), row.tobytes())
+    redis.set(keys.row(Scope.CREATOR, "intruder"), redis.get(keys.row(Scope.CREATOR, "m1")))
+    redis.delete(keys.row(Scope.CATEGORY, "c1"))
+    redis.close()
+
+
+def _named(settings: Settings) -> None:
+    store = connect(settings)
+    blob = store.get_blob(REPORT)
+    assert blob is not None
+    report = msgspec.json.decode(blob[1], type=Report)
+    assert {(d.kind, d.key) for d in report.differences} == {
+        ("mismatching", "item:i3"),
+        ("missing", "category:c1"),
+        ("extra", "creator:intruder"),
+    }
+    Gauge(store).look()
+    for result in ("mismatching", "missing", "extra"):
+        assert VERIFY_KEYS.labels(result)._value.get() == 1
+    store.close()

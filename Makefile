@@ -26,10 +26,9 @@ $(STAMP): $(SOURCES)
 up: install ## start the whole system on this machine, with simulated viewers (ARGS="--for 60s")
 	@$(BIN)/streamrec up $(ARGS)
 
-test: install ## every test: laws and units, then whole paths, then on a real Apache Kafka
+test: install ## every test: units and laws, then whole paths and a real Apache Kafka, three files at a time
 	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/laws $(ARGS)
-	$(BIN)/python -m pytest tests/flow $(ARGS)
-	$(BIN)/python -m pytest tests/broker $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/flow tests/broker $(ARGS)
 
 check: install ## format, lint and types
 	$(BIN)/ruff format --check .

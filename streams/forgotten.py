@@ -9,12 +9,16 @@ such as a restored backup, hears of every wish again.
 import threading
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from streams.codec import decode
 from streams.errors import KafkaUnavailable
 from streams.events import FORGOTTEN, MAX_MS
+from streams.facts import Batch
 from streams.messages import Message
+from streams.metrics import FORGOTTEN_RECORDS
 
-__all__ = ["Forgetting", "Forgot", "nobody"]
+__all__ = ["Forgetting", "Forgot", "as_late", "nobody"]
 
 Forgot = Callable[[str, int], bool]  # user id and a time: is that forgotten?
 
@@ -88,3 +92,17 @@ class Forgetting:
             for user_id, at_ms in users.items():
                 if self._waiting.get(user_id) == at_ms:
                     del self._waiting[user_id]
+
+
+def as_late(batch: Batch, forgot: Forgot) -> Batch:
+    """The batch with what is forgotten taken for late: what was folded before the wish is still followed
+    to the end, everything else is counted and dropped."""
+    if forgot is nobody:
+        return batch
+    gone = [forgot(fact.event.user_id, fact.event.ts_ms) for fact in batch.facts]
+    if not any(gone):
+        return batch
+    FORGOTTEN_RECORDS.labels("features").inc(sum(gone))
+    replace = msgspec.structs.replace
+    facts = [replace(f, late=True) if g else f for f, g in zip(batch.facts, gone, strict=True)]
+    return replace(batch, facts=tuple(facts))

@@ -38,6 +38,7 @@ class StandIn:
         self._score, self._fails = score, fails
         self.items: set[str] = set()
         self.asked: list[RankRequest] = []
+        self.served: set[str] = set()  # requests that got at least one item
         self._publisher = Publisher(settings, linger_ms=0)
         self._follower = Follower(settings, (ITEMS, REQUESTS), self._read)
 
@@ -62,6 +63,7 @@ class StandIn:
             correlation = (CORRELATION_ID, header(message, CORRELATION_ID) or b"")
             self._publisher.send(REPLIES, reply, headers=[correlation])
             if reply.items:
+                self.served.add(request.request_id)
                 self._publisher.send(SERVED, _served(request, reply))
 
     def _reply(self, request: RankRequest) -> RankReply:

@@ -1,9 +1,7 @@
 """Whole systems that do not outlive their test."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -29,11 +27,3 @@ def ups() -> Iterator[Callable[..., Up]]:
 def none_left(family: list[psutil.Process]) -> bool:
     gone, alive = psutil.wait_procs(family, timeout=10)
     return not alive and len(gone) == len(family)
-
-
-def until(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    give_up = time.monotonic() + timeout_s
-    while not (found := done()):
-        assert time.monotonic() < give_up, what
-        time.sleep(0.1)
-    return found

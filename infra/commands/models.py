@@ -35,7 +35,12 @@ def show(as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("version", "state", *SHOWN, "reasons", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in ("version", "state"):
+        table.add_column(name, no_wrap=True, min_width=26 if name == "version" else None)
+    for name in SHOWN:
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    table.add_column("reasons", ratio=1, overflow="fold")
     for row in rows:
         numbers = [_shown(row["metrics"].get(name)) for name in SHOWN]
         mark = "*" if row["version"] == champion else ""

@@ -1,5 +1,7 @@
 """What a person sees while the system runs: a table each second, or a plain line."""
 
+from collections.abc import Sequence
+
 import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -7,8 +9,10 @@ from rich.text import Text
 
 from infra.local.readings import Numbers
 
-__all__ = ["Picture", "RoleRow", "line", "table"]
+__all__ = ["Picture", "RoleRow", "line", "sparkline", "table"]
 
+SPARK = 8  # readings in a sparkline
+BARS = "▁▂▃▄▅▆▇█"
 STYLES = {"ready": "green", "starting": "yellow", "not ready": "yellow", "restarting": "bold red"}
 
 
@@ -36,6 +40,7 @@ class Picture(msgspec.Struct, frozen=True):
     roles: tuple[RoleRow, ...]
     doing: str = ""  # starting, stopping, or nothing but running
     hint: str = ""
+    past: tuple[Numbers, ...] = ()  # the numbers of the pictures before, oldest first
 
 
 def shown(value: float | None, form: str = "{:.0f}") -> str:
@@ -47,17 +52,31 @@ def shown(value: float | None, form: str = "{:.0f}") -> str:
     return "–" if value is None else form.format(value)
 
 
+def sparkline(values: Sequence[float | None], width: int = SPARK) -> str:
+    """The newest `width` values as bars between zero and the highest of them; a gap where there is none.
+
+    >>> sparkline([0, 1, None, 4, 2])
+    '▁▃ █▅'
+    """
+    newest = values[-width:]
+    most = max((v for v in newest if v is not None), default=0.0) or 1.0
+    return "".join(" " if v is None else BARS[round(max(v, 0.0) / most * (len(BARS) - 1))] for v in newest)
+
+
+# name, field of Numbers, format
+FIGURES = (
+    ("events/s", "events_per_s", "{:.0f}"),
+    ("requests/s", "requests_per_s", "{:.1f}"),
+    ("p50 ms", "p50_ms", "{:.1f}"),
+    ("p99 ms", "p99_ms", "{:.1f}"),
+    ("CTR", "ctr", "{:.3f}"),
+    ("online AUC", "auc", "{:.3f}"),
+    ("lag", "lag", "{:.0f}"),
+)
+
+
 def _figures(n: Numbers) -> list[tuple[str, str]]:
-    return [
-        ("events/s", shown(n.events_per_s)),
-        ("requests/s", shown(n.requests_per_s, "{:.1f}")),
-        ("p50 ms", shown(n.p50_ms, "{:.1f}")),
-        ("p99 ms", shown(n.p99_ms, "{:.1f}")),
-        ("CTR", shown(n.ctr, "{:.3f}")),
-        ("online AUC", shown(n.auc, "{:.3f}")),
-        ("lag", shown(n.lag)),
-        ("model", n.model or "none yet"),
-    ]
+    return [(name, shown(getattr(n, field), form)) for name, field, form in FIGURES]
 
 
 def line(picture: Picture) -> str:
@@ -65,6 +84,7 @@ def line(picture: Picture) -> str:
     unwell = [f"{row.name} {row.phase}" for row in picture.roles if row.phase != "ready"]
     ready = sum(row.phase == "ready" for row in picture.roles)
     figures = "  ".join(f"{name} {value}" for name, value in _figures(picture.numbers))
+    figures += f"  model {picture.numbers.model or 'none yet'}"
     roles = f"roles {ready}/{len(picture.roles)} ready" + (f" ({', '.join(unwell)})" if unwell else "")
     if picture.doing:
         return f"{picture.elapsed_s:5.0f} s  {picture.doing}  {roles}"
@@ -77,19 +97,22 @@ def table(picture: Picture) -> RenderableType:
     doing = f"{picture.doing}, " if picture.doing else ""
     title = Text.assemble(("streamrec", "bold"), f"  {doing}{picture.elapsed_s:.0f}{left} s")
     title.append(f"\nKafka   {picture.kafka}\nRedis   {picture.redis}\nTraffic {picture.traffic}", "dim")
+    title.append(f"\nModel   {picture.numbers.model or 'none yet'}", "dim")
     blank = Text("")
-    parts: list[RenderableType] = [title, blank, _numbers(picture.numbers), blank, _roles(picture.roles)]
+    parts: list[RenderableType] = [title, blank, _numbers(picture), blank, _roles(picture.roles)]
     if picture.hint:
         parts += [blank, Text(picture.hint, "dim")]
     return Group(*parts)
 
 
-def _numbers(numbers: Numbers) -> Table:
+def _numbers(picture: Picture) -> Table:
     grid = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    figures = _figures(numbers)
+    figures = _figures(picture.numbers)
     for name, _ in figures:
         grid.add_column(name, justify="left", no_wrap=True)
     grid.add_row(*(Text(value, "bold") for _, value in figures))
+    past = [*picture.past, picture.numbers]
+    grid.add_row(*(Text(sparkline([getattr(n, field) for n in past]), "cyan") for _, field, _ in FIGURES))
     return grid
 
 

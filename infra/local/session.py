@@ -4,13 +4,16 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from infra.local.live import Picture, line, table
+from infra.local.live import SPARK, Picture, line, table
+from infra.local.readings import Numbers
 from infra.local.stack import Stack, Wish
 from infra.local.summary import Summary, require_writable, write
 from infra.process_edge import stop_on_signals
@@ -29,6 +32,7 @@ class _Screen:
             Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
         )
         self._next_s = 0.0
+        self._past: deque[Numbers] = deque(maxlen=SPARK)
 
     def opened(self) -> AbstractContextManager[object]:
         """The table's life; it stays on the screen when it ends."""
@@ -37,7 +41,8 @@ class _Screen:
     def draw(self, picture: Picture) -> None:
         """Shows the newest picture."""
         if self._live is not None:
-            self._live.update(table(picture))
+            self._live.update(table(msgspec.structs.replace(picture, past=tuple(self._past))))
+            self._past.append(picture.numbers)
             return
         if (now_s := time.monotonic()) >= self._next_s:
             self._next_s = now_s + LINE_S

@@ -13,12 +13,13 @@ from models.online import OnlineModel
 from models.ranker import Ranker
 from models.recipe import Order, make_version
 from models.slot import Pair, pair_of
-from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest
+from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
 from streams.features import COLUMN_NAMES, columns_hash
 
-__all__ = ["Outcome", "run_policies"]
+__all__ = ["Outcome", "Seen", "run_policies", "run_policy", "train", "warm_up"]
 
 VERSION = "lockstep"
+Seen = Callable[[Served, Sequence[Event]], None]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -46,18 +47,19 @@ def run_policies(
     The warm-up is served by popularity, as a system does that has no model yet. `done` is told of
     each part that ended.
     """
-    world, learning = _warm_up(seed, plan)
+    world, learning = warm_up(seed, plan)
     done("warm-up")
-    version = _train(learning, seed) if any(policy.scores for policy in policies) else None
+    version = train(learning, seed) if any(policy.scores for policy in policies) else None
     done("training")
     outcomes = []
     for policy in policies:
-        outcomes.append(_run(policy, seed, world.branch(), version))
+        outcomes.append(run_policy(policy, seed, world.branch(), version))
         done(policy.name)
     return outcomes
 
 
-def _warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
+def warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
+    """The plan's first requests, served by popularity: the world after them, and the examples they gave."""
     world, system, learning = World(seed, plan), System(plan), Learning(plan)
     system.publish(world.population.catalogue())
     for n in range(plan.warmup_requests):
@@ -75,14 +77,22 @@ def _warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
     return world, learning
 
 
-def _train(learning: Learning, seed: int) -> Version:
+def train(learning: Learning, seed: int) -> Version:
+    """The first version, by the code that every later one is made by."""
     order = Order(version=VERSION, created_ms=0, columns=COLUMN_NAMES, columns_hash=columns_hash(), seed=seed)
     return make_version(
         order, rows_of(sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position)))
     )
 
 
-def _run(policy: Policy, seed: int, world: World, version: Version | None) -> Outcome:
+def run_policy(
+    policy: Policy,
+    seed: int,
+    world: World,
+    version: Version | None,
+    seen: Seen | None = None,
+) -> Outcome:
+    """Serves the plan's requests by a policy; `seen` is told of each slate and what was done with it."""
     plan = world.plan
     system = System(plan, world.now_ms)
     system.publish(world.population.catalogue())
@@ -112,6 +122,8 @@ def _run(policy: Policy, seed: int, world: World, version: Version | None) -> Ou
         if policy.learns and served is not None:
             learning.take(served, events)
             learning.close(world.now_ms)
+        if seen is not None and served is not None:
+            seen(served, events)
         _count(events, clicks, impressions)
     return Outcome(policy.name, seed, dict(clicks), dict(impressions))
 

@@ -57,8 +57,8 @@ class Popularity:
 
     >>> popularity = Popularity()
     >>> popularity.add("a", Outcome(0, True, False))
-    >>> popularity.score("a") > popularity.score("b")
-    (True, False)
+    >>> popularity.score("a")[0] > popularity.score("b")[0]
+    True
     """
 
     def __init__(self) -> None:

@@ -41,6 +41,8 @@ from tests.garbage import garbage
 from tests.system import Backend, Up, variables
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 # Which role dead-letters which topic; each topic has one.
 KEEPERS = {
     "features": {"events.impressions", "events.clicks", "events.watches", "events.feedback", "items"},

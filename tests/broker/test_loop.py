@@ -12,6 +12,8 @@ from tests.crowd import Crowd
 from tests.system import Backend, Up, variables
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 TRAINED = ["training", "candidate", "champion"]
 QUIET_WINDOWS = 2  # judged by the first model before the shift
 SLATES = 55  # in a drift window, and a few

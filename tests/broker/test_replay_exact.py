@@ -21,6 +21,8 @@ from tests.oracle import Expected, differences, expected_state
 from tests.roles import RoleProcess
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 KILLS = 5
 EVENTS_ONLY = Options(events_only=True, wait_for=("features",), slice_ms=86_400_000)
 

@@ -27,6 +27,8 @@ from tests.conftest import lacking
 from tests.system import Backend, Up, told, variables
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 WAVES = (("labels", "scorer", "trainer", "embedder"), ("learner", "archive", "monitor", "alerts"))
 OUTAGE_S = 6.0  # longer than the supervisor's grace, so that it is told
 BACK_S = 90.0

@@ -13,7 +13,8 @@ from streams.kafka import create_topics
 from streams.messages import Source
 from streams.metrics import LOST_OFFSETS
 from tests.conftest import MakeSettings
-from tests.flow.test_worker_edge import Recorder, Running, send, wait_for
+from tests.edge import Recorder, Running, send
+from tests.waiting import eventually
 
 SOURCE = Source(CLICKS.name, 0)
 
@@ -27,11 +28,11 @@ def test_a_broker_that_dies_and_returns_is_read_on(
     send(settings, range(5))
     handler = Recorder()
     running = Running(settings, handler)
-    wait_for(lambda: handler.offsets() == list(range(5)))
+    eventually(lambda: handler.offsets() == list(range(5)), 40)
     own_apache_kafka.kill()
     own_apache_kafka.restart()
     send(settings, range(5, 9))
-    wait_for(lambda: handler.offsets() == list(range(9)), 60)
+    eventually(lambda: handler.offsets() == list(range(9)), 60)
     running.end()
     assert running.error is None
 
@@ -50,7 +51,7 @@ def test_what_kafka_dropped_is_said_and_counted_and_reading_goes_on(
     handler = Recorder({SOURCE: 2})
     with caplog.at_level(logging.ERROR):
         running = Running(settings, handler)
-        wait_for(lambda: handler.offsets() == [6, 7, 8, 9])
+        eventually(lambda: handler.offsets() == [6, 7, 8, 9], 40)
         running.end()
     assert LOST_OFFSETS._value.get() - before == 4
     assert "no longer holds offsets 2 to 5" in caplog.text

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from infra.local.crew import Crew
 from infra.local.processes import BoundedLog, Process
 from infra.local.runner import Runner
 from infra.local.supervisor import Phase, Policy
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 QUICK = Policy(first_s=0.1, most_s=0.2, calm_s=30.0)
@@ -57,11 +57,7 @@ def runner(tmp_path: Path, does: str, name: str = "fake", once: bool = False) ->
 
 
 def tend_until(crew: Crew, done: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < give_up, what
-        crew.tend()
-        time.sleep(0.02)
+    eventually(lambda: (crew.tend(), done())[1], timeout_s, what, 0.02)
 
 
 def gone(pid: int) -> bool:
@@ -148,10 +144,7 @@ time.sleep(60)
         child = int(parent.stdout.readline())
         assert not gone(child)
         parent.kill()
-    give_up = time.monotonic() + 10
-    while not gone(child):
-        assert time.monotonic() < give_up, "an orphan is left"
-        time.sleep(0.02)
+    eventually(lambda: gone(child), 10, "the orphan's end")
 
 
 def test_a_log_stays_bounded_and_keeps_the_newest_lines(tmp_path: Path) -> None:

@@ -17,15 +17,9 @@ from streams.store.contract import Outcomes
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.conftest import MakeSettings
 from tests.oracle import differences, expected_state
+from tests.waiting import eventually
 
 HOUR = 3_600_000
-
-
-def wait_for(condition: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
-    give_up = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < give_up, f"timed out waiting for: {what}"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -42,7 +36,7 @@ def features_running(settings: Settings) -> Iterator[Health]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        wait_for(lambda: (health.ready and bool(health.report()["needs"])) or bool(failed), "ready")
+        eventually(lambda: (health.ready and bool(health.report()["needs"])) or bool(failed), 30, "ready")
         yield health
     finally:
         stop.set()
@@ -98,16 +92,16 @@ def test_events_become_state_and_everything_is_counted_once(running: Settings) -
         publisher.send_raw(CLICKS.name, b"u1", b"{garbage", partition=0)
         publisher.send_raw(ITEMS.name, b"i1", b'{"item_id": 5}')
         publisher.flush()
-        wait_for(progressed(running), "all events folded")
+        eventually(progressed(running), 30, "all events folded")
         expected = expected_state(sent, items, dead=1)
         store = connect(running)
         assert store.ledger().late == 1
         assert store.ledger().repeats == 10
         assert differences(store, expected, T0 + 61 * HOUR) == []
-        wait_for(lambda: end_offsets(running, ITEMS) != {}, "items")
+        eventually(lambda: end_offsets(running, ITEMS) != {}, 30, "items")
         dead = list(read_all(running, _named(dead_letter(CLICKS.name))))
         assert [m.value for m in dead] == [b"{garbage"]
-        wait_for(lambda: _count(running, dead_letter(ITEMS.name)) == 1, "the item's dead letter")
+        eventually(lambda: _count(running, dead_letter(ITEMS.name)) == 1, 30, "the item's dead letter")
         assert _count(running, late(CLICKS.name)) == 1
 
 
@@ -127,23 +121,23 @@ def test_a_second_start_goes_on_where_the_first_stopped_and_counts_nothing_twice
         publisher.send(CLICKS, make_click(), partition=0)
         publisher.flush()
         with features_running(running):
-            wait_for(progressed(running), "the first event")
+            eventually(progressed(running), 30, "the first event")
         publisher.send(CLICKS, make_click(ts_ms=T0 + 1), partition=0)
         publisher.flush()
         with features_running(running):
-            wait_for(progressed(running), "the second event")
+            eventually(progressed(running), 30, "the second event")
     assert connect(running).ledger() == Outcomes(applied=2)
 
 
 def test_feedback_is_counted_and_an_event_just_after_its_item_finds_it(running: Settings) -> None:
     with features_running(running), Publisher(running) as publisher:
         publisher.send(CLICKS, make_click(), partition=0)
-        wait_for(lambda: connect(running).ledger().applied == 1, "a first event")
+        eventually(lambda: connect(running).ledger().applied == 1, 30, "a first event")
         publisher.send(ITEMS, make_item(item_id="new", category="born"))
         publisher.flush()
         publisher.send(CLICKS, make_click(item_id="new", ts_ms=T0 + 1), partition=0)
         publisher.send(EVENT_TOPICS[3], make_feedback(ts_ms=T0 + 2), partition=0)
         publisher.flush()
-        wait_for(lambda: connect(running).ledger().applied == 3, "the others")
+        eventually(lambda: connect(running).ledger().applied == 3, 30, "the others")
     store = connect(running)
     assert [past.category for past in store.history("u1")] == ["born", None]

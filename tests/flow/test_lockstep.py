@@ -6,7 +6,7 @@ from rich.console import Console
 from infra.lockstep import POLICIES, Comparison, Plan, compare, run_policies
 from infra.lockstep.picture import as_picture
 
-pytestmark = pytest.mark.timeout(900)  # two whole worlds: 110 s alone on two cores
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # two whole worlds: 110 s alone on two cores
 
 BASELINES = tuple(policy for policy in POLICIES if not policy.scores)
 

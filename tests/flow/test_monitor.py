@@ -31,6 +31,7 @@ from streams.events import (
 from streams.health import Health
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
+from tests.waiting import eventually
 
 COLUMNS = ("item_duration_s", "user_ctr_7d", "hour_sin")
 NOON = 1_700_000_000_000
@@ -38,14 +39,6 @@ WINDOW_MS = 1_000
 BOOTSTRAP = RetrainTrigger(trigger_id="b1", ts_ms=NOON, reason="bootstrap")
 PLACES = 100  # of a slate
 SLATES = 50  # of a window: 5,000 rows
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
-    return value
 
 
 def records(settings: Settings, topic: Topic) -> list[Any]:
@@ -83,7 +76,7 @@ class Traffic:
             self.publisher.flush()
             return condition()
 
-        return wait_for(one_more)
+        return eventually(one_more, 30, pause_s=0.05)
 
     def slate(self, x: np.ndarray) -> Served:
         items = [
@@ -132,7 +125,7 @@ def monitor(settings: Settings) -> Iterator[Health]:
     thread = threading.Thread(target=target, daemon=True)
     thread.start()
     try:
-        wait_for(lambda: health.ready or failures)
+        eventually(lambda: health.ready or failures, 30)
         yield health
     finally:
         stop.set()

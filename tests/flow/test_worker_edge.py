@@ -1,81 +1,20 @@
 """The Faust edge with a toy handler: order, restarts, rewinds, retries, errors; on both brokers."""
 
-import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, Topic
+from streams.events import CLICKS
 from streams.handler import Rewind
-from streams.health import Health
-from streams.kafka import Publisher, create_topics
+from streams.kafka import create_topics
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store.connect import connect
-from streams.worker import run_worker
 from tests.conftest import MakeSettings
-
-
-class Recorder:
-    """Notes what it is given; `before` may raise."""
-
-    role = "recorder"
-    topics: tuple[Topic, ...] = (CLICKS,)
-
-    def __init__(self, start: Mapping[Source, int] | None = None) -> None:
-        self.start, self.seen, self.closed = dict(start or {}), [], 0
-        self.before: Callable[[Sequence[Message]], None] = lambda batch: None
-        self.ticks = 0
-
-    def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        return {s: o for s, o in self.start.items() if s in sources}
-
-    def handle(self, batch: Sequence[Message]) -> None:
-        self.before(batch)
-        self.seen += [(m.source, m.offset, m.value) for m in batch]
-
-    def tick(self) -> None:
-        self.ticks += 1
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def offsets(self, partition: int = 0) -> list[int]:
-        return [offset for source, offset, _ in self.seen if source.partition == partition]
-
-
-class Running:
-    """run_worker in a thread."""
-
-    def __init__(self, settings: Settings, handler: Recorder) -> None:
-        self.stop, self.health, self.error = threading.Event(), Health("recorder"), None
-        self._thread = threading.Thread(target=self._run, args=(settings, handler), daemon=True)
-        self._thread.start()
-
-    def _run(self, settings: Settings, handler: Recorder) -> None:
-        try:
-            run_worker(settings, self.health, self.stop, handler)
-        except Exception as error:
-            self.error = error
-
-    def end(self) -> None:
-        self.stop.set()
-        began = time.monotonic()
-        self._thread.join(15)
-        assert time.monotonic() - began < 10
-
-    @property
-    def ended(self) -> bool:
-        return not self._thread.is_alive()
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 40.0) -> None:
-    give_up = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < give_up, "timed out"
-        time.sleep(0.02)
+from tests.edge import Recorder, Running, send
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -83,19 +22,6 @@ def wired(any_kafka: str, redis_url: str, make_settings: MakeSettings) -> Settin
     settings = make_settings(kafka=any_kafka, redis=redis_url, partitions=2)
     create_topics(settings, (CLICKS,))
     return settings
-
-
-def send(settings: Settings, numbers: Sequence[int], partition: int = 0) -> None:
-    with Publisher(settings) as publisher:
-        for n in numbers:
-            publisher.send_raw(
-                CLICKS.name,
-                b"u1",
-                str(n).encode(),
-                [("name", b"x")],
-                partition,
-                timestamp_ms=1_700_000_000_123,
-            )
 
 
 def test_one_life_in_order_with_a_rewind_a_retry_and_an_end(wired: Settings) -> None:
@@ -110,11 +36,11 @@ def test_one_life_in_order_with_a_rewind_a_retry_and_an_end(wired: Settings) -> 
 
     handler.before = trouble
     running = Running(wired, handler)
-    wait_for(lambda: handler.offsets()[-20:] == list(range(20)) and not troubles)
-    wait_for(lambda: running.health.ready)
+    eventually(lambda: handler.offsets()[-20:] == list(range(20)) and not troubles, 40)
+    eventually(lambda: running.health.ready, 40)
     assert [value for _, _, value in handler.seen[-20:]] == [str(n).encode() for n in range(20)]
-    wait_for(lambda: connect(wired).progress("recorder").get(Source(CLICKS.name, 0)) == 20)
-    wait_for(lambda: handler.ticks > 2)
+    eventually(lambda: connect(wired).progress("recorder").get(Source(CLICKS.name, 0)) == 20, 40)
+    eventually(lambda: handler.ticks > 2, 40)
     running.end()
     assert running.error is None
     assert handler.closed == 1
@@ -125,15 +51,15 @@ def test_it_starts_where_the_handler_says_also_below_the_commit(wired: Settings)
     send(wired, range(5), partition=1)
     first = Recorder()
     running = Running(wired, first)
-    wait_for(lambda: len(first.seen) == 15)
-    wait_for(lambda: running.health.ready)
+    eventually(lambda: len(first.seen) == 15, 40)
+    eventually(lambda: running.health.ready, 40)
     time.sleep(1.2)  # a commit has happened: the law under test is that it does not matter
     running.end()
     second = Recorder({Source(CLICKS.name, 0): 3, Source(CLICKS.name, 1): 5})
     running = Running(wired, second)
-    wait_for(lambda: len(second.offsets()) == 7)
+    eventually(lambda: len(second.offsets()) == 7, 40)
     send(wired, [99], partition=1)
-    wait_for(lambda: second.offsets(1) == [5])
+    eventually(lambda: second.offsets(1) == [5], 40)
     running.end()
     assert second.offsets() == list(range(3, 10))
 
@@ -149,7 +75,7 @@ def test_what_no_retry_mends_ends_the_worker_with_that_error(wired: Settings) ->
 
     handler.before = fail
     running = Running(wired, handler)
-    wait_for(lambda: running.ended)
+    eventually(lambda: running.ended, 40)
     assert isinstance(running.error, ZeroDivisionError)
     assert handler.closed == 1
     assert handler.seen == []

@@ -79,6 +79,9 @@ def logs(draw: st.DrawFn) -> Log:
 def _make(topic: str, common: dict[str, Any], draw: st.DrawFn) -> Any:
     if topic == WATCHES.name:
         return Watch(**common, watch_ms=draw(st.integers(0, 12_000)))
+    if topic == FEEDBACK.name and draw(st.integers(0, 2)):
+        target = draw(st.sampled_from((None, *(f"e{n}-{m}" for n in range(8) for m in range(2)))))
+        return Feedback(**common, action="undo", undoes=target)
     if topic == FEEDBACK.name:
         action = draw(st.sampled_from(("like", "dislike", "hide", "share", "follow", "convert")))
         return Feedback(**common, action=action, creator_id=draw(st.sampled_from((None, "m9"))))

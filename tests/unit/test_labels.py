@@ -1,5 +1,3 @@
-import doctest
-
 import msgspec
 import pytest
 
@@ -26,10 +24,6 @@ def final(*events: labels.Outcome) -> Labels | None:
         state = labels.join(state, "r", event).state
     sent = labels.close(state).state.sent
     return sent["i"][1] if sent else None
-
-
-def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(labels).failed == 0
 
 
 def test_an_impression_alone_is_no_news_until_the_window_closes() -> None:

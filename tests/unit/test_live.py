@@ -77,6 +77,12 @@ def test_while_it_starts_or_stops_the_line_says_so() -> None:
     assert "stopping, 12 s" in drawn(msgspec.structs.replace(PICTURE, doing="stopping"))
 
 
+def test_the_figures_stand_over_their_recent_course() -> None:
+    past = tuple(Numbers(ctr=ctr) for ctr in (0.01, 0.02, 0.04, None))
+    rows = drawn(msgspec.structs.replace(PICTURE, past=past)).splitlines()
+    assert "▂▃▅ █" in rows[next(n for n, row in enumerate(rows) if "0.071" in row) + 1]
+
+
 def test_without_numbers_there_are_dashes_and_no_model() -> None:
     text = drawn(Picture("k", "r", "t", 1.0, None, Numbers(), ROLES))
     assert "–" in text

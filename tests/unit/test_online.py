@@ -1,11 +1,8 @@
-import doctest
 import time
 
 import numpy as np
 import pytest
 
-import models.crosses
-import models.online
 from models.crosses import BUCKETS, CROSSES, crosses
 from models.online import OnlineModel, Weights, refit
 from streams.errors import ModelRefused
@@ -17,11 +14,6 @@ ITEMS = [Item(item_id=f"i{n}", published_ts_ms=0, category=f"c{n % 3}", creator_
 
 def buckets(user: str = "u") -> np.ndarray:
     return crosses(user, [i.item_id for i in ITEMS], ITEMS, "default")
-
-
-def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(models.crosses).failed == 0
-    assert doctest.testmod(models.online).failed == 0
 
 
 def test_crosses_are_the_same_on_every_machine_and_version() -> None:

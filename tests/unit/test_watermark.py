@@ -1,14 +1,7 @@
-import doctest
-
-import streams.watermark
 from streams.messages import Source
 from streams.watermark import Watermark
 
 A, B = Source("a", 0), Source("b", 0)
-
-
-def test_examples_in_the_docstring_hold() -> None:
-    assert doctest.testmod(streams.watermark).failed == 0
 
 
 def test_a_partition_never_heard_holds_the_mark_only_until_it_is_idle() -> None:

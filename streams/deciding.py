@@ -19,16 +19,20 @@ category or creator changed. The same holds of a user with more than SEEN_LIMIT 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from streams.deeds import Act, Deed, Signed, decide, is_undo
 from streams.documents import HistoryEntry, ShownEntry, UserDocuments
 from streams.events import Item
 from streams.facts import Fact, Kind
 from streams.messages import Source
 from streams.remembered import Place, event_mark
+from streams.trust.limits import Verdict
 
-__all__ = ["Decided", "Deciding", "Lookup"]
+__all__ = ["Decided", "Deciding", "Judging", "Lookup"]
 
 Lookup = Callable[[str], Item | None]
+Judging = Callable[[Fact, Deed], Verdict]
 MAX_WATCH_RATIO = 10.0
 BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
 NO_EVENT = bytes(7)
@@ -50,6 +54,7 @@ class Deciding:
         numbers: by source, the partition's number (facts.source_id).
         floors: by a partition's number, the offset up to which all shards have folded it.
         lookup: the catalogue.
+        verdict: whether an event seen for the first time teaches; None: all do.
     """
 
     def __init__(
@@ -59,9 +64,11 @@ class Deciding:
         numbers: Mapping[Source, int],
         floors: Mapping[int, int],
         lookup: Lookup,
+        verdict: Judging | None = None,
     ) -> None:
         self._documents, self._at, self._numbers = documents, at, numbers
-        self._floors, self._lookup = floors, lookup
+        self._floors, self._lookup, self._verdict = floors, lookup, verdict
+        self.flagged: list[tuple[Fact, Verdict]] = []
         self.drafts: dict[str, UserDocuments] = {}
         self.fresh: list[Decided] = []  # what this shard itself folds
         self.decided: list[Decided] = []  # what the other shards are told
@@ -102,7 +109,7 @@ class Deciding:
         if is_undo(fact.event):
             self._undo(fact, draft, place)
             return
-        deed = decide(fact.event, self._item(fact))
+        deed = self._judged(fact, decide(fact.event, self._item(fact)))
         if memory.is_awaited(fact.mark[BASE]):
             self.count(fact.source, "undone")
             memory.add(fact.mark, place, deed, undone=True)
@@ -112,6 +119,13 @@ class Deciding:
         memory.add(fact.mark, place, deed)
         self._list(fact.mark, deed, draft)
         self._fold(fact, ((deed, 1),))
+
+    def _judged(self, fact: Fact, deed: Deed) -> Deed:
+        verdict = None if self._verdict is None else self._verdict(fact, deed)
+        if verdict is None or not verdict.flagged:
+            return deed
+        self.flagged.append((fact, verdict))
+        return msgspec.structs.replace(deed, flagged=True)
 
     def _undo(self, fact: Fact, draft: UserDocuments, place: Place) -> None:
         """Takes back what is there to be taken back; what is not there yet is waited for."""

@@ -8,7 +8,7 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
-from streams.events import EVENT_TOPICS, ITEMS, REPLIES, Topic, late
+from streams.events import EVENT_TOPICS, FLAGGED, ITEMS, REPLIES, Topic, late
 from streams.facts import Dead, Fact
 from streams.forgotten import Forgetting
 from streams.forgotten_feed import ForgettingFeed
@@ -18,6 +18,8 @@ from streams.messages import Message, Source
 from streams.metrics import FORGOTTEN_USERS
 from streams.settings import Settings
 from streams.store.connect import connect
+from streams.trust.judge import Judge, flagged_record
+from streams.trust.limits import Verdict
 from streams.worker import run_worker
 
 __all__ = ["FeatureHandler", "run"]
@@ -48,8 +50,20 @@ class _Kafka:
         key = fact.event.user_id.encode()
         self._publisher.send_raw(late(fact.source.topic), key, encode(fact.event), [("x-original", where)])
 
+    def flagged(self, fact: Fact, verdict: Verdict) -> None:
+        self._publisher.send(FLAGGED, flagged_record(fact, verdict))
+
     def flush(self) -> None:
         self._publisher.flush()
+
+
+def _judge(settings: Settings) -> Judge | None:
+    if not settings.trust:
+        return None
+    from streams.trust.detector import Detector  # and with it River
+
+    allowed = {user.strip() for user in settings.trust_allowed.split(",")}
+    return Judge(Detector(released=allowed))
 
 
 class FeatureHandler:
@@ -63,6 +77,7 @@ class FeatureHandler:
         self._store = connect(settings)
         self._publisher = Publisher(settings)
         self._catalogue = Catalogue()
+        self._judge = _judge(settings)
         self._wishes = Forgetting()
         self._heard = ForgettingFeed(settings, self._wishes)
         self._feed = CatalogueFeed(settings, self._catalogue, self._dead_item)
@@ -74,6 +89,7 @@ class FeatureHandler:
             rejects=_Kafka(self._publisher),
             settle=self._feed.settle,
             forgotten=self._wishes.covers,
+            judge=self._judge,
         )
         self._advanced = 0.0
         self._kept_items: dict[Source, int] | None = None  # offsets of `items` whose garbage is kept
@@ -112,6 +128,8 @@ class FeatureHandler:
         if not users:
             return
         FORGOTTEN_USERS.labels(self.role).inc(self._store.forget(users))
+        if self._judge is not None:
+            self._judge.forget(users)
         kept_ms = time.time_ns() // 1_000_000 - REPLIES.retention_ms
         if lately := [user for user, at_ms in users.items() if at_ms >= kept_ms]:
             self._store.forget_replies(lately)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from streams.deciding import Decided, Deciding, Lookup
+from streams.deciding import Decided, Deciding, Judging, Lookup
 from streams.deeds import Deed
 from streams.documents import UserDocuments
 from streams.facts import Batch, Fact, source_id
@@ -15,6 +15,7 @@ from streams.features import Key, Sums, item_keys, user_keys
 from streams.messages import Source
 from streams.store.contract import Document, Move, Outcomes, ShardFence, ShardWrite
 from streams.store.keys import tag_of, user_tag
+from streams.trust.limits import Verdict
 
 __all__ = ["UserFold", "by_item_shard", "by_user_shard", "dead_tag", "floors_of", "fold_items", "fold_users"]
 
@@ -30,6 +31,7 @@ class UserFold(msgspec.Struct, frozen=True):
     outcomes: dict[tuple[str, str], int]  # by topic and name, of what this write folds
     took_back: int  # targets that undos took back
     waiting: int  # undos whose target is not there
+    flagged: list[tuple[Fact, Verdict]]  # events that do not teach
 
 
 def dead_tag(source: Source) -> str:
@@ -79,11 +81,12 @@ def fold_users(
     epochs: Mapping[str, str],
     floors: Mapping[int, int],
     lookup: Lookup,
+    verdict: Judging | None = None,
 ) -> UserFold:
     """Decides a user shard's events and folds those that it has not folded yet."""
     at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
     numbers = {s: source_id(s, epochs[s.topic]) for s in batch.last}
-    deciding = Deciding(documents, at, numbers, floors, lookup)
+    deciding = Deciding(documents, at, numbers, floors, lookup, verdict)
     deciding.take(facts)
     for dead in batch.dead:
         source = dead.message.source
@@ -108,6 +111,7 @@ def fold_users(
         deciding.outcomes,
         deciding.took_back,
         deciding.waiting,
+        deciding.flagged,
     )
 
 
@@ -136,6 +140,8 @@ def by_item_shard(decided: Sequence[Decided]) -> dict[str, list[Part]]:
     shards: dict[str, list[Part]] = {}
     for fact, signed in decided:
         for deed, sign in signed:
+            if deed.flagged:
+                continue
             mine: dict[str, list[Key]] = {}
             for key in item_keys(deed):
                 mine.setdefault(tag_of(*key), []).append(key)

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 
 from streams import labels
 from streams.codec import encode
-from streams.events import EVENT_TOPICS, SERVED, Example, Topic
+from streams.events import EVENT_TOPICS, FLAGGED, SERVED, Example, Topic
 from streams.forgotten import Forgetting
 from streams.forgotten_feed import ForgettingFeed
 from streams.handler import Rewind
@@ -48,7 +48,7 @@ class LabelHandler:
     """
 
     role = "labels"
-    topics: tuple[Topic, ...] = (*EVENT_TOPICS, SERVED)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, SERVED, FLAGGED)
 
     def __init__(
         self,
@@ -84,7 +84,8 @@ class LabelHandler:
                 self._sender.add(tag, outgoing)
         self._sender.flush()
         known = {source for by_source in self._seen.values() for source in by_source}
-        self._watermark.watch({*sources, *known}, self._wall_ms())
+        timed = {source for source in {*sources, *known} if source.topic != FLAGGED.name}  # follows, is late
+        self._watermark.watch(timed, self._wall_ms())
         self._hear_others(shards.values())
         for source in sources:
             fences = [self._seen[tag].get(source) for tag in TAGS]
@@ -100,7 +101,8 @@ class LabelHandler:
         marked = False
         for chunk in chunks(batch, self._positions, now):
             for source, (_, stream_ms) in chunk.positions.items():
-                self._watermark.observe(source, stream_ms, now)
+                if source.topic != FLAGGED.name:
+                    self._watermark.observe(source, stream_ms, now)
             self._fold(chunk, every_shard=now - self._advanced_ms >= ADVANCE_EVERY_MS)
             marked = marked or chunk.marked
         self._sweep(force=marked)
@@ -237,7 +239,7 @@ class LabelHandler:
         for shard in shards:
             for name, (_, stream_ms) in shard.fence.sources.items():
                 source = self._current(name)
-                if source is not None and stream_ms:
+                if source is not None and stream_ms and source.topic != FLAGGED.name:
                     streams[source] = max(streams.get(source, 0), stream_ms)
         self._watermark.learn(streams, self._wall_ms())
 
@@ -331,7 +333,7 @@ class LabelHandler:
             SLATES_JOINED.labels("expired").inc()
             return
         SLATES_JOINED.labels("missing").inc()
-        for each in state.facts:
+        for each in [f for f in state.facts if f.kind != labels.FLAGGED]:
             ORGANIC.labels(KIND_TOPICS.get(each.kind, "events.feedback")).inc()
 
 

@@ -19,6 +19,7 @@ BUILD = Info("streamrec_build", "Version of the running code.")
 # features
 EVENTS = Counter("streamrec_events_total", "Event records by what became of them.", ["topic", "outcome"])
 UNDOS = Counter("streamrec_undos_total", "Undos by what they met: took_back a target, or waits.", ["result"])
+FLAGGED = Counter("streamrec_flagged_events_total", "Events that do not teach, by why.", ["reason"])
 FORGOTTEN_RECORDS = Counter(
     "streamrec_forgotten_records_total", "Records passed over, of users who were forgotten.", ["role"]
 )

@@ -25,6 +25,7 @@ CHUNK = 32  # records after which the current chunk joins the older ones
 VERSION_BYTES = 8
 MARK_BYTES = 8
 UNDO_ACT = 255
+FLAGGED = 8
 UNDONE = 4  # flags of a record
 COMPLETED = 2
 LONG_VIEW = 1
@@ -253,7 +254,8 @@ class Memory:
 
     def add(self, mark: bytes, place: Place, deed: Deed, undone: bool = False) -> None:
         """Remembers an applied event and what it did."""
-        flags = deed.long_view * LONG_VIEW | deed.completed * COMPLETED | undone * UNDONE
+        flags = deed.long_view * LONG_VIEW | deed.completed * COMPLETED
+        flags |= undone * UNDONE | deed.flagged * FLAGGED
         text = self._text
         self._append(
             mark,
@@ -383,5 +385,6 @@ def _deed(records: bytes | bytearray, start: int, texts: list[str]) -> tuple[Dee
         bool(flags & LONG_VIEW),
         bool(flags & COMPLETED),
         value_micros,
+        bool(flags & FLAGGED),
     )
     return deed, bool(flags & UNDONE)

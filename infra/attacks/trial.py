@@ -8,8 +8,9 @@ import msgspec
 from infra.attacks.traffic import HONEST, Traffic
 from streams.deeds import decide, is_undo
 from streams.events import Event
-from streams.trust import LIMITS, Detector, Limits
 from streams.trust.conduct import Conduct, Seen
+from streams.trust.detector import Detector
+from streams.trust.limits import LIMITS, Limits
 
 __all__ = ["FACTORS", "Point", "Trial", "flags", "try_traffic"]
 

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Collection
-from typing import NamedTuple
 
 from streams.trust.anomaly import Anomalies
 from streams.trust.conduct import Conduct, Seen, breaches, numbers, observe
@@ -16,21 +15,10 @@ from streams.trust.limits import (
     SUSPECT_MS,
     Limits,
     Reason,
+    Verdict,
 )
 
-__all__ = ["Detector", "Verdict"]
-
-
-class Verdict(NamedTuple):
-    """Whether an event teaches. `severity` is how far beyond its limit the worst value lies."""
-
-    reason: Reason | None = None
-    severity: float = 0.0
-
-    @property
-    def flagged(self) -> bool:
-        """True if the event is kept out of what ranks and what is learned from."""
-        return self.reason is not None
+__all__ = ["Detector"]
 
 
 class Detector:

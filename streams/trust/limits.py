@@ -5,10 +5,11 @@ history shows it. A change belongs in a commit of its own with the curves of bef
 """
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["LIMITS", "Limits", "Reason"]
+__all__ = ["LIMITS", "Limits", "Reason", "Verdict"]
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 
@@ -23,6 +24,18 @@ class Reason(StrEnum):
     REGULAR = "regular"
     CROWD = "crowd"
     ANOMALY = "anomaly"
+
+
+class Verdict(NamedTuple):
+    """Whether an event teaches. `severity` is how far beyond its limit the worst value lies."""
+
+    reason: Reason | None = None
+    severity: float = 0.0
+
+    @property
+    def flagged(self) -> bool:
+        """True if the event is kept out of what ranks and what is learned from."""
+        return self.reason is not None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

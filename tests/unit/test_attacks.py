@@ -12,7 +12,7 @@ from infra.attacks.traffic import HONEST
 from infra.attacks.trial import flags
 from streams.codec import decode, encode
 from streams.events import CLICKS, MAX_MS, Click
-from streams.trust import LIMITS
+from streams.trust.limits import LIMITS
 
 
 @pytest.fixture(scope="module")

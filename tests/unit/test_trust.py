@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from streams.deeds import Act
-from streams.trust import LIMITS, Detector, Reason, Verdict
 from streams.trust.conduct import Conduct, Seen, Window
-from streams.trust.limits import HOUR_MS, MINUTE_MS, SESSION_USERS, SUSPECT_MS
+from streams.trust.detector import Detector
+from streams.trust.limits import HOUR_MS, LIMITS, MINUTE_MS, SESSION_USERS, SUSPECT_MS, Reason, Verdict
 from tests.build import T0
 
 

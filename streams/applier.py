@@ -22,7 +22,7 @@ from streams.rejects import Forgets, Rejects
 from streams.remembered import SEEN_LIMIT
 from streams.store.contract import ShardWrite, Store
 from streams.store.keys import TAGS, user_tag
-from streams.trust.judge import Judge
+from streams.trust.judge import Judges
 from streams.trust.limits import Verdict
 
 __all__ = ["Applier"]
@@ -62,7 +62,7 @@ class Applier:
         rejects: Rejects | None = None,
         settle: Callable[[Collection[str]], None] | None = None,
         forgotten: Forgot = nobody,
-        judge: Judge | None = None,
+        judge: Judges | None = None,
     ) -> None:
         self._store, self._catalogue = store, catalogue
         self._wall_ms = wall_ms

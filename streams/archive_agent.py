@@ -20,7 +20,7 @@ from streams.archive import Archive, Partition, Row, short_epoch
 from streams.archive_forget import announce, left_to_do, rewrite, settle
 from streams.codec import decode
 from streams.errors import StoreUnavailable
-from streams.events import EVENT_TOPICS, EXAMPLES, ITEMS, TOPICS, Topic
+from streams.events import EVENT_TOPICS, EXAMPLES, FLAGGED, ITEMS, TOPICS, Topic
 from streams.facts import is_watermark
 from streams.forgotten import Forgetting
 from streams.forgotten_feed import ForgettingFeed
@@ -61,7 +61,7 @@ class ArchiveHandler:
     """
 
     role = "archive"
-    topics: tuple[Topic, ...] = (*EVENT_TOPICS, ITEMS, EXAMPLES)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, ITEMS, FLAGGED, EXAMPLES)
 
     def __init__(
         self,

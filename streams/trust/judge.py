@@ -16,7 +16,7 @@ from streams.messages import Source
 from streams.trust.conduct import Conduct, Seen
 from streams.trust.limits import Verdict
 
-__all__ = ["Judge", "flagged_record"]
+__all__ = ["Judge", "Judges", "flagged_record"]
 
 USERS = 50_000
 VERDICTS = 20_000  # of events in flight: a shard that is refused is folded again
@@ -29,6 +29,16 @@ class Detects(Protocol):
 
     def judge(self, user_id: str, conduct: Conduct, seen: Seen, impressions_read_ms: int) -> Verdict:
         """Folds an event into the user's conduct, and says whether it teaches."""
+
+
+class Judges(Protocol):
+    """Who is asked whether an event teaches."""
+
+    def read(self, stream_ms: Mapping[Source, int]) -> None:
+        """Is told the stream times of all sources before each batch."""
+
+    def verdict(self, fact: Fact, deed: Deed) -> Verdict:
+        """Whether a fresh event teaches; the same again when it is asked again."""
 
 
 class Judge:

@@ -25,6 +25,7 @@ COMMANDS = (
     "bench",
     "dlq",
     "forget",
+    "trust",
 )
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ from streams.deciding import Decided
 from streams.documents import UserDocuments
 from streams.facts import Batch, Fact, intake
 from streams.fences import Fences, RolledBackError
-from streams.fold import UserFold, by_item_shard, by_user_shard, dead_tag, fold_items, fold_users
+from streams.fold import UserFold, by_user_shard, dead_tag, fold_items, fold_users
 from streams.forgotten import Forgot, as_late, nobody
 from streams.handler import Rewind
 from streams.messages import Message, Source
@@ -136,24 +136,12 @@ class Applier:
 
     def _fold_users(self, batch: Batch) -> list[Decided]:
         shards = by_user_shard(batch)
+        judging = None if self._judge is None else self._judge.verdict
         self._read_documents({fact.event.user_id for fact in batch.facts})
         decided: list[Decided] = []
         rejected = False
         while shards:
-            folds = {
-                tag: fold_users(
-                    tag,
-                    facts,
-                    batch,
-                    self._fences[tag],
-                    self._documents,
-                    self._fences.epochs,
-                    self._fences.floors,
-                    self._catalogue.get,
-                    None if self._judge is None else self._judge.verdict,
-                )
-                for tag, facts in shards.items()
-            }
+            folds = fold_users(shards, batch, self._fences, self._documents, self._catalogue.get, judging)
             if not rejected:
                 self._reject(batch)
                 self._tell([each for fold in folds.values() for each in fold.flagged])
@@ -171,14 +159,9 @@ class Applier:
         return decided
 
     def _fold_items(self, batch: Batch, decided: Sequence[Decided]) -> None:
-        shards = by_item_shard(decided)
-        while shards:
-            writes = [
-                fold_items(tag, parts, batch, self._fences[tag], self._fences.epochs)
-                for tag, parts in shards.items()
-            ]
-            refused = self._write(writes)
-            shards = {tag: shards[tag] for tag in refused}
+        refused = self._write(fold_items(decided, batch, self._fences))
+        while refused:
+            refused = self._write(fold_items(decided, batch, self._fences, refused))
 
     def _reject(self, batch: Batch) -> None:
         """Keeps dead and late events of the batch, before any fence passes them."""

@@ -28,6 +28,7 @@ from streams.health import Health
 from streams.kafka import epoch
 from streams.messages import Message, Source
 from streams.metrics import ARCHIVED_ROWS, FORGOTTEN_RECORDS, FORGOTTEN_USERS, RETRIES
+from streams.served_check import ServedCheck
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.verify.gauge import Gauge
@@ -206,8 +207,10 @@ def _rows(message: Message, now_ms: int) -> list[Row]:
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Archives until `stop` is set; shows the last verify as a metric."""
+    """Archives until `stop` is set; shows the last verify as a metric, and rebuilds some served rows."""
     store, wishes = connect(settings), Forgetting()
+    if settings.served_check_share > 0:
+        ServedCheck(settings, stop).start()
     handler = ArchiveHandler(
         settings,
         Archive(settings.archive_url),

@@ -41,6 +41,12 @@ ARCHIVED_ROWS = Counter("streamrec_archived_rows_total", "Rows written to Parque
 VERIFY_KEYS = Gauge("streamrec_verify_keys", "Keys of the last verify, by what was found.", ["result"])
 VERIFY_ERROR = Gauge("streamrec_verify_error_ratio", "Greatest relative error of a value in the last verify.")
 VERIFY_TIME = Gauge("streamrec_verify_timestamp_seconds", "When the last verify ended.")
+SERVED_ROWS_CHECKED = Counter(
+    "streamrec_served_rows_checked_total", "Served rows of some users rebuilt from the past."
+)
+SERVED_ROWS_DIFFERING = Counter(
+    "streamrec_served_rows_differing_total", "Of these, rows that events in flight made differ."
+)
 
 # serving
 REQUESTS = Counter("streamrec_requests_total", "Requests by how they ended.", ["outcome"])

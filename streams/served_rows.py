@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streams.catalogue import Catalogue
 from streams.codec import decode
 from streams.events import ITEMS, MAX_MS, SERVED, Served
-from streams.features import COLUMN_NAMES, columns_hash, vectors
+from streams.features import COLUMN_NAMES, columns_hash, scene_of, vectors
 from streams.messages import Source
 from streams.rebuild import EVENT_NAMES, Refold
 from streams.store import MemoryStore, Store
@@ -37,7 +37,8 @@ def rebuilt_row(store: Store, catalogue: Catalogue, served: Served) -> NDArray[n
     """The features [n, d] of a served slate by a store that is as old as the slate."""
     ids = [place.item_id for place in served.slate]
     items = [catalogue.get(item_id) for item_id in ids]
-    return vectors(store.view(served.user_id, ids, items), items, ids, served.ts_ms)
+    scene = scene_of(served.session_id, served.surface, served.query, served.context)
+    return vectors(store.view(served.user_id, ids, items, scene), items, ids, served.ts_ms)
 
 
 class ServedRows:
@@ -63,8 +64,8 @@ class ServedRows:
         self._fold: Refold | None = None
         self._next: Mapping[Source, int] | None = None
 
-    def check(self, timeline: Timeline) -> Checked:
-        """Compares every slate up to the timeline's end that was not compared yet."""
+    def check(self, timeline: Timeline, slates: bool = True) -> Checked:
+        """Compares every slate up to the timeline's end that was not compared yet; or passes over them."""
         names = (*EVENT_NAMES, ITEMS.name, SERVED.name)
         ends = {source: end for name in names for source, end in timeline.ends(name).items()}
         starts, self._next = self._next, ends
@@ -73,7 +74,7 @@ class ServedRows:
         fold.follow(items)
         events = timeline.read(EVENT_NAMES, starts=starts, users=self._users)
         out, event = Checked(), next(events, None)
-        for time_ms, served in self._slates(timeline, starts):
+        for time_ms, served in self._slates(timeline, starts) if slates else ():
             while event is not None and event.time_ms < time_ms:
                 fold.take(event)
                 event = next(events, None)

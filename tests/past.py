@@ -47,7 +47,8 @@ class Past:
         self.partitions, self.users = partitions, users
         self.messages: list[Message] = []
         self._ends: dict[Source, int] = {}
-        self._sent: list[tuple[str, bytes, bytes]] = []
+        self._sent: list[tuple[str, str, bytes]] = []
+        self._acts: list[tuple[str, str]] = []  # user and event id, to be taken back
         for n in range(12):
             self.item(f"i{n}")
         for _ in range(messages):
@@ -90,13 +91,23 @@ class Past:
             self.add(WATCHES.name, "u1", b"", ((WATERMARK_MS, b"1"),))
         elif chance < 0.14 and self._sent:
             self.add(*r.choice(self._sent))  # the client sends it again
+        elif chance < 0.18 and self._acts:
+            user, event_id = r.choice(self._acts)
+            self._take_back(user, event_id, now_ms)
         else:
             topic, user = r.choice(list(_MAKERS)), f"u{r.randrange(self.users)}"
             ts_ms = now_ms - (2 * DAY if chance > 0.97 else r.randrange(5_000))
             events = [self._event(topic, user, ts_ms) for _ in range(r.choice((1, 1, 3)))]
+            if chance > 0.95:  # taken back before it comes
+                self._take_back(user, events[0].event_id, now_ms)
+            self._acts.append((user, events[-1].event_id))
             value = encode(events if len(events) > 1 else events[0])
             self._sent.append((topic, user, value))
             self.add(topic, user, value)
+
+    def _take_back(self, user: str, event_id: str, now_ms: int) -> None:
+        undo = make_feedback(user_id=user, action="undo", undoes=event_id, item_id=None, ts_ms=now_ms)
+        self.add(FEEDBACK.name, user, encode(undo))
 
     def _event(self, topic: str, user: str, ts_ms: int) -> Any:
         r = self.random

@@ -23,7 +23,6 @@ from streams.features.counters import (
 )
 from streams.features.declare import Feature
 from streams.features.layout import HEAD, Floats, Layout, layout_hash, layouts_of
-from streams.features.sums import Sums as _Sums
 from streams.features.vectors import compute, rounded
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "Layout",
     "Scene",
     "Scope",
-    "Sums",
     "View",
     "columns_hash",
     "effects",
@@ -52,6 +50,7 @@ __all__ = [
     "rounded",
     "row_of",
     "scene_of",
+    "unfit",
     "user_keys",
     "vectors",
 ]
@@ -69,6 +68,24 @@ _HASH = declare.columns_hash(COLUMNS)
 def columns_hash(features: Sequence[Feature] = COLUMNS) -> str:
     """Sixteen hex digits that change with any feature's definition, and with their order."""
     return _HASH if features is COLUMNS else declare.columns_hash(features)
+
+
+def unfit(columns: Sequence[str], definitions: Sequence[str] = ()) -> str | None:
+    """Why what was fitted on these columns cannot be served here; None where it can.
+
+    Args:
+        columns: the names that it needs; others that are computed here do not matter.
+        definitions: what each of them meant; empty where that is not known.
+
+    >>> unfit(("item_tags",)), unfit(("item_tags", "no_such"))
+    (None, "column 'no_such': not computed here")
+    """
+    for name, meant in zip(columns, definitions or [None] * len(columns), strict=True):
+        if name not in DEFINITIONS:
+            return f"column {name!r}: not computed here"
+        if meant is not None and meant != DEFINITIONS[name]:
+            return f"column {name!r}: was defined anew, {meant} is now {DEFINITIONS[name]}"
+    return None
 
 
 def vectors(
@@ -95,10 +112,3 @@ def row_of(scope: Scope, ref_ms: float, last_ms: float = 0.0, **counters: float)
     for counter, value in counters.items():
         out[HEAD:][layout.counters == COUNTERS.index(counter)] = value
     return out
-
-
-class Sums(_Sums):
-    """Sums deeds up by row, laid out as declared here."""
-
-    def __init__(self) -> None:
-        super().__init__(LAYOUTS)

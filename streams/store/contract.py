@@ -132,6 +132,9 @@ class Store(Protocol):
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown, in one round trip."""
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user, in one round trip."""
+
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""

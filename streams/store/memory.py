@@ -72,6 +72,10 @@ class MemoryStore:
         """A user's history and what was shown."""
         return self.history(user_id), self.shown(user_id)
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user."""
+        return [self.past(user_id) for user_id in user_ids]
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
         with self._lock:

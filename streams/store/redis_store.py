@@ -83,6 +83,16 @@ class RedisStore:
         history, shown = self._flights.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
         return read_history(history), read_shown(shown)
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user, by one MGET."""
+        if not user_ids:
+            return []
+        values = self._flights.mget(
+            [self._keys.document(k, u) for u in user_ids for k in ("history", "shown")]
+        )
+        found = zip(values[::2], values[1::2], strict=True)
+        return [(read_history(history), read_shown(shown)) for history, shown in found]
+
     # --- features, written ------------------------------------------------------------------------
 
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

@@ -25,7 +25,7 @@ NO_LIMIT = 1 << 62
 
 
 class Past(NamedTuple):
-    """A user's entries as kept."""
+    """A user's history and what was shown."""
 
     history: tuple[object, ...]
     shown: tuple[object, ...]
@@ -100,8 +100,8 @@ def present(store: Store, keys: Sequence[Key]) -> tuple[dict[Key, NDArray[np.flo
             states = store.states(scope, chunk)
             rows.update({(scope, n): row for n, row in zip(chunk, states, strict=True) if row.any()})
             if scope is Scope.USER:
-                found = {u: Past(tuple(d.history), tuple(d.shown)) for u, d in store.documents(chunk).items()}
-                pasts.update({user: past for user, past in found.items() if any(past)})
+                found = zip(chunk, store.pasts(chunk), strict=True)
+                pasts.update({user: Past(*past) for user, past in found if any(past)})
     return rows, pasts
 
 

@@ -7,14 +7,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.features import Scope
+from streams.features import HEAD, Scope
 from streams.store import Outcomes
 
 __all__ = ["TOLERANCE", "Comparison", "Counts", "Difference", "Errors", "Report"]
 
 TOLERANCE = 1e-9  # relative, and absolute near zero: decayed sums depend on their order
 NAMED = 20  # differences of a kind that are told by name
-TIMES = 2  # the first places of a row: newest event, newest engagement; compared exactly
 _EDGES = np.logspace(-17, 1, 541)
 Floats = NDArray[np.float64]
 Kind = Literal["mismatching", "missing", "extra"]
@@ -127,11 +126,11 @@ class Comparison:
         """Notes the errors of a row's values; says what differs, or nothing."""
         scale = np.maximum(np.abs(live), np.abs(rebuilt))
         error = np.abs(live - rebuilt) / np.where(scale > 0, scale, 1.0)
-        counted = error[TIMES:][scale[TIMES:] > TOLERANCE]
+        counted = error[HEAD:][scale[HEAD:] > TOLERANCE]
         self._histogram += np.bincount(np.searchsorted(_EDGES, counted), minlength=len(self._histogram))
         self._worst = max(self._worst, float(counted.max(initial=0.0)))
         bad = ~np.isclose(live, rebuilt, rtol=TOLERANCE, atol=TOLERANCE)
-        bad[:TIMES] = live[:TIMES] != rebuilt[:TIMES]
+        bad[:HEAD] = live[:HEAD] != rebuilt[:HEAD]
         if not bad.any():
             return ""
         place = int(np.argmax(np.where(bad, error, -1.0)))

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,22 +11,27 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import redis
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from infra.cli import app
 from streams import archive_agent, feature_agent
 from streams.archive import Archive
-from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, WATCHES
-from streams.features import Scope
+from streams.catalogue import Catalogue
+from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, SERVED, WATCHES, Served
+from streams.features import Scope, columns_hash
 from streams.health import Health
 from streams.kafka import Publisher, end_offsets
-from streams.metrics import VERIFY_KEYS
+from streams.metrics import SERVED_ROWS_CHECKED, SERVED_ROWS_DIFFERING, VERIFY_KEYS
+from streams.served_check import ServedCheck
+from streams.served_rows import rebuilt_row
 from streams.settings import Settings
-from streams.store.connect import client, connect
+from streams.store.connect import connect
 from streams.store.keys import Keys
 from streams.verify import REPORT, Report, capture
 from streams.verify.gauge import Gauge
-from tests.build import T0, make_click, make_impression, make_item, make_watch
+from tests.build import T0, make_click, make_impression, make_item, make_served, make_served_item, make_watch
 from tests.conftest import MakeSettings
 from tests.system import variables
 from tests.waiting import eventually
@@ -137,6 +143,8 @@ def test_a_rebuild_equals_the_live_state_and_a_worker_goes_on_from_it(
         assert command(settings, "verify", "--json", str(report_file)).exit_code == 0
         assert msgspec.json.decode(report_file.read_bytes(), type=Report).counts.compared > 30
 
+        _as_of(settings)
+        _served_rows(settings)
         send(settings, 120, 30)
         with running(anew, feature_agent):
             folded(anew)
@@ -148,15 +156,66 @@ def test_a_rebuild_equals_the_live_state_and_a_worker_goes_on_from_it(
     _named(settings)
 
 
+def _served_rows(settings: Settings) -> None:
+    """A slate on features as they stand agrees with the past; one on features of before an event does
+    not, as when the event is in flight."""
+    check = ServedCheck(settings.model_copy(update={"served_check_share": 1.0}), threading.Event())
+    before = {m: m._value.get() for m in (SERVED_ROWS_CHECKED, SERVED_ROWS_DIFFERING)}
+    with Publisher(settings) as publisher:
+        publisher.send(SERVED, _slate(settings, "r0"))
+        publisher.flush()
+        assert check.look().rows == 0, "what was served before the first look is passed over"
+        publisher.send(SERVED, _slate(settings, "r1"))
+        publisher.flush()
+        found = check.look()
+        assert (found.rows, found.differing) == (2, 0), found.columns
+        slate = _slate(settings, "r2")
+        publisher.send(IMPRESSIONS, make_impression(user_id="u1", item_id="i5", ts_ms=T0 + 119_000))
+        publisher.flush()
+        time.sleep(0.005)
+        publisher.send(SERVED, slate)
+        publisher.flush()
+        found = check.look()
+    assert (found.rows, found.differing) == (2, 2)
+    assert "user_impressions_total" in found.columns
+    grown = [m._value.get() - held for m, held in before.items()]
+    assert grown == [4, 2]
+
+
+def _slate(settings: Settings, request_id: str) -> Served:
+    """Two places for u1, on the live features."""
+    store, catalogue = connect(settings), Catalogue()
+    for n in range(2):
+        catalogue.put(make_item(item_id=f"i{n}", category=f"c{n % 3}", creator_id=f"m{n % 4}"))
+    places = tuple(make_served_item(item_id=f"i{n}", position=n) for n in range(2))
+    bare = make_served(request_id=request_id, ts_ms=T0 + 120_000, columns=columns_hash(), slate=places)
+    rows = [[None if np.isnan(x) else x for x in row] for row in rebuilt_row(store, catalogue, bare).tolist()]
+    store.close()
+    filled = [replace(place, features=tuple(row)) for place, row in zip(places, rows, strict=True)]
+    return replace(bare, slate=tuple(filled))
+
+
+def _as_of(settings: Settings) -> None:
+    """A key and a vector of half a minute after the first event."""
+    at = str(T0 + 30_000)
+    user = json.loads(command(settings, "features", "get", "user:u1", "--at", at, "--json").stdout)
+    assert user["impressions_total"] == len([n for n in range(31) if n % 4 == 1])
+    assert user["shown"][0] == {"item_id": "i7", "ts_ms": T0 + 29_000, "times": 1}
+    options = ("--user", "u1", "--item", "i7", "--at", at, "--json")
+    vector = json.loads(command(settings, "features", "get", *options).stdout)
+    assert vector["user_impressions_total"] == user["impressions_total"]
+    assert vector["item_clicks_7d"] == pytest.approx(2 * len([n for n in range(31) if n % 11 == 7]), rel=1e-3)
+
+
 def _plant(settings: Settings) -> None:
     """One value changed by hand, one key removed, one added."""
-    redis, keys = client(settings), Keys(settings.namespace)
-    row = np.frombuffer(redis.get(keys.row(Scope.ITEM, "i3")), dtype="<f8").copy()
+    server, keys = redis.Redis.from_url(str(settings.redis)), Keys(settings.namespace)
+    row = np.frombuffer(server.get(keys.row(Scope.ITEM, "i3")), dtype="<f8").copy()
     row[2 + np.argmax(row[2:])] *= 1.01
-    redis.set(keys.row(Scope.ITEM, "i3"), row.tobytes())
-    redis.set(keys.row(Scope.CREATOR, "intruder"), redis.get(keys.row(Scope.CREATOR, "m1")))
-    redis.delete(keys.row(Scope.CATEGORY, "c1"))
-    redis.close()
+    server.set(keys.row(Scope.ITEM, "i3"), row.tobytes())
+    server.set(keys.row(Scope.CREATOR, "intruder"), server.get(keys.row(Scope.CREATOR, "m1")))
+    server.delete(keys.row(Scope.CATEGORY, "c1"))
+    server.close()
 
 
 def _named(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from streams.archive_agent import ArchiveHandler
 from streams.codec import encode
 from streams.events import ITEMS, SERVED, Item, Topic
 from streams.messages import Message, Source
+from streams.served_check import OWN_COLUMNS, some_users
 from streams.served_rows import ServedRows
 from streams.settings import Settings
 from streams.timeline import Timeline
@@ -38,10 +39,12 @@ def log() -> list[Message]:
     """What a small system took and served, in lockstep: each request's events are folded at once."""
     plan = Plan(step_ms=2_000, candidates=50)
     world, system = World(3, plan), Recorded(plan)
+    catalogue = world.population.catalogue()
+    system.publish(catalogue)
     for n in range(REQUESTS):
         request, born = world.ask()
         system.now_ms = world.now_ms
-        system.publish([*born, *([_changed(born[0])] if born and n % 10 == 0 else [])])
+        system.publish([*born, *([_changed(catalogue[n])] if n % 10 == 0 else [])])
         system.shelves.refresh()
         reply, served = system.rank(request, world.now_ms)
         assert served is not None
@@ -80,7 +83,8 @@ def test_every_served_row_is_rebuilt_bit_for_bit(tmp_path: Path, log: list[Messa
 
 def test_it_goes_on_where_it_ended(tmp_path: Path, log: list[Message]) -> None:
     check = ServedRows(lambda: 1 << 60)
-    half = [m for m in log if m.timestamp_ms <= log[len(log) // 2].timestamp_ms]
+    middle_ms = (log[0].timestamp_ms + log[-1].timestamp_ms) // 2
+    half = [m for m in log if m.timestamp_ms <= middle_ms]
     first = check.check(past(tmp_path / "half", half))
     second = check.check(past(tmp_path / "whole", log))
     assert first.rows > 0 < second.rows
@@ -110,8 +114,7 @@ def test_an_event_kept_from_the_past_is_seen(tmp_path: Path, log: list[Message])
 
 
 def test_some_users_alone_are_rebuilt_on_what_is_theirs(tmp_path: Path, log: list[Message]) -> None:
-    own = ("user_clicks_1h", "user_ctr_total", "user_category_clicks_7d", "shown_count", "history_length")
-    check = ServedRows(lambda: 1 << 60, lambda user: hash(user) % 3 == 0, own)
+    check = ServedRows(lambda: 1 << 60, some_users(0.3), OWN_COLUMNS)
     found = check.check(past(tmp_path, log))
     assert 0 < found.rows < 10 * REQUESTS
     assert (found.differing, found.other) == (0, 0)

@@ -18,8 +18,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Adds `bench`."""
-    bench = typer.Typer(no_args_is_help=True)
-    bench.callback(help="Measure what the system is worth.")(_of_its_own)
+    bench = typer.Typer(help="Measure what the system is worth.", no_args_is_help=True)
     bench.command("ctr")(ctr)
     bench.command("memory")(memory)
     bench.command("trust")(trust)

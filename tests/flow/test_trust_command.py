@@ -31,7 +31,8 @@ def test_a_bot_is_flagged_and_listed_and_an_allowed_user_is_not(
     with features_running(settings), closing(connect(settings)) as store, Publisher(settings) as publisher:
         for user, gap_ms in (("bot", 50), ("u2", 9_000), ("u3", 50)):
             for n in range(100):
-                event = make_click(user_id=user, item_id=f"of-{user}", ts_ms=T0 + n * (gap_ms + n * n % 70))
+                at = T0 + n * gap_ms + n * 7_919 % (gap_ms * 9 // 10)
+                event = make_click(user_id=user, item_id=f"of-{user}", ts_ms=at)
                 publisher.send(CLICKS, event, partition=0)
         publisher.flush()
         eventually(lambda: store.ledger().applied == 300, what="all folded")

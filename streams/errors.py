@@ -1,6 +1,7 @@
 """One root error and one class per neighbour, so that an edge can retry what it knows."""
 
 __all__ = [
+    "KafkaRefused",
     "KafkaUnavailable",
     "ModelRefused",
     "OperatorError",
@@ -20,6 +21,10 @@ class OperatorError(StreamrecError):
 
 class KafkaUnavailable(StreamrecError):
     """The broker did not answer within the time allowed."""
+
+
+class KafkaRefused(KafkaUnavailable):
+    """The broker, or our check of it, refused: a password, a certificate. Waiting does not mend it."""
 
 
 class StoreUnavailable(StreamrecError):

@@ -41,7 +41,14 @@ def as_tables(trial: Trial) -> Group:
     kinds = Table("attack", "recall", title="at the limits as they stand", title_justify="left")
     for kind, recall in _standing(trial).recall_by_kind.items():
         kinds.add_row(kind, f"{recall:.3f}")
-    return Group(curve, kinds)
+    people = trial.people
+    if people is None:
+        return Group(curve, kinds)
+    told = (
+        f"{people.log}: {people.flagged:,} of {people.events:,} events flagged "
+        f"({people.flagged / max(1, people.events):.2%}), {people.users_flagged} of {people.users} users: "
+    )
+    return Group(curve, kinds, Text(told + ", ".join(f"{why} {n}" for why, n in people.by_reason.items())))
 
 
 def _standing(trial: Trial) -> Point:

@@ -1,11 +1,11 @@
 """Honest viewers on a day's clock with attackers among them, every event with who did it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 
-from infra.attacks.bots import HOUR_MS, KINDS, Account
+from infra.attacks.bots import HOUR_MS, KINDS, Account, Kind
 from infra.viewers import Habits, Population
 from streams.events import Click, Event, Impression, Item, RankedItem, RankReply, Watch
 
@@ -23,21 +23,21 @@ class Traffic(msgspec.Struct, frozen=True):
     items: tuple[Item, ...]
 
 
-def make_traffic(seed: int, hours: int = 8, viewers: int = 300) -> Traffic:
+def make_traffic(seed: int, hours: int = 8, viewers: int = 300, kinds: Sequence[Kind] = KINDS) -> Traffic:
     """A working day of `viewers` and of every kind of attack. The same seed gives the same."""
     habits = Habits(viewers=viewers, pace=1.0, online_share=0.08, items=600)
     population = Population(seed, START_MS, habits, run=f"t{seed}")
     items = population.catalogue()
     end_ms = START_MS + hours * HOUR_MS
     found = [(event, HONEST) for event in _honest(population, items, seed, end_ms)]
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate(kinds):
         for n in range(kind.accounts):
             rng = np.random.default_rng((seed, 11, number, n))
             account = Account(f"x{number}-{n}", f"xs{number}-{n // kind.a_session}", rng, items)
             found += [(event, kind.name) for event in kind.run(account, START_MS, end_ms)]
     found.sort(key=lambda pair: pair[0].ts_ms)
-    events, kinds = zip(*found, strict=True)
-    return Traffic(events, kinds, tuple(items))
+    events, names = zip(*found, strict=True)
+    return Traffic(events, names, tuple(items))
 
 
 def _honest(population: Population, items: list[Item], seed: int, end_ms: int) -> Iterator[Event]:

@@ -12,7 +12,7 @@ from streams.trust.conduct import Conduct, Seen
 from streams.trust.detector import Detector
 from streams.trust.limits import LIMITS, Limits
 
-__all__ = ["FACTORS", "Point", "Trial", "flags", "try_traffic"]
+__all__ = ["FACTORS", "People", "Point", "Trial", "flags", "try_traffic"]
 
 FACTORS = (0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.6, 2.0, 3.0, 5.0)  # 1: the limits as they stand
 
@@ -31,6 +31,17 @@ class Point(msgspec.Struct, frozen=True):
     flagged_by_reason: dict[str, int]
 
 
+class People(msgspec.Struct, frozen=True):
+    """Events of a log, those flagged, and the users touched."""
+
+    log: str
+    events: int
+    users: int
+    flagged: int
+    users_flagged: int
+    by_reason: dict[str, int]
+
+
 class Trial(msgspec.Struct, frozen=True):
     """A curve over several days of traffic, and what there was."""
 
@@ -41,6 +52,7 @@ class Trial(msgspec.Struct, frozen=True):
     honest_users: int
     attack_accounts: int
     points: tuple[Point, ...]
+    people: People | None = None  # of a log, where one was given
 
 
 def flags(events: Sequence[Event], limits: Limits = LIMITS) -> list[str | None]:

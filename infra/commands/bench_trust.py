@@ -14,6 +14,10 @@ def trust(
     seeds: Annotated[str, typer.Option(metavar="A,B", help="days of traffic, one a seed")] = "1,2",
     hours: Annotated[int, typer.Option(min=7, max=24, help="length of a day")] = 8,
     viewers: Annotated[int, typer.Option(min=20, max=5_000, help="honest ones")] = 300,
+    log: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT:PATH", help="a log of real people as well"),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the curve, as trust.svg")] = None,
 ) -> None:
@@ -27,12 +31,15 @@ def trust(
     from rich.progress import Progress
 
     from infra.attacks import FACTORS, make_traffic, try_traffic
+    from infra.attacks.people import try_people
     from infra.attacks.picture import as_svg, as_tables
+    from infra.formats import read_log
 
     try:
         wanted = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
+    people = None if log is None else try_people(read_log(log))
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("traffic", total=len(wanted) * (1 + len(FACTORS)))
         traffics = []
@@ -41,6 +48,8 @@ def trust(
             bars.advance(task)
         bars.update(task, description="detector")
         trial = try_traffic(traffics, done=lambda: bars.advance(task))
+    if people is not None:
+        trial = msgspec.structs.replace(trial, people=people)
     Console().print(as_tables(trial))
     try:
         if json_file is not None:

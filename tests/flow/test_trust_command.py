@@ -1,6 +1,7 @@
 """`streamrec trust list` beside a role `features` that flags, on the embedded broker and a real Redis."""
 
 import json
+import random
 from contextlib import closing
 from typing import Any
 
@@ -25,13 +26,14 @@ def trust(*arguments: str) -> Any:
 def test_a_bot_is_flagged_and_listed_and_an_allowed_user_is_not(
     embedded_kafka, redis_url, make_settings, monkeypatch
 ) -> None:
+    chance = random.Random(1)
     settings = make_settings(kafka=embedded_kafka, redis=redis_url, trust=True, trust_allowed="u3, u4")
     for name in ("kafka", "namespace", "topic_prefix"):
         monkeypatch.setenv(f"STREAMREC_{name.upper()}", str(getattr(settings, name)))
     with features_running(settings), closing(connect(settings)) as store, Publisher(settings) as publisher:
         for user, gap_ms in (("bot", 50), ("u2", 9_000), ("u3", 50)):
             for n in range(100):
-                at = T0 + n * gap_ms + n * 7_919 % (gap_ms * 9 // 10)
+                at = T0 + n * gap_ms + chance.randrange(gap_ms)
                 event = make_click(user_id=user, item_id=f"of-{user}", ts_ms=at)
                 publisher.send(CLICKS, event, partition=0)
         publisher.flush()

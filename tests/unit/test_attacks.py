@@ -7,17 +7,21 @@ import pytest
 
 from infra.attacks import Traffic, Trial, make_traffic, try_traffic
 from infra.attacks.bots import KINDS
+from infra.attacks.people import try_people
 from infra.attacks.picture import as_svg
 from infra.attacks.traffic import HONEST
 from infra.attacks.trial import flags
+from infra.formats import Entry, Log
 from streams.codec import decode, encode
 from streams.events import CLICKS, MAX_MS, Click
 from streams.trust.limits import LIMITS
+from tests.build import T0, make_watch
 
 
 @pytest.fixture(scope="module")
 def traffic() -> Traffic:
-    return make_traffic(5, hours=7, viewers=60)
+    few = [msgspec.structs.replace(k, accounts=max(k.a_session, k.accounts // 4)) for k in KINDS]
+    return make_traffic(5, hours=7, viewers=40, kinds=few)
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +69,14 @@ def test_figures_add_up_and_the_curve_is_a_picture(trial: Trial) -> None:
     assert msgspec.json.decode(msgspec.json.encode(trial), type=Trial) == trial
     drawn = ET.fromstring(as_svg(trial))
     assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 2 * len(trial.points)
+
+
+def test_a_log_of_people_is_judged_whole() -> None:
+    long = make_watch(user_id="u2", watch_ms=3_000_000, duration_ms=10_000)
+    entries = tuple(
+        Entry(ts_ms=T0, topic="events.watches", key=None, value=encode(event))
+        for event in (make_watch(), long)
+    )
+    found = try_people(Log(name="a log", rows=2, items=(), requests=(), events=entries))
+    assert (found.events, found.users, found.flagged, found.users_flagged) == (2, 2, 1, 1)
+    assert found.by_reason == {"watch_length": 1}

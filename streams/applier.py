@@ -216,9 +216,18 @@ class Applier:
         try:
             if self._fences.reread(tags):
                 self._documents.clear()  # somebody else folded users that are remembered here
-        except RolledBackError:
-            log.error("the store has lost writes: reading again")
+        except RolledBackError as error:
+            log.error("the store has lost writes: reading again: %s", error)
+            self._hold_what_is_left(error.tags)
             raise self._rewind() from None
+
+    def _hold_what_is_left(self, lost: Collection[str]) -> None:
+        """Moves idle shards that lost nothing up to what is folded, before it is decided anew.
+
+        Else a resend that came before the event it repeats, this time, would be new to a shard that had
+        nothing to do with it the first time. Shards that are refused have lost something too.
+        """
+        self._store.write([write for write in self._fences.idle() if write.tag not in lost])
 
     # --- documents --------------------------------------------------------------------------------
 

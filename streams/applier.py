@@ -195,7 +195,7 @@ class Applier:
     def _write(self, writes: Sequence[ShardWrite]) -> set[str]:
         """Writes; returns the tags of refused shards, whose fences were read again."""
         writes = [write for write in writes if write.moves]
-        if any(len(write.keys) + len(write.documents) > MAX_KEYS for write in writes):
+        if any(len(write.keys) + len(write.documents) + len(write.companions) > MAX_KEYS for write in writes):
             raise _TooWideError
         done = self._store.write(writes)
         refused = {write.tag for write, ok in zip(writes, done, strict=True) if not ok}

@@ -13,8 +13,8 @@ from streams.documents import UserDocuments
 from streams.facts import Batch, Fact, source_id
 from streams.fences import Fences
 from streams.messages import Source
-from streams.store.contract import Document, Outcomes, ShardWrite
-from streams.store.keys import ITEM_TAGS, user_tag
+from streams.store.contract import Companions, Document, Outcomes, ShardWrite
+from streams.store.keys import ITEM_TAGS, item_tag, user_tag
 from streams.trust.limits import Verdict
 
 __all__ = ["UserFold", "by_user_shard", "dead_tag", "fold_items", "fold_users"]
@@ -115,10 +115,33 @@ def fold_items(
     `only` names the shards that are wanted, if not all of them.
     """
     at = {tag: {source: fences.at(tag, source) for source in batch.last} for tag in ITEM_TAGS}
+    parts, sets = item_rows(_teaching(decided), at, only), _companions(decided, only)
     return [
-        ShardWrite(tag=tag, moves=fences.moves(tag, batch.last, batch.stream_ms), keys=keys, rows=rows)
-        for tag, (keys, rows) in item_rows(_teaching(decided), at, only).items()
+        ShardWrite(
+            tag=tag,
+            moves=fences.moves(tag, batch.last, batch.stream_ms),
+            keys=parts.get(tag, NOTHING)[0],
+            rows=parts.get(tag, NOTHING)[1],
+            companions=tuple(sets.get(tag, ())),
+        )
+        for tag in dict.fromkeys((*parts, *sets))
     ]
+
+
+def _companions(decided: Sequence[Decided], only: Collection[str] | None) -> dict[str, list[Companions]]:
+    """What sets gain and lose, by shard. A set keeps an entry once, so nothing is lost by telling one
+    again; gained in this batch and lost again is lost."""
+    by_item: dict[str, tuple[dict[bytes, None], dict[bytes, None]]] = {}
+    for one in decided:
+        for item_id, entry, sign in one.pairs:
+            gained, lost = by_item.setdefault(item_id, ({}, {}))
+            (gained if sign > 0 else lost)[entry] = None
+    found: dict[str, list[Companions]] = {}
+    for item_id, (gained, lost) in by_item.items():
+        tag = item_tag(item_id)
+        if only is None or tag in only:
+            found.setdefault(tag, []).append(Companions(item_id, b"".join(gained), b"".join(lost)))
+    return found
 
 
 def _teaching(decided: Sequence[Decided]) -> Sequence[Decided]:

@@ -182,4 +182,5 @@ def contents(store: MemoryStore, users: int = 6) -> dict[Any, Any]:
     """All that a store holds, for comparison: rows, pasts and the ledger."""
     rows = {key: tuple(row.tolist()) for key, row in store.rows.items()}
     pasts = {f"u{n}": store.past(f"u{n}") for n in range(users)}
-    return {**rows, **pasts, "ledger": store.ledger()}
+    sets = {f"co_watch i{n}": store.companions([f"i{n}"])[0] for n in range(15)}
+    return {**rows, **pasts, **sets, "ledger": store.ledger()}

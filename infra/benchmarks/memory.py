@@ -6,8 +6,12 @@ and the server's own overhead together.
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 
@@ -16,6 +20,7 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
 from streams.documents import DOCUMENTS
+from streams.errors import OperatorError
 from streams.events import (
     CLICKS,
     FEEDBACK,
@@ -77,10 +82,15 @@ def _fill(settings: Settings, chance: random.Random) -> None:
         catalogue.put(_item(n, chance))
     applier = Applier(store, catalogue, lambda _: "e", lambda: NOW)
     try:
-        for topic, events in (*_past(chance), *_crowd(chance)):
-            for offset, at in enumerate(range(0, len(events), 50)):
-                value = encode(events[at : at + 50])
-                applier.apply([Message(topic, abs(hash(topic)) % 9, offset, NOW, b"", value)])
+        for partition, (topic, events) in enumerate((*_past(chance), *_crowd(chance))):
+            messages = [
+                Message(topic, partition, offset, NOW, user_id.encode(), encode(list(each)))
+                for offset, (user_id, each) in enumerate(groupby(events, key=attrgetter("user_id")))
+            ]
+            for at in range(0, len(messages), 50):
+                applier.apply(messages[at : at + 50])
+        if store.ledger().records != store.ledger().applied:
+            raise OperatorError(f"bench memory: events were not applied: {store.ledger()}")
     finally:
         store.close()
 
@@ -100,14 +110,14 @@ def _past(chance: random.Random) -> list[tuple[str, list[Event]]]:
     by_topic: dict[str, list[Event]] = {t.name: [] for t in (IMPRESSIONS, WATCHES, CLICKS, FEEDBACK)}
     for n in range(400):
         ts = NOW - (400 - n) * 25 * MINUTE + chance.randrange(20 * MINUTE)
-        where = {
+        where: dict[str, Any] = {
             "user_id": _USER,
             "item_id": f"v{chance.randrange(ITEMS):07}",
             "ts_ms": ts,
             "session_id": f"s{n // 20}",
             "surface": "home",
         }
-        make = {
+        make: dict[str, Callable[[], Event]] = {
             IMPRESSIONS.name: lambda n=n, w=where: Impression(event_id=f"i{n}", position=n % 10, **w),
             CLICKS.name: lambda n=n, w=where: Click(event_id=f"c{n}", position=n % 10, **w),
             WATCHES.name: lambda n=n, w=where: Watch(
@@ -128,15 +138,15 @@ def _crowd(chance: random.Random) -> list[tuple[str, list[Event]]]:
     reactions: list[Event] = []
     shown: list[Event] = []
     for n in range(_CROWD):
-        who = {"user_id": f"crowd{n}", "surface": "home"}
+        who: dict[str, Any] = {"user_id": f"crowd{n}", "surface": "home"}
         for k in range(4):
             item_id = _ITEM if k == 0 else f"v{chance.randrange(ITEMS):07}"
-            at = {"item_id": item_id, "ts_ms": NOW - (_CROWD - n) * MINUTE + k * 1_000, **who}
+            at: dict[str, Any] = {"item_id": item_id, "ts_ms": NOW - (_CROWD - n) * MINUTE + k * 1_000, **who}
             shown.append(Impression(event_id=f"ci{n}-{k}", position=k, **at))
             watches.append(Watch(event_id=f"cw{n}-{k}", watch_ms=60_000, **at))
         for action in ("like", "hide", "share"):
-            what = {"item_id": _ITEM, "ts_ms": NOW - MINUTE, **who}
-            reactions.append(Feedback(event_id=f"cf{n}-{action}", action=action, **what))  # type: ignore[arg-type]
+            what: dict[str, Any] = {"item_id": _ITEM, "ts_ms": NOW - MINUTE, **who}
+            reactions.append(Feedback(event_id=f"cf{n}-{action}", action=action, **what))
     return [(IMPRESSIONS.name, shown), (WATCHES.name, watches), (FEEDBACK.name, reactions)]
 
 
@@ -161,6 +171,7 @@ def _measured(settings: Settings) -> MemoryReport:
                 if name.startswith(f"{_USER}/"):
                     add("user", f"a {scope.value.replace('_', ' x ')}", keys.row(scope, name))
         add("item", "counters", keys.row(Scope.ITEM, _ITEM), True)
+        add("item", "watched together", keys.companions(_ITEM))
         for scope in (Scope.CATEGORY, Scope.CREATOR, Scope.SURFACE):
             for name in store.names(scope, 20):
                 add("other", f"a {scope.value}", keys.row(scope, name))

@@ -2,7 +2,7 @@
 
 from types import TracebackType
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.kafka.connect import ANSWER_S, consumer_config, to_message, unavailable
 from streams.messages import Message, Source
@@ -25,6 +25,7 @@ class Ranges:
         self._settings = settings
         config = consumer_config(settings, f"{settings.namespace}.ranges", "earliest", wait_ms=10)
         self._consumer = Consumer(config | {"enable.partition.eof": True})
+        self._known: set[str] = set()
 
     def __enter__(self) -> "Ranges":
         """Itself."""
@@ -42,6 +43,8 @@ class Ranges:
         Offsets that Kafka no longer holds, or never had, are passed over.
         """
         name = self._settings.topic_prefix + source.topic
+        if name not in self._known:  # else the client hears of the topic at some later refresh
+            self._ask_for(name)
         self._consumer.assign([TopicPartition(name, source.partition, offset)])
         found: list[Message] = []
         size, at = 0, offset
@@ -61,3 +64,10 @@ class Ranges:
                 found.append(message)
                 size += len(message.value or b"")
         return found, at
+
+    def _ask_for(self, name: str) -> None:
+        try:
+            self._consumer.list_topics(name, timeout=ANSWER_S)
+        except KafkaException as error:
+            raise unavailable(self._settings, error.args[0].str()) from error
+        self._known.add(name)

@@ -9,6 +9,7 @@ from operator import itemgetter
 import msgspec
 import numpy as np
 
+from streams.co_watch import PAIR_BYTES, merged
 from streams.documents import (
     DOCUMENTS,
     VERSION_BYTES,
@@ -36,6 +37,7 @@ class MemoryStore:
         self._clock = clock
         self.rows: dict[tuple[Scope, str], Floats] = {}
         self._documents: dict[tuple[str, str], bytes] = {}
+        self._companions: dict[str, bytes] = {}
         self._fences: dict[str, ShardFence] = {}
         self._replies: dict[str, tuple[float, bytes]] = {}
         self._blobs: dict[str, tuple[str, bytes]] = {}
@@ -76,6 +78,11 @@ class MemoryStore:
         """The past of each user."""
         return [self.past(user_id) for user_id in user_ids]
 
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it."""
+        with self._lock:
+            return [self._companions.get(item_id) for item_id in item_ids]
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
         with self._lock:
@@ -104,6 +111,9 @@ class MemoryStore:
                 return False
         for document in write.documents:
             self._documents[(document.kind, document.user_id)] = document.value
+        for item_id, gained, lost in write.companions:
+            parts = [[b[i : i + PAIR_BYTES] for i in range(0, len(b), PAIR_BYTES)] for b in (gained, lost)]
+            self._companions[item_id] = merged(self._companions.get(item_id), *parts)
         at = 0
         for scope, group in groupby(write.keys, key=itemgetter(0)):
             keys, layout = list(group), LAYOUTS[scope]

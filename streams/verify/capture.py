@@ -14,7 +14,7 @@ from streams.messages import Source
 from streams.store import Outcomes, ShardFence, Store
 from streams.store.keys import ITEM_TAGS, TAGS, USER_TAGS, tag_of
 
-__all__ = ["Capture", "Key", "Shard", "capture", "present"]
+__all__ = ["Capture", "Held", "Key", "Past", "Shard", "capture", "present"]
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,20 @@ class Past(NamedTuple):
     shown: tuple[object, ...]
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What stands there of some keys: rows, users' pasts, and items' sets of what was watched with them.
+    What is absent or empty is left out."""
+
+    rows: dict[Key, NDArray[np.float64]] = {}
+    pasts: dict[str, Past] = {}
+    companions: dict[str, bytes] = {}
+
+
 class Shard(msgspec.Struct, frozen=True):
-    """What a shard held when its fence stood there. Absent rows and empty pasts are left out."""
+    """What a shard held when its fence stood there."""
 
     fence: ShardFence
-    rows: dict[Key, NDArray[np.float64]]
-    pasts: dict[str, Past]
+    held: Held
 
 
 class Capture(msgspec.Struct, frozen=True):
@@ -83,26 +91,27 @@ def _still(store: Store, tag: str, keys: Sequence[Key]) -> Shard | None:
     """The shard, read between two equal fences; None if it was written to each time."""
     for _ in range(TRIES):
         before = store.fences([tag])[tag]
-        rows, pasts = present(store, keys)
+        held = present(store, keys)
         if store.fences([tag])[tag] == before:
-            return Shard(before, rows, pasts)
+            return Shard(before, held)
     log.warning("shard %s: written to during each of %d reads", tag, TRIES)
     return None
 
 
-def present(store: Store, keys: Sequence[Key]) -> tuple[dict[Key, NDArray[np.float64]], dict[str, Past]]:
-    """Of these keys what is there: rows, and the pasts of users among them."""
-    rows: dict[Key, NDArray[np.float64]] = {}
-    pasts: dict[str, Past] = {}
+def present(store: Store, keys: Sequence[Key]) -> Held:
+    """What is there of these keys, and of the users and items among them."""
+    out = Held({}, {}, {})
     for scope in Scope:
-        names = [name for held, name in keys if held is scope]
-        for chunk in _chunks(names):
+        for chunk in _chunks(name for of, name in keys if of is scope):
             states = store.states(scope, chunk)
-            rows.update({(scope, n): row for n, row in zip(chunk, states, strict=True) if row.any()})
+            out.rows.update({(scope, n): row for n, row in zip(chunk, states, strict=True) if row.any()})
             if scope is Scope.USER:
-                found = zip(chunk, store.pasts(chunk), strict=True)
-                pasts.update({user: Past(*past) for user, past in found if any(past)})
-    return rows, pasts
+                pasts = zip(chunk, store.pasts(chunk), strict=True)
+                out.pasts.update({user: Past(*past) for user, past in pasts if any(past)})
+            if scope is Scope.ITEM:
+                sets = zip(chunk, store.companions(chunk), strict=True)
+                out.companions.update({item: held for item, held in sets if held})
+    return out
 
 
 def _chunks(names: Iterable[str]) -> Iterable[list[str]]:

@@ -89,9 +89,9 @@ class Comparison:
         """Compares a state row; None: it is not there."""
         self._compare(scope.value, name, live, rebuilt)
 
-    def past(self, user_id: str, which: str, live: tuple[object, ...], rebuilt: tuple[object, ...]) -> None:
-        """Compares a user's history or what was shown; empty: it is not there."""
-        self._compare(which, user_id, live or None, rebuilt or None)
+    def document(self, kind: str, name: str, live: tuple[object, ...], rebuilt: tuple[object, ...]) -> None:
+        """Compares a list of entries, such as a user's history; empty: it is not there."""
+        self._compare(kind, name, live or None, rebuilt or None)
 
     def ledger(self, live: Outcomes, rebuilt: Outcomes) -> None:
         """Compares what became of event records."""

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from streams.co_watch import PAIR_BYTES
 from streams.errors import OperatorError
 from streams.rebuild import EVENT_NAMES
 from streams.store import Store
 from streams.store.keys import TAGS, tag_of
 from streams.timeline import Timeline
-from streams.verify.capture import Capture, Key, Past, Shard, present
-from streams.verify.compare import Comparison, Floats, Report
+from streams.verify.capture import Capture, Held, Key, Past, present
+from streams.verify.compare import Comparison, Report
 from streams.verify.refold import CutStore, refold
 
 __all__ = ["REPORT", "verify"]
@@ -83,27 +84,31 @@ def _compared(store: Store, held: Capture, rebuilt: CutStore) -> Comparison:
     for key in rebuilt.rows:
         keys[tag_of(*key)].append(key)
     for tag, shard in held.shards.items():
-        _compare_shard(found, store, shard, *present(rebuilt, keys[tag]))
+        _compare_shard(found, store, shard.held, present(rebuilt, keys[tag]))
     if not held.moving:
         found.ledger(held.ledger(), rebuilt.ledger())
     return found
 
 
-def _compare_shard(
-    found: Comparison, store: Store, live: Shard, rows: dict[Key, Floats], pasts: dict[str, Past]
-) -> None:
-    new = _came_since(store, [key for key in rows if key not in live.rows])
-    for key in {**rows, **live.rows}:
-        if key not in new:
-            found.row(*key, live.rows.get(key), rows.get(key))
-    newcomers, nothing = {name for _, name in new}, Past((), ())
-    for user in {**pasts, **live.pasts}:
+def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held) -> None:
+    # keys that were not yet listed when their shard was read, but stand there now
+    came_since = set(present(store, [key for key in rebuilt.rows if key not in live.rows]).rows)
+    for key in {**rebuilt.rows, **live.rows}:
+        if key not in came_since:
+            found.row(*key, live.rows.get(key), rebuilt.rows.get(key))
+    newcomers, nothing = {name for _, name in came_since}, Past((), ())
+    for user in {**rebuilt.pasts, **live.pasts}:
         if user not in newcomers:
-            a, b = live.pasts.get(user, nothing), pasts.get(user, nothing)
-            found.past(user, "history", a.history, b.history)
-            found.past(user, "shown", a.shown, b.shown)
+            a, b = live.pasts.get(user, nothing), rebuilt.pasts.get(user, nothing)
+            found.document("history", user, a.history, b.history)
+            found.document("shown", user, a.shown, b.shown)
+    for item in {**rebuilt.companions, **live.companions}:
+        if item not in newcomers:
+            sets = live.companions.get(item), rebuilt.companions.get(item)
+            found.document("co_watch", item, *(_entries(value) for value in sets))
 
 
-def _came_since(store: Store, keys: list[Key]) -> set[Key]:
-    """Keys that were not yet listed when their shard was read, but stand there now."""
-    return set(present(store, keys)[0])
+def _entries(value: bytes | None) -> tuple[str, ...]:
+    """A set's entries, as hexadecimal digits."""
+    held = value or b""
+    return tuple(held[at : at + PAIR_BYTES].hex() for at in range(0, len(held), PAIR_BYTES))

@@ -94,10 +94,12 @@ def test_a_changed_a_removed_and_an_added_value_are_named(tmp_path: Path) -> Non
     assert report.scopes["item"].mismatching == 1
 
 
-def test_a_lost_history_and_a_lost_event_are_named(tmp_path: Path) -> None:
+def test_a_lost_history_a_lost_pair_and_a_lost_event_are_named(tmp_path: Path) -> None:
     past, live = Past(2), MemoryStore()
     past.fold(live)
     live._documents.pop(("history", "u1"))
+    item = next(iter(live._companions))
+    live._companions[item] = live._companions[item][:-14]
     fence = live._fences[user_tag("u2")]
     live._fences[user_tag("u2")] = msgspec.structs.replace(
         fence, ledger=fence.ledger._replace(applied=fence.ledger.applied - 1)
@@ -105,6 +107,7 @@ def test_a_lost_history_and_a_lost_event_are_named(tmp_path: Path) -> None:
     report = verified(past, live, tmp_path)
     assert {(d.kind, d.key) for d in report.differences} == {
         ("missing", "history:u1"),
+        ("mismatching", f"co_watch:{item}"),
         ("mismatching", "ledger:all"),
     }
 

@@ -1,15 +1,16 @@
-"""What was watched together: pairs of items that one user engaged with within an hour.
+"""What was watched together: items that one user engaged with one after another.
 
-A pair is formed by the later-folded of its two engagements with what the user's history holds, and says
-the same whichever that is: its time is the newer one's, its mark comes from both events. Each item keeps
-the newest CO_WATCH_CAP pairs as a set, so order of arrival and redelivery do not matter, and an undone
-engagement takes its pairs away again. Weights are given on read: a pair halves every week.
+Of a user's liked engagements, in order of event time, each pairs with the REACH before and the REACH
+after it, if they are within an hour. An engagement that comes late, between two others, takes its place:
+those that it moves apart lose their pair; an undone one gives it back. So the pairs are those of the
+user's history as it stands, whatever the order of arrival. Each item keeps the newest CO_WATCH_CAP pairs
+as a set, which a redelivery does not change. Weights are given on read: a pair halves every week.
 
-Pairs far apart say less and are many: beyond SURE_MS they are thinned to a share of SURE_MS over their
-distance, by their mark, so that every order of arrival keeps the same ones.
+One thing is not made good: where two workers fold events of one user at the same time, a pair that one of
+them forms and the other parts may stay in its items' sets until newer pairs push it out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -17,15 +18,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CO_WATCH_CAP", "PAIR_BYTES", "WITHIN_MS", "Pair", "companions", "item_hash", "merged", "pairs_of"]
+__all__ = [
+    "CO_WATCH_CAP",
+    "PAIR_BYTES",
+    "REACH",
+    "WITHIN_MS",
+    "Pair",
+    "Place",
+    "companions",
+    "item_hash",
+    "merged",
+    "pairs_of",
+]
 
 CO_WATCH_CAP = 64
 WITHIN_MS = 3_600_000
-SURE_MS = 15_000  # as close as this, every pair counts
+REACH = 2  # engagements before and after that one pairs with
 HALF_LIFE_MS = 604_800_000.0
 PAIR_BYTES = 14  # big-endian: ts_ms 6, mark 2, hash of the other item 6
 
 _ROW = np.dtype([("ts", ">u2", (3,)), ("mark", ">u2"), ("item", ">u2", (3,))])
+
+
+Place = tuple[int, int, str]  # ts_ms, mark, item_id
 
 
 class Pair(NamedTuple):
@@ -42,27 +57,28 @@ def item_hash(item_id: str) -> int:
     return int.from_bytes(blake2b(item_id.encode(), digest_size=6).digest(), "big")
 
 
-def pairs_of(
-    ts_ms: int, mark: int, item_id: str, past: Iterable[tuple[int, int, str]], sign: int = 1
-) -> list[Pair]:
-    """The pairs of an engagement with others (ts_ms, mark, item_id) of the same user, each both ways.
+def pairs_of(here: Place, before: Sequence[Place], after: Sequence[Place], sign: int = 1) -> list[Pair]:
+    """What sets gain and lose as an engagement comes (or leaves, with `sign` -1), each pair both ways.
 
-    Marks are 16 bits, odd for an engagement that was liked; only those pair.
+    `before` and `after` are the liked engagements (ts_ms, mark, item_id) beside it, nearest first, at
+    most REACH of each. A pair's time is the newer one's, its mark comes from both.
     """
     found: list[Pair] = []
-    if not mark & 1:
-        return found
-    for other_ms, other_mark, other_id in past:
-        apart = abs(ts_ms - other_ms)
-        if apart > WITHIN_MS or other_id == item_id or not other_mark & 1:
-            continue
-        both = (mark ^ other_mark) * 40_503 & 0xFFFF
-        if both * apart >= SURE_MS << 16:
-            continue
-        head = max(ts_ms, other_ms).to_bytes(6, "big") + both.to_bytes(2, "big")
-        found.append(Pair(item_id, head + item_hash(other_id).to_bytes(6, "big"), sign))
-        found.append(Pair(other_id, head + item_hash(item_id).to_bytes(6, "big"), sign))
+    for other in (*before, *after):
+        _add(found, here, other, sign)
+    for i, one in enumerate(before, 1):
+        for j, other in enumerate(after, 1):
+            if i + j == REACH + 1:
+                _add(found, one, other, -sign)
     return found
+
+
+def _add(found: list[Pair], one: Place, other: Place, sign: int) -> None:
+    if abs(one[0] - other[0]) > WITHIN_MS or one[2] == other[2]:
+        return
+    head = max(one[0], other[0]).to_bytes(6, "big") + (one[1] ^ other[1]).to_bytes(2, "big")
+    found.append(Pair(one[2], head + item_hash(other[2]).to_bytes(6, "big"), sign))
+    found.append(Pair(other[2], head + item_hash(one[2]).to_bytes(6, "big"), sign))
 
 
 def merged(held: bytes | None, gained: Sequence[bytes], lost: Sequence[bytes]) -> bytes:

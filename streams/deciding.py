@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.co_watch import WITHIN_MS, Pair, pairs_of
+from streams.co_watch import REACH, Pair, pairs_of
 from streams.deeds import Act, Deed, Signed, decide, is_undo
 from streams.documents import HistoryEntry, ShownEntry, UserDocuments
 from streams.events import Item
@@ -145,9 +145,9 @@ class Deciding:
             if deed is not None:
                 signed.append((deed, -1))
                 mark = draft.memory.mark(at)
-                pairs += _pairs(mark, deed, draft, -1)
                 if deed.item_id is not None:
                     draft.take_back(deed.ts_ms, list_mark(mark, deed), deed.item_id)
+                pairs += _pairs(mark, deed, draft, -1)
         self.took_back += len(signed)
         self.waiting += not signed
         draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
@@ -197,11 +197,7 @@ class Deciding:
         if len(signed) == 2 and not is_undo(fact.event):
             return ()  # undone before it came
         if not is_undo(fact.event):
-            deed = signed[0][0]  # undone since, or too old by now: it is in the history no longer
-            held = (deed.ts_ms, list_mark(fact.mark, deed), deed.item_id)
-            return (
-                _pairs(fact.mark, deed, documents, 1) if held in documents.engaged_near(deed.ts_ms, 0) else ()
-            )
+            return _pairs(fact.mark, signed[0][0], documents, 1)
         memory, pairs = documents.memory, list[Pair]()
         for at in memory.targets(target_of(fact), memory.find(fact.mark)):
             deed = memory.deed(at)[0]
@@ -245,11 +241,13 @@ def _permille(deed: Deed) -> int | None:
 
 
 def _pairs(mark: bytes, deed: Deed, documents: UserDocuments, sign: int) -> tuple[Pair, ...]:
+    """What sets of companions gain and lose by a deed that the history has (+1) or has no more (-1)."""
     number = list_mark(mark, deed)
     if deed.item_id is None or not number & 1:
         return ()
-    near = documents.engaged_near(deed.ts_ms, WITHIN_MS)
-    return tuple(pairs_of(deed.ts_ms, number, deed.item_id, near, sign))
+    here = (deed.ts_ms, number, deed.item_id)
+    before, after, there = documents.engaged_around(here, REACH)
+    return tuple(pairs_of(here, before, after, sign)) if there == (sign > 0) else ()
 
 
 def target_of(fact: Fact) -> bytes:

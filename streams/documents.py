@@ -8,7 +8,8 @@ version, and whoever writes it says which one it read; the others are only writt
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -119,10 +120,17 @@ class Newest:
             del self._places[0], self._entries[0]
         return True
 
-    def near(self, ts_ms: int, within_ms: int) -> list[tuple[int, int, str]]:
-        """Places (ts_ms, mark, item_id) at most so far from a time."""
-        first = bisect_left(self._places, (ts_ms - within_ms, -1, ""))
-        return self._places[first : bisect_left(self._places, (ts_ms + within_ms + 1, -1, ""))]
+    def around(self, place: tuple[int, int, str], most: int) -> tuple[list[Any], list[Any], bool]:
+        """The places with an odd mark before and after one, nearest first, at most so many of each; and
+        whether it is there itself."""
+        at = bisect_left(self._places, place)
+        here = at < len(self._places) and self._places[at] == place
+        before, after = reversed(self._places[:at]), self._places[at + here :]
+        return (
+            list(islice((p for p in before if p[1] & 1), most)),
+            list(islice((p for p in after if p[1] & 1), most)),
+            here,
+        )
 
     def remove(self, ts_ms: int, mark: int, item_id: str) -> bool:
         """Takes an entry away; False: it was not there."""
@@ -190,9 +198,12 @@ class UserDocuments:
         self._history_draft().remove(ts_ms, mark, item_id)
         self._shown_draft().remove(ts_ms, mark, item_id)
 
-    def engaged_near(self, ts_ms: int, within_ms: int) -> list[tuple[int, int, str]]:
-        """Engagements (ts_ms, mark, item_id) at most so far from a time."""
-        return self._history.near(ts_ms, within_ms)
+    def engaged_around(
+        self, place: tuple[int, int, str], most: int
+    ) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], bool]:
+        """Liked engagements (ts_ms, mark, item_id) before and after one, nearest first, and whether it
+        is in the history itself."""
+        return self._history.around(place, most)
 
     def _history_draft(self) -> Newest:
         if "history" not in self.touched:

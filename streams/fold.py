@@ -129,18 +129,22 @@ def fold_items(
 
 
 def _companions(decided: Sequence[Decided], only: Collection[str] | None) -> dict[str, list[Companions]]:
-    """What sets gain and lose, by shard. A set keeps an entry once, so nothing is lost by telling one
-    again; gained in this batch and lost again is lost."""
-    by_item: dict[str, tuple[dict[bytes, None], dict[bytes, None]]] = {}
+    """What sets gain and lose, by shard; what was said last of an entry holds. A set keeps an entry once,
+    so telling one again changes nothing."""
+    by_item: dict[str, dict[bytes, int]] = {}
     for one in decided:
         for item_id, entry, sign in one.pairs:
-            gained, lost = by_item.setdefault(item_id, ({}, {}))
-            (gained if sign > 0 else lost)[entry] = None
+            entries = by_item.get(item_id)
+            if entries is None:
+                entries = by_item[item_id] = {}
+            entries[entry] = sign
     found: dict[str, list[Companions]] = {}
-    for item_id, (gained, lost) in by_item.items():
+    for item_id, entries in by_item.items():
         tag = item_tag(item_id)
         if only is None or tag in only:
-            found.setdefault(tag, []).append(Companions(item_id, b"".join(gained), b"".join(lost)))
+            gained = b"".join([entry for entry, sign in entries.items() if sign > 0])
+            lost = b"".join([entry for entry, sign in entries.items() if sign < 0])
+            found.setdefault(tag, []).append(Companions(item_id, gained, lost))
     return found
 
 

@@ -178,13 +178,14 @@ def _different_companions(store: Any, expected: Expected) -> list[str]:
     for user_id, engaged in expected.pairing.items():
         if len(expected.engaged[user_id]) > 100:
             return []
-        for ts, mark, item in engaged:
-            for other_ts, other_mark, other in engaged:
-                both = ((mark ^ other_mark) * 40_503) % 65_536
-                gap = abs(ts - other_ts)
-                if item != other and gap <= 60 * MINUTE and both / 65_536 * gap < 15_000:
+        in_order = sorted(set(engaged))
+        for n, (ts, mark, item) in enumerate(in_order):
+            for m in {n - 2, n - 1, n + 1, n + 2} & set(range(len(in_order))):
+                other_ts, other_mark, other = in_order[m]
+                if item != other and abs(ts - other_ts) <= 60 * MINUTE:
                     name = hashlib.blake2b(other.encode(), digest_size=6).digest()
-                    want[item].add(max(ts, other_ts).to_bytes(6, "big") + both.to_bytes(2, "big") + name)
+                    head = max(ts, other_ts).to_bytes(6, "big") + (mark ^ other_mark).to_bytes(2, "big")
+                    want[item].add(head + name)
     items = sorted({item for entries in expected.engaged.values() for _, item in entries})
     found = []
     for item, value in zip(items, store.companions(items), strict=True):

@@ -82,7 +82,7 @@ def send(settings: Settings, start: int, count: int) -> None:
             on = {"user_id": f"u{n % 4}", "item_id": f"i{n % 11}", "ts_ms": T0 + n * 1_000}
             publisher.send(IMPRESSIONS, make_impression(**on))
             click = make_click(**on)
-            publisher.send(CLICKS, [click, make_click(**on)] if n % 2 == 0 else click)
+            publisher.send(CLICKS, [click, make_click(**on)] if n % 3 == 0 else click)
             publisher.send(FEEDBACK, make_feedback(**on))
             if n % 5 == 0:
                 publisher.send(CLICKS, click)
@@ -235,7 +235,7 @@ def _as_of(settings: Settings) -> None:
     options = ("--user", "u1", "--item", "i7", "--at", at, "--json")
     vector = json.loads(command(settings, "features", "get", *options).stdout)
     assert vector["user_impressions_total"] == user["impressions_total"]
-    clicks = sum(2 - n % 2 for n in range(31) if n % 11 == 7)
+    clicks = sum(1 + (n % 3 == 0) for n in range(31) if n % 11 == 7)
     assert vector["item_clicks_7d"] == pytest.approx(clicks, rel=1e-3)
 
 

@@ -1,20 +1,22 @@
 """Pairs of items that were watched together, and the candidates that they make."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from itertools import permutations
 
-import numpy as np
 import pytest
 
 from streams.co_watch import (
     CO_WATCH_CAP,
-    PAIR_BYTES,
-    SURE_MS,
+    REACH,
     WITHIN_MS,
+    Place,
     companions,
     item_hash,
     merged,
     pairs_of,
 )
+from streams.documents import HistoryEntry, UserDocuments
 from tests.build import T0
 
 DAY = 86_400_000
@@ -24,30 +26,48 @@ def entry(ts_ms: int, other: str, mark: int = 0) -> bytes:
     return ts_ms.to_bytes(6, "big") + mark.to_bytes(2, "big") + item_hash(other).to_bytes(6, "big")
 
 
-def test_a_pair_says_the_same_whichever_of_the_two_came_first() -> None:
-    engaged = [(T0, 7, "a"), (T0 + 5_000, 11, "b"), (T0 + 9_000, 101, "c"), (T0 + WITHIN_MS * 3, 13, "d")]
-    ends = []
-    for order in permutations(engaged):
-        sets: dict[str, bytes] = {}
-        for n, (ts, mark, item) in enumerate(order):
-            for pair in pairs_of(ts, mark, item, order[:n]):
-                sets[pair.item_id] = merged(sets.get(pair.item_id), [pair.entry], [])
-        ends.append(sets)
+def fold(order: Sequence[Place], undone: Sequence[Place] = ()) -> dict[str, set[bytes]]:
+    """Sets after engagements came in an order, and some left again."""
+    documents, sets = UserDocuments(), defaultdict[str, set[bytes]](set)
+    for sign, places in ((1, order), (-1, undone)):
+        for place in places:
+            if sign > 0:
+                documents.engage(HistoryEntry(*place, None, None, None))
+            else:
+                documents.take_back(*place)
+            if not place[1] & 1:
+                continue
+            before, after, there = documents.engaged_around(place, REACH)
+            assert there == (sign > 0)
+            for item_id, entry_, said in pairs_of(place, before, after, sign):
+                (sets[item_id].add if said > 0 else sets[item_id].discard)(entry_)
+    return {item_id: entries for item_id, entries in sets.items() if entries}
+
+
+def test_each_pairs_with_the_two_before_and_after_whatever_the_order_of_arrival() -> None:
+    engaged = [(T0 + 5_000 * n, 2 * n + 1, item) for n, item in enumerate("abcde")]
+    ends = [fold(order) for order in permutations(engaged)]
     assert all(end == ends[0] for end in ends)
-    assert {item: len(value) // PAIR_BYTES for item, value in ends[0].items()} == {"a": 2, "b": 2, "c": 2}
+    assert {item: len(entries) for item, entries in ends[0].items()} == {
+        "a": 2,
+        "b": 3,
+        "c": 4,
+        "d": 3,
+        "e": 2,
+    }
+
+
+def test_an_undone_engagement_leaves_what_would_be_without_it() -> None:
+    engaged = [(T0 + 5_000 * n, 2 * n + 1, item) for n, item in enumerate("abcde")]
+    for gone in engaged:
+        left = [place for place in engaged if place != gone]
+        assert fold(engaged, [gone]) == fold(left)
 
 
 def test_only_what_was_liked_within_an_hour_pairs_and_never_with_itself() -> None:
-    assert pairs_of(T0, 7, "a", [(T0, 8, "b"), (T0, 9, "a"), (T0 + WITHIN_MS + 1, 7, "c")]) == []
-    assert pairs_of(T0, 6, "a", [(T0, 9, "b")]) == []
-    assert {pair.item_id for pair in pairs_of(T0, 7, "a", [(T0, 9, "b")])} == {"a", "b"}
-
-
-@pytest.mark.parametrize("apart", [SURE_MS, 4 * SURE_MS, WITHIN_MS])
-def test_pairs_far_apart_are_thinned_to_their_share(apart: int) -> None:
-    marks = np.random.default_rng(1).integers(0, 2**15, size=(8_000, 2)) * 2 + 1
-    kept = sum(bool(pairs_of(T0, int(a), "a", [(T0 - apart, int(b), "b")])) for a, b in marks)
-    assert kept / len(marks) == pytest.approx(SURE_MS / apart, rel=0.35)
+    assert fold([(T0, 7, "a"), (T0, 8, "b"), (T0 + 1, 9, "a")]) == {}
+    assert fold([(T0, 7, "a"), (T0 + WITHIN_MS + 1, 9, "b")]) == {}
+    assert set(fold([(T0, 7, "a"), (T0 + WITHIN_MS, 9, "b")])) == {"a", "b"}
 
 
 def test_an_undone_pair_leaves_and_the_newest_stay() -> None:

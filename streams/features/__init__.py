@@ -80,10 +80,10 @@ def unfit(columns: Sequence[str], definitions: Sequence[str] = ()) -> str | None
     >>> unfit(("item_tags",)), unfit(("item_tags", "no_such"))
     (None, "column 'no_such': not computed here")
     """
-    for name, meant in zip(columns, definitions or [None] * len(columns), strict=True):
+    for name, meant in zip(columns, definitions or [""] * len(columns), strict=True):
         if name not in DEFINITIONS:
             return f"column {name!r}: not computed here"
-        if meant is not None and meant != DEFINITIONS[name]:
+        if meant and meant != DEFINITIONS[name]:
             return f"column {name!r}: was defined anew, {meant} is now {DEFINITIONS[name]}"
     return None
 

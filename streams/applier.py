@@ -79,6 +79,11 @@ class Applier:
         self._fences.meet(sources)
         return {source: done + 1 for source, done in self._fences.done.items() if done >= 0}
 
+    @property
+    def event_ms(self) -> int:
+        """The event time that all sources have come to; -1 where one of them has had nothing."""
+        return min(self._fences.stream_ms.values(), default=-1)
+
     def apply(self, messages: Sequence[Message]) -> None:
         """Folds messages, those of one source in order of their offsets.
 
@@ -225,7 +230,7 @@ class Applier:
         """Moves idle shards that lost nothing up to what is folded, before it is decided anew.
 
         Else a resend that came before the event it repeats, this time, would be new to a shard that had
-        nothing to do with it the first time. Shards that are refused have lost something too.
+        nothing to do with it the first time.
         """
         self._store.write([write for write in self._fences.idle() if write.tag not in lost])
 
@@ -262,6 +267,7 @@ class Applier:
             return
         self._reread(TAGS)
         self._write(self._fences.idle())
+        self._fences.find_floors()
 
 
 def _count(fold: UserFold) -> None:

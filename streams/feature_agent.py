@@ -8,7 +8,7 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
-from streams.events import EVENT_TOPICS, FLAGGED, ITEMS, REPLIES, Topic, late
+from streams.events import EVENT_TOPICS, FLAGGED, IMPRESSIONS, ITEMS, REPLIES, Topic, late
 from streams.facts import Dead, Fact
 from streams.forgotten import Forgetting
 from streams.forgotten_feed import ForgettingFeed
@@ -17,7 +17,8 @@ from streams.kafka import Publisher, cluster_id, epoch
 from streams.messages import Message, Source
 from streams.metrics import FORGOTTEN_USERS
 from streams.settings import Settings
-from streams.store.connect import connect
+from streams.store.connect import connect, open_flights
+from streams.sweep import Sweep
 from streams.trust.judge import Judge, flagged_record
 from streams.trust.limits import Verdict
 from streams.worker import run_worker
@@ -25,6 +26,7 @@ from streams.worker import run_worker
 __all__ = ["FeatureHandler", "run"]
 
 ADVANCE_S = 1.0  # pause between two moves of idle shards
+SWEEP_S = 1.0  # pause between two steps of the sweep, of some hundred keys
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
@@ -91,7 +93,10 @@ class FeatureHandler:
             forgotten=self._wishes.covers,
             judge=self._judge,
         )
-        self._advanced = 0.0
+        self._flights = open_flights(settings)
+        self._sweep = Sweep(self._flights, settings.namespace)
+        self._sweeps = False
+        self._advanced = self._swept = 0.0
         self._kept_items: dict[Source, int] | None = None  # offsets of `items` whose garbage is kept
 
     def catch_up(self, stop: threading.Event) -> None:
@@ -110,7 +115,8 @@ class FeatureHandler:
         self._forget()  # again at each start: the store may be a backup of before
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """Where the fences stand."""
+        """Where the fences stand. Of all workers, the one with the first partition of impressions sweeps."""
+        self._sweeps = Source(IMPRESSIONS.name, 0) in sources
         return self._applier.resume(sources)
 
     def handle(self, batch: Sequence[Message]) -> None:
@@ -119,8 +125,12 @@ class FeatureHandler:
         self._advance()
 
     def tick(self) -> None:
-        """Moves idle shards now and then."""
+        """Moves idle shards and sweeps, now and then."""
         self._advance()
+        now = time.monotonic()
+        if self._sweeps and now - self._swept >= SWEEP_S and self._applier.event_ms >= 0:
+            self._swept = now
+            self._sweep.step(self._applier.event_ms)
 
     def _forget(self) -> None:
         """Deletes what stands of users who asked to be forgotten since the last call."""
@@ -150,6 +160,7 @@ class FeatureHandler:
             self._feed.stop()
             self._heard.stop()
             self._publisher.close()
+            self._flights.close()
             self._store.close()
 
     def _dead_item(self, message: Message, malformed: Malformed) -> None:

@@ -85,9 +85,9 @@ def _user_fold(deciding: Deciding, tag: str, batch: Batch, fences: Fences, part:
         documents=tuple(_documents(deciding.drafts)),
         ledger=_ledger(deciding),
     )
-    drafts, decided, outcomes = deciding.drafts, deciding.decided, deciding.outcomes
+    decided = deciding.fresh + deciding.told
     took_back, waiting, flagged = deciding.took_back, deciding.waiting, deciding.flagged
-    return UserFold(write, drafts, decided, outcomes, took_back, waiting, flagged)
+    return UserFold(write, deciding.drafts, decided, deciding.outcomes, took_back, waiting, flagged)
 
 
 def _documents(drafts: Mapping[str, UserDocuments]) -> list[Document]:

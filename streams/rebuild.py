@@ -30,7 +30,7 @@ from streams.timeline import Stamped, Timeline
 __all__ = ["EVENT_NAMES", "Rebuilt", "Refold", "open_timeline", "rebuild"]
 
 EVENT_NAMES = tuple(topic.name for topic in EVENT_TOPICS)
-BATCH = 1_000  # messages folded at once
+BATCH = 4_000  # messages folded at once
 FOREVER = 1 << 62
 
 

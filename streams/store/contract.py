@@ -86,7 +86,7 @@ class Document(NamedTuple):
     """A document to write whole. If `guarded`, what stands there must begin with `expected`
     (None: nothing may stand there)."""
 
-    kind: Literal["seen", "seen_older", "history", "shown"]
+    kind: Literal["seen", "seen_older", "history", "shown", "follows", "hides"]
     user_id: str
     value: bytes
     guarded: bool = False

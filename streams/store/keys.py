@@ -6,6 +6,7 @@ its fences stand under the layout's hash: another layout is another state.
 """
 
 import zlib
+from functools import lru_cache
 
 from streams.features import LAYOUT, Scope
 
@@ -27,15 +28,21 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.SURFACE: "p",
     Scope.QUERY: "q",
 }
-_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v"}
+_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v", "follows": "f", "hides": "x"}
+_KINDS: dict[str, Scope | str] = {
+    **{letter: scope for scope, letter in _LETTERS.items()},
+    **{letter: document for document, letter in _DOCUMENTS.items()},
+}
 _REMEMBERED = 200_000  # keys kept ready; after that the oldest half is forgotten
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def user_tag(user_id: str) -> str:
     """The shard of a user's state, documents, sessions and pairs."""
     return USER_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def item_tag(name: str) -> str:
     """The shard of an item, a category, a creator, a surface or a query."""
     return ITEM_TAGS[zlib.crc32(name.encode()) % SHARDS]
@@ -68,6 +75,15 @@ class Keys:
     def pattern(self, scope: Scope) -> str:
         """What SCAN matches every state row of a scope by."""
         return f"{{[ui][0-9][0-9]}}:{self._state}:{_LETTERS[scope]}:*"
+
+    def everything(self) -> str:
+        """What SCAN matches all state by, of users and items."""
+        return f"{{[ui][0-9][0-9]}}:{self._state}:*"
+
+    def kind(self, key: str) -> Scope | str | None:
+        """Of which scope a state row is, or which of a user's documents; None for another key."""
+        letter = key.split(":", 4)[3]
+        return _KINDS.get(letter)
 
     def document(self, kind: str, user_id: str) -> str:
         """One of a user's documents (see streams.documents)."""

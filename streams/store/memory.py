@@ -17,6 +17,7 @@ from streams.documents import (
     Showing,
     UserDocuments,
     read_history,
+    read_names,
     read_shown,
 )
 from streams.events import Item
@@ -53,7 +54,8 @@ class MemoryStore:
         """What one ranking needs; zeros where nothing is known."""
         keys = keys_of(user_id, item_ids, items, scene)
         rows = {scope: self.states(scope, names) for scope, names in keys.items()}
-        return View(rows, self.history(user_id), self.shown(user_id), scene)
+        follows, hides = (read_names(self._documents.get((kind, user_id))) for kind in ("follows", "hides"))
+        return View(rows, self.history(user_id), self.shown(user_id), scene, follows, hides)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]."""

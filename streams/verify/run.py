@@ -4,17 +4,18 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from streams.co_watch import PAIR_BYTES
+from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
 from streams.errors import OperatorError
 from streams.rebuild import EVENT_NAMES
 from streams.store import Store
 from streams.store.keys import TAGS, tag_of
+from streams.sweep import is_worthless
 from streams.timeline import Timeline
 from streams.verify.capture import Capture, Held, Key, Past, present
 from streams.verify.compare import Comparison, Report
 from streams.verify.refold import CutStore, refold
 
-__all__ = ["REPORT", "verify"]
+__all__ = ["REPORT", "pairs_held", "verify"]
 
 REPORT = "verify"  # the blob under which the last report stands in the store
 
@@ -83,18 +84,20 @@ def _compared(store: Store, held: Capture, rebuilt: CutStore) -> Comparison:
     keys: dict[str, list[Key]] = {tag: [] for tag in TAGS}
     for key in rebuilt.rows:
         keys[tag_of(*key)].append(key)
+    now_ms = max((p.stream_ms for s in held.shards.values() for p in s.fence.positions.values()), default=0)
     for tag, shard in held.shards.items():
-        _compare_shard(found, store, shard.held, present(rebuilt, keys[tag]))
+        _compare_shard(found, store, shard.held, present(rebuilt, keys[tag]), now_ms)
     if not held.moving:
         found.ledger(held.ledger(), rebuilt.ledger())
     return found
 
 
-def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held) -> None:
+def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held, now_ms: int) -> None:
     # keys that were not yet listed when their shard was read, but stand there now
     came_since = set(present(store, [key for key in rebuilt.rows if key not in live.rows]).rows)
     for key in {**rebuilt.rows, **live.rows}:
-        if key not in came_since:
+        swept = key not in live.rows and is_worthless(key[0], rebuilt.rows[key], now_ms)
+        if key not in came_since and not swept:
             found.row(*key, live.rows.get(key), rebuilt.rows.get(key))
     newcomers, nothing = {name for _, name in came_since}, Past((), ())
     for user in {**rebuilt.pasts, **live.pasts}:
@@ -104,8 +107,17 @@ def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held) -
             found.document("shown", user, a.shown, b.shown)
     for item in {**rebuilt.companions, **live.companions}:
         if item not in newcomers:
-            sets = live.companions.get(item), rebuilt.companions.get(item)
-            found.document("co_watch", item, *(_entries(value) for value in sets))
+            sets = pairs_held(live.companions.get(item), rebuilt.companions.get(item))
+            found.document("co_watch", item, *sets)
+
+
+def pairs_held(a: bytes | None, b: bytes | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Two items' sets of pairs, newest half alone where one is full: an undo leaves a full set short of
+    older pairs that it had dropped, which ones depending on how the log was cut into batches."""
+    left, right = _entries(a), _entries(b)
+    if max(len(left), len(right)) >= CO_WATCH_CAP:
+        return left[-CO_WATCH_CAP // 2 :], right[-CO_WATCH_CAP // 2 :]
+    return left, right
 
 
 def _entries(value: bytes | None) -> tuple[str, ...]:

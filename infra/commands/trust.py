@@ -32,6 +32,7 @@ def list_flagged(
     """List users by flagged events, with reasons, as far back as the topic goes.
 
     Whom a person takes for honest is named in STREAMREC_TRUST_ALLOWED: that user's later events count.
+    With --user the whole setting is printed, with that user added, to be reviewed and set.
     """
     import json
 
@@ -42,8 +43,9 @@ def list_flagged(
     from streams.kafka import read_all
     from streams.settings import read_settings
 
+    settings = read_settings()
     told: dict[tuple[str, str], Flagged] = {}  # once each: a crash may tell twice
-    for message in read_all(read_settings(), FLAGGED):
+    for message in read_all(settings, FLAGGED):
         for record in decode(FLAGGED, message.key, message.value, MAX_MS).records:
             told[(record.topic, record.event_id)] = record
     if user is not None:
@@ -65,6 +67,8 @@ def list_flagged(
         Console().print(table)
     else:
         print("nothing was flagged")
+    if user is not None and rows:
+        print(_release(settings.trust_allowed, user))
 
 
 _COLUMNS = ("user_id", "events", "reasons", "newest_ms")
@@ -85,6 +89,19 @@ def _by_user(records: "Iterable[Flagged]") -> list[dict[str, Any]]:
         for user_id, own in found.items()
     ]
     return sorted(rows, key=lambda row: (-row["events"], row["user_id"]))
+
+
+def _release(allowed: str, user_id: str) -> str:
+    """What a person sets so that this user is no longer flagged.
+
+    >>> _release("u3, u4", "u9")
+    'to release: STREAMREC_TRUST_ALLOWED=u3,u4,u9'
+    >>> _release("u3", "u3")
+    'released already: STREAMREC_TRUST_ALLOWED=u3'
+    """
+    names = [name.strip() for name in allowed.split(",") if name.strip()]
+    said = "released already" if user_id in names else "to release"
+    return f"{said}: STREAMREC_TRUST_ALLOWED={','.join(dict.fromkeys([*names, user_id]))}"
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,6 @@
-"""`streamrec dlq` on a broker: listed, shown, sent again once, and back with a count if it fails again."""
+"""`streamrec dlq` on a broker: listed, shown, sent again once, and back with a count if it fails again.
+
+The whole path is tried on a real Apache Kafka, the rest on the embedded broker."""
 
 import json
 from collections.abc import Iterator
@@ -19,9 +21,12 @@ from tests.conftest import MakeSettings
 
 
 @pytest.fixture
-def here(any_kafka: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def here(
+    request: pytest.FixtureRequest, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Settings of this test, also for commands run in this process."""
-    settings = make_settings(kafka=any_kafka)
+    broker = getattr(request, "param", "embedded_kafka")
+    settings = make_settings(kafka=request.getfixturevalue(broker))
     for name in ("kafka", "namespace", "topic_prefix", "state"):
         monkeypatch.setenv(f"STREAMREC_{name.upper()}", str(getattr(settings, name)))
     create_topics(settings, (CLICKS, ITEMS, FORGOTTEN))
@@ -51,6 +56,7 @@ def clicks(settings: Settings) -> list[Message]:
     return list(read_all(settings, CLICKS))
 
 
+@pytest.mark.parametrize("here", ["apache_kafka"], indirect=True)
 def test_letters_are_listed_shown_and_sent_again_once(here: Settings, publisher: Publisher) -> None:
     for place, user in enumerate(["u1", "u2", "u3"]):
         value = encode(make_click(event_id=f"e-{user}", user_id=user))

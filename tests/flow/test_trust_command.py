@@ -49,3 +49,6 @@ def test_a_bot_is_flagged_and_listed_and_an_allowed_user_is_not(
     assert len(newest) == 3
     assert newest[0]["severity"] >= 1
     assert trust("--user", "u3") == []
+    monkeypatch.setenv("STREAMREC_TRUST_ALLOWED", settings.trust_allowed)
+    told = CliRunner().invoke(app, ["trust", "list", "--user", "bot"], catch_exceptions=False)
+    assert "to release: STREAMREC_TRUST_ALLOWED=u3,u4,bot" in told.stdout

@@ -11,16 +11,19 @@ from collections.abc import Callable, Collection, Sequence
 from streams.catalogue import Catalogue
 from streams.deciding import Decided
 from streams.documents import UserDocuments
-from streams.facts import Batch, intake
+from streams.facts import Batch, Fact, intake
 from streams.fences import Fences, RolledBackError
 from streams.fold import UserFold, by_user_shard, dead_tag, fold_items, fold_users
+from streams.forgotten import Forgot, as_late, nobody
 from streams.handler import Rewind
 from streams.messages import Message, Source
-from streams.metrics import EVENTS, STALE_FENCES, UNDOS
+from streams.metrics import EVENTS, FLAGGED, STALE_FENCES, UNDOS
 from streams.rejects import Forgets, Rejects
 from streams.remembered import SEEN_LIMIT
 from streams.store.contract import ShardWrite, Store
 from streams.store.keys import TAGS, user_tag
+from streams.trust.judge import Judges
+from streams.trust.limits import Verdict
 
 __all__ = ["Applier"]
 
@@ -44,6 +47,9 @@ class Applier:
         epoch: a topic's epoch; asked again when offsets run backwards.
         wall_ms: the wall clock that future times are held to.
         rejects: where dead and late events go.
+        forgotten: whether what a user did at a time is forgotten; it is then counted as late and kept
+            nowhere.
+        judge: says which events teach; None: all of them.
         settle: called with a batch's item ids before the catalogue is asked for them.
     """
 
@@ -55,11 +61,13 @@ class Applier:
         wall_ms: Callable[[], int],
         rejects: Rejects | None = None,
         settle: Callable[[Collection[str]], None] | None = None,
+        forgotten: Forgot = nobody,
+        judge: Judges | None = None,
     ) -> None:
         self._store, self._catalogue = store, catalogue
         self._wall_ms = wall_ms
         self._rejects: Rejects = rejects or Forgets()
-        self._settle = settle
+        self._settle, self._forgotten, self._judge = settle, forgotten, judge
         self._fences = Fences(store, epoch)
         self._documents: dict[str, UserDocuments] = {}
         self._crowded = False  # a user's memory waits for idle shards
@@ -87,10 +95,12 @@ class Applier:
         wall_ms, at = self._wall_ms(), 0
         while at < len(messages):
             batch = intake(messages[at:], self._fences.stream_ms, wall_ms, MAX_FACTS)
-            self._apply(batch, messages[at : at + batch.messages])
+            self._apply(as_late(batch, self._forgotten), messages[at : at + batch.messages])
             at += batch.messages
 
     def _apply(self, batch: Batch, messages: Sequence[Message]) -> None:
+        if self._judge is not None:
+            self._judge.read(self._fences.stream_ms)
         if self._settle is not None:
             self._settle({fact.event.item_id for fact in batch.facts if fact.event.item_id is not None})
         try:
@@ -131,13 +141,15 @@ class Applier:
 
     def _fold_users(self, batch: Batch) -> list[Decided]:
         shards = by_user_shard(batch)
+        judging = None if self._judge is None else self._judge.verdict
         self._read_documents({fact.event.user_id for fact in batch.facts})
         decided: list[Decided] = []
         rejected = False
         while shards:
-            folds = fold_users(shards, batch, self._fences, self._documents, self._catalogue.get)
+            folds = fold_users(shards, batch, self._fences, self._documents, self._catalogue.get, judging)
             if not rejected:
                 self._reject(batch)
+                self._tell([each for fold in folds.values() for each in fold.flagged])
                 rejected = True
             refused = self._write([fold.write for fold in folds.values()])
             for tag, fold in folds.items():
@@ -166,13 +178,23 @@ class Applier:
         late = [
             f
             for f in batch.facts
-            if f.late and f.offset > self._fences.at(user_tag(f.event.user_id), f.source)
+            if f.late
+            and f.offset > self._fences.at(user_tag(f.event.user_id), f.source)
+            and not self._forgotten(f.event.user_id, f.event.ts_ms)
         ]
         for record in dead:
             self._rejects.dead(record)
         for fact in late:
             self._rejects.late(fact)
         if dead or late:
+            self._rejects.flush()
+
+    def _tell(self, flagged: Sequence[tuple[Fact, Verdict]]) -> None:
+        """Tells of events that do not teach, before any fence passes them."""
+        for fact, verdict in flagged:
+            self._rejects.flagged(fact, verdict)
+            FLAGGED.labels(str(verdict.reason)).inc()
+        if flagged:
             self._rejects.flush()
 
     def _write(self, writes: Sequence[ShardWrite]) -> set[str]:

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from streams.archive_schema import SCHEMAS, row
+from streams.archive_wishes import PENDING, Wish, kept_rows
 from streams.events import ITEMS, Record
 
 __all__ = ["Archive", "Part", "Partition", "Row", "read_examples", "short_epoch"]
@@ -169,12 +170,44 @@ class Archive:
             yield from batch.to_pylist()
 
     def table(self, paths: Iterable[str], topic: str) -> pa.Table:
-        """The rows of some files as one table."""
+        """The rows of some files as one table, without those that are being taken out."""
         tables = []
         for path in paths:
             with self._fs.open(path, "rb") as file:
-                tables.append(pq.read_table(file, schema=SCHEMAS[topic]))
+                tables.append(self._without_forgotten(pq.read_table(file, schema=SCHEMAS[topic])))
         return pa.concat_tables(tables) if tables else SCHEMAS[topic].empty_table()
+
+    # --- people (see streams.archive_forget) --------------------------------------------------------
+
+    def _without_forgotten(self, table: pa.Table) -> pa.Table:
+        folder = self._at(PENDING)
+        if not self._fs.exists(folder):
+            return table
+        self._fs.invalidate_cache()
+        wishes = [self.read(p, Wish) for p in self._fs.ls(folder, detail=False) if p.endswith(".json")]
+        users = {wish.user_id: wish.at_ms for wish in wishes if wish is not None}
+        return table.filter(pa.array(kept_rows(table, users))) if users else table
+
+    def read(self, path: str, type_: type) -> Any:
+        """A JSON file under the archive's URL as a record; None if there is none."""
+        try:
+            return self._read(path, type_)
+        except FileNotFoundError:  # removed between two looks
+            return None
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Makes a file's new content appear whole or not at all."""
+        self._put(path, data)
+
+    def remove(self, path: str) -> None:
+        """Removes a file, if it is there."""
+        if self._fs.exists(self._at(path)):
+            self._fs.rm_file(self._at(path))
+
+    def columns(self, path: str, names: Sequence[str]) -> pa.Table:
+        """Some columns of a Parquet file, with every row that is in it."""
+        with self._fs.open(path, "rb") as file:
+            return pq.read_table(file, columns=list(names))
 
     # --- paths --------------------------------------------------------------------------------------
 
@@ -191,6 +224,9 @@ class Archive:
         return sorted(found)
 
     def _at(self, path: str) -> str:
+        """The full path of one under the archive's URL, or of a full one."""
+        if path.startswith(f"{self._root}/"):
+            return path
         return posixpath.join(self._root, path)
 
     def _commit_path(self, source: Partition) -> str:

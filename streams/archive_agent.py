@@ -5,9 +5,10 @@ crash. Malformed records are left to the roles that act on them; those of `event
 that a rebuild comes to the same ledger.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -16,14 +17,17 @@ import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from streams.archive import Archive, Partition, Row, short_epoch
+from streams.archive_forget import announce, left_to_do, rewrite, settle
 from streams.codec import decode
 from streams.errors import StoreUnavailable
-from streams.events import EVENT_TOPICS, EXAMPLES, ITEMS, TOPICS, Topic
+from streams.events import EVENT_TOPICS, EXAMPLES, FLAGGED, ITEMS, TOPICS, Topic
 from streams.facts import is_watermark
+from streams.forgotten import Forgetting
+from streams.forgotten_feed import ForgettingFeed
 from streams.health import Health
 from streams.kafka import epoch
 from streams.messages import Message, Source
-from streams.metrics import ARCHIVED_ROWS, RETRIES
+from streams.metrics import ARCHIVED_ROWS, FORGOTTEN_RECORDS, FORGOTTEN_USERS, RETRIES
 from streams.served_check import ServedCheck
 from streams.settings import Settings
 from streams.store.connect import connect
@@ -32,10 +36,14 @@ from streams.worker import run_worker
 
 __all__ = ["ArchiveHandler", "run"]
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 MAX_ROWS = 50_000  # kept in memory before a flush that is not yet due
 MAX_BYTES = 64 * 1_024 * 1_024  # of message values, likewise
 ATTEMPTS = 3
+SETTLE_MS = 2_000
+FORGET_S = 0.2  # spent on it at once, between two batches
 
 
 class _Buffer(msgspec.Struct):
@@ -54,7 +62,7 @@ class ArchiveHandler:
     """
 
     role = "archive"
-    topics: tuple[Topic, ...] = (*EVENT_TOPICS, ITEMS, EXAMPLES)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, ITEMS, FLAGGED, EXAMPLES)
 
     def __init__(
         self,
@@ -62,8 +70,11 @@ class ArchiveHandler:
         archive: Archive,
         epoch_of: Callable[[str], str],
         wall_ms: Callable[[], int],
+        wishes: Forgetting | None = None,
         on_tick: Callable[[], None] = lambda: None,
     ) -> None:
+        self._wishes = wishes or Forgetting()
+        self._taking_out: Iterator[int] | None = None
         self._on_tick = on_tick
         self._archive, self._epoch_of, self._wall_ms = archive, epoch_of, wall_ms
         self._flush_ms = settings.archive_flush_ms
@@ -91,7 +102,8 @@ class ArchiveHandler:
         self.tick()
 
     def tick(self) -> None:
-        """Writes when it is time."""
+        """Writes when it is time, and goes on taking out who asked to be forgotten."""
+        self._forget()
         if self._wall_ms() - self._flushed_ms >= self._flush_ms:
             self.flush()
         self._on_tick()
@@ -109,6 +121,7 @@ class ArchiveHandler:
         self._flushed_ms = self._wall_ms()
         for source, buffer in list(self._buffers.items()):
             partition = self._partitions[source]
+            buffer.rows = self._remembered(buffer.rows)  # the wish may have come after the row
             self._stored(partial(self._archive.write, partition, buffer.rows, buffer.first, buffer.last))
             del self._buffers[source]
             ARCHIVED_ROWS.labels(source.topic).inc(len(buffer.rows))
@@ -123,6 +136,46 @@ class ArchiveHandler:
         buffer.rows += _rows(message, now_ms)
         buffer.size += len(message.value or b"")
         buffer.last = message.offset
+
+    def _remembered(self, rows: Sequence[Row]) -> list[Row]:
+        covers = self._wishes.covers
+        kept = [
+            r for r in rows if not covers(getattr(r.record, "user_id", ""), getattr(r.record, "ts_ms", 0))
+        ]
+        FORGOTTEN_RECORDS.labels(self.role).inc(len(rows) - len(kept))
+        return kept
+
+    def _forget(self) -> None:
+        """Goes on taking out rows for a moment. Readers pass over them from the first call on; files are
+        rewritten SETTLE_MS later, when every process has heard of the wish and writes no more of them."""
+        if self._taking_out is None:
+            users = self._wishes.take()
+            if not users:
+                return
+            self._taking_out = self._take_out(users)
+        until = time.monotonic() + FORGET_S
+        try:
+            for _ in self._taking_out:
+                if time.monotonic() > until:
+                    return
+        except (OSError, pa.ArrowException) as error:
+            RETRIES.labels("archive").inc()
+            log.warning("archive: %s; forgetting goes on later", error)
+        self._taking_out = None
+
+    def _take_out(self, users: Mapping[str, int]) -> Iterator[int]:
+        left = left_to_do(self._archive, users)
+        announce(self._archive, left)
+        heard_ms = self._wall_ms() + SETTLE_MS
+        while left and self._wall_ms() < heard_ms:
+            yield 0
+            if self._wall_ms() < heard_ms:
+                time.sleep(0.01)
+        if left:
+            yield from rewrite(self._archive, left)
+            settle(self._archive, left)
+            FORGOTTEN_USERS.labels(self.role).inc(len(left))
+        self._wishes.done(users)
 
     def _stored(self, call: Callable[[], T]) -> T:
         """Calls a few times; then the place counts as unavailable."""
@@ -155,7 +208,7 @@ def _rows(message: Message, now_ms: int) -> list[Row]:
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     """Archives until `stop` is set; shows the last verify as a metric, and rebuilds some served rows."""
-    store = connect(settings)
+    store, wishes = connect(settings), Forgetting()
     if settings.served_check_share > 0:
         ServedCheck(settings, stop).start()
     handler = ArchiveHandler(
@@ -163,9 +216,12 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
         Archive(settings.archive_url),
         epoch_of=lambda topic: epoch(settings, topic),
         wall_ms=lambda: time.time_ns() // 1_000_000,
+        wishes=wishes,
         on_tick=Gauge(store).look,
     )
     try:
-        run_worker(settings, health, stop, handler)
+        with ForgettingFeed(settings, wishes) as feed:
+            feed.wait(stop)
+            run_worker(settings, health, stop, handler)
     finally:
         store.close()

@@ -100,6 +100,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("value_micros", pa.int64()),
         ],
         "items": _ITEM,
+        "events.flagged": [
+            ("event_id", pa.string()),
+            ("user_id", pa.string()),
+            ("ts_ms", pa.int64()),
+            ("topic", pa.string()),
+            ("reason", pa.string()),
+            ("severity", pa.float64()),
+            ("item_id", pa.string()),
+            ("session_id", pa.string()),
+            ("request_id", pa.string()),
+        ],
         "examples": _EXAMPLE,
     }.items()
 }

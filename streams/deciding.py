@@ -23,6 +23,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from streams.co_watch import REACH, Pair, pairs_of
 from streams.deeds import Act, Deed, Signed, decide, is_undo
 from streams.documents import HistoryEntry, ShownEntry, UserDocuments
@@ -30,10 +32,12 @@ from streams.events import Item
 from streams.facts import Fact, Kind
 from streams.messages import Source
 from streams.remembered import Place, event_mark
+from streams.trust.limits import Verdict
 
-__all__ = ["Decided", "Deciding", "Lookup"]
+__all__ = ["Decided", "Deciding", "Judging", "Lookup"]
 
 Lookup = Callable[[str], Item | None]
+Judging = Callable[[Fact, Deed], Verdict]
 MAX_WATCH_RATIO = 10.0
 LIKED_PERMILLE = 500  # watched at least so far, an item counts as watched together with others
 BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
@@ -57,6 +61,7 @@ class Deciding:
         numbers: by source, the partition's number (facts.source_id).
         floors: by a partition's number, the offset up to which all shards have folded it.
         lookup: the catalogue.
+        verdict: whether an event seen for the first time teaches; None: all do.
     """
 
     def __init__(
@@ -66,9 +71,11 @@ class Deciding:
         numbers: Mapping[Source, int],
         floors: Mapping[int, int],
         lookup: Lookup,
+        verdict: Judging | None = None,
     ) -> None:
         self._documents, self._at, self._numbers = documents, at, numbers
-        self._floors, self._lookup = floors, lookup
+        self._floors, self._lookup, self._verdict = floors, lookup, verdict
+        self.flagged: list[tuple[Fact, Verdict]] = []
         self.drafts: dict[str, UserDocuments] = {}
         self.fresh: list[Decided] = []  # what this shard folds, and others are told
         self.told: list[Decided] = []  # what it has folded before, and others are told
@@ -115,7 +122,7 @@ class Deciding:
             self._undo(fact, draft, place)
             return
         item_id = event.item_id
-        deed = decide(event, self._lookup(item_id) if item_id is not None else None)
+        deed = self._judged(fact, decide(event, self._lookup(item_id) if item_id is not None else None))
         if memory.is_awaited(mark[BASE]):
             self._became.append((source.topic, "undone"))
             memory.add(mark, place, deed, undone=True)
@@ -125,6 +132,13 @@ class Deciding:
         memory.add(mark, place, deed)
         self._list(mark, deed, draft)
         self.fresh.append(Decided(fact, ((deed, 1),), _pairs(mark, deed, draft, 1)))
+
+    def _judged(self, fact: Fact, deed: Deed) -> Deed:
+        verdict = None if self._verdict is None else self._verdict(fact, deed)
+        if verdict is None or not verdict.flagged:
+            return deed
+        self.flagged.append((fact, verdict))
+        return msgspec.structs.replace(deed, flagged=True)
 
     def _undo(self, fact: Fact, draft: UserDocuments, place: Place) -> None:
         """Takes back what is there to be taken back; what is not there yet is waited for."""
@@ -218,9 +232,11 @@ class Deciding:
 
 
 def list_mark(mark: bytes, deed: Deed) -> int:
-    """16 bits of an event's hash and topic, odd for a click and a watch that lasted: these pair."""
+    """16 bits of an event's hash and topic, odd for those that pair: clicks and watches that
+    lasted, unless they were flagged."""
     ratio = _permille(deed)
     liked = deed.act is Act.CLICK or (deed.act is Act.WATCH and (ratio is None or ratio >= LIKED_PERMILLE))
+    liked = liked and not deed.flagged
     return (int.from_bytes(mark[:2], "big") ^ mark[-1] << 1) & 0xFFFE | liked
 
 

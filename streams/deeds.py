@@ -52,6 +52,7 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     long_view: bool = False
     completed: bool = False
     value_micros: int = 0
+    flagged: bool = False  # it does not teach: it counts for its user alone
 
 
 Signed = tuple[Deed, int]  # a deed and +1, or -1 where it is taken back

@@ -151,6 +151,10 @@ class Newest:
         del self._places[at], self._entries[at]
         return True
 
+    def oldest_ms(self) -> int | None:
+        """The time of the oldest entry; None if there is none."""
+        return self._places[0][0] if self._places else None
+
     def encoded(self) -> bytes:
         """All entries as one msgpack array."""
         return b"\xdd" + len(self._entries).to_bytes(4, "big") + b"".join(self._entries)
@@ -184,6 +188,11 @@ class UserDocuments:
         out = UserDocuments(self.memory.copy())
         out._lists = dict(self._lists)  # each is copied when it changes
         return out
+
+    def oldest_ms(self) -> int | None:
+        """The time of the oldest thing kept; None if there is nothing."""
+        times = (self.memory.oldest_ms(), *(each.oldest_ms() for each in self._lists.values()))
+        return min((ms for ms in times if ms is not None), default=None)
 
     def engage(self, entry: HistoryEntry) -> None:
         """Adds a click or a watch."""

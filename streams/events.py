@@ -310,6 +310,20 @@ class Alert(Record, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
+class Flagged(Record, frozen=True, kw_only=True):
+    """The event with this id does not teach: why, and how far beyond its limit the worst value lies."""
+
+    event_id: Id
+    user_id: Id
+    ts_ms: Millis
+    topic: Id
+    reason: Id
+    severity: Annotated[float, Meta(ge=0.0, le=3.4e38)] = 1.0
+    item_id: Id | None = None
+    session_id: Id | None = None
+    request_id: Id | None = None
+
+
 class Forgotten(Record, frozen=True, kw_only=True):
     """The user asked to be forgotten at `ts_ms`."""
 
@@ -372,6 +386,7 @@ TRIGGERS = Topic(
 )
 MODELS = Topic(name="models", record=ModelRecord, key="version", retention_ms=MONTHS, single=True)
 ALERTS = Topic(name="alerts", record=Alert, key="fingerprint", retention_ms=DAYS)
+FLAGGED = Topic(name="events.flagged", record=Flagged, key="user_id", retention_ms=DAYS)
 FORGOTTEN = Topic(name="users.forgotten", record=Forgotten, key="user_id", retention_ms=-1, compacted=True)
 
 EVENT_TOPICS = (IMPRESSIONS, CLICKS, WATCHES, FEEDBACK)
@@ -388,6 +403,7 @@ TOPICS: dict[str, Topic] = {
         TRIGGERS,
         MODELS,
         ALERTS,
+        FLAGGED,
         FORGOTTEN,
     )
 }

@@ -8,14 +8,19 @@ from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.catalogue_feed import CatalogueFeed
 from streams.codec import Malformed, encode
-from streams.events import EVENT_TOPICS, IMPRESSIONS, ITEMS, Topic, late
+from streams.events import EVENT_TOPICS, FLAGGED, IMPRESSIONS, ITEMS, REPLIES, Topic, late
 from streams.facts import Dead, Fact
+from streams.forgotten import Forgetting
+from streams.forgotten_feed import ForgettingFeed
 from streams.health import Health
 from streams.kafka import Publisher, cluster_id, epoch
 from streams.messages import Message, Source
+from streams.metrics import FORGOTTEN_USERS
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
 from streams.sweep import Sweep
+from streams.trust.judge import Judge, flagged_record
+from streams.trust.limits import Verdict
 from streams.worker import run_worker
 
 __all__ = ["FeatureHandler", "run"]
@@ -47,8 +52,20 @@ class _Kafka:
         key = fact.event.user_id.encode()
         self._publisher.send_raw(late(fact.source.topic), key, encode(fact.event), [("x-original", where)])
 
+    def flagged(self, fact: Fact, verdict: Verdict) -> None:
+        self._publisher.send(FLAGGED, flagged_record(fact, verdict))
+
     def flush(self) -> None:
         self._publisher.flush()
+
+
+def _judge(settings: Settings) -> Judge | None:
+    if not settings.trust:
+        return None
+    from streams.trust.detector import Detector  # and with it River
+
+    allowed = {user.strip() for user in settings.trust_allowed.split(",")}
+    return Judge(Detector(released=allowed))
 
 
 class FeatureHandler:
@@ -62,6 +79,9 @@ class FeatureHandler:
         self._store = connect(settings)
         self._publisher = Publisher(settings)
         self._catalogue = Catalogue()
+        self._judge = _judge(settings)
+        self._wishes = Forgetting()
+        self._heard = ForgettingFeed(settings, self._wishes)
         self._feed = CatalogueFeed(settings, self._catalogue, self._dead_item)
         self._applier = Applier(
             self._store,
@@ -70,6 +90,8 @@ class FeatureHandler:
             wall_ms=lambda: time.time_ns() // 1_000_000,
             rejects=_Kafka(self._publisher),
             settle=self._feed.settle,
+            forgotten=self._wishes.covers,
+            judge=self._judge,
         )
         self._flights = open_flights(settings)
         self._sweep = Sweep(self._flights, settings.namespace)
@@ -87,7 +109,10 @@ class FeatureHandler:
         cluster_id(self._settings)
         self._store.check()
         self._feed.start()
+        self._heard.start()
         self._feed.wait(stop)
+        self._heard.wait(stop)
+        self._forget()  # again at each start: the store may be a backup of before
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """Where the fences stand. Of all workers, the one with the first partition of impressions sweeps."""
@@ -107,7 +132,21 @@ class FeatureHandler:
             self._swept = now
             self._sweep.step(self._applier.event_ms)
 
+    def _forget(self) -> None:
+        """Deletes what stands of users who asked to be forgotten since the last call."""
+        users = self._wishes.take()
+        if not users:
+            return
+        FORGOTTEN_USERS.labels(self.role).inc(self._store.forget(users))
+        if self._judge is not None:
+            self._judge.forget(users)
+        kept_ms = time.time_ns() // 1_000_000 - REPLIES.retention_ms
+        if lately := [user for user, at_ms in users.items() if at_ms >= kept_ms]:
+            self._store.forget_replies(lately)
+        self._wishes.done(users)
+
     def _advance(self) -> None:
+        self._forget()
         now = time.monotonic()
         if now - self._advanced >= ADVANCE_S:
             self._advanced = now
@@ -119,6 +158,7 @@ class FeatureHandler:
             self._applier.advance()
         finally:
             self._feed.stop()
+            self._heard.stop()
             self._publisher.close()
             self._flights.close()
             self._store.close()

@@ -8,13 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from streams.counting import NOTHING, Part, item_rows, user_rows
-from streams.deciding import Decided, Deciding, Lookup
+from streams.deciding import Decided, Deciding, Judging, Lookup
 from streams.documents import UserDocuments
 from streams.facts import Batch, Fact, source_id
 from streams.fences import Fences
 from streams.messages import Source
 from streams.store.contract import Companions, Document, Outcomes, ShardWrite
 from streams.store.keys import ITEM_TAGS, item_tag, user_tag
+from streams.trust.limits import Verdict
 
 __all__ = ["UserFold", "by_user_shard", "dead_tag", "fold_items", "fold_users"]
 
@@ -28,6 +29,7 @@ class UserFold(msgspec.Struct, frozen=True):
     outcomes: dict[tuple[str, str], int]  # by topic and name, of what this write folds
     took_back: int  # targets that undos took back
     waiting: int  # undos whose target is not there
+    flagged: list[tuple[Fact, Verdict]]  # events that do not teach
 
 
 def dead_tag(source: Source) -> str:
@@ -54,13 +56,14 @@ def fold_users(
     fences: Fences,
     documents: Mapping[str, UserDocuments],
     lookup: Lookup,
+    judging: Judging | None = None,
 ) -> dict[str, UserFold]:
     """Decides users' events, shard by shard, and folds those that their shard has not folded yet."""
     numbers = {s: source_id(s, fences.epochs[s.topic]) for s in batch.last}
     decisions = {}
     for tag, facts in shards.items():
         at = {source: fences.at(tag, source) for source in batch.last}
-        deciding = decisions[tag] = Deciding(documents, at, numbers, fences.floors, lookup)
+        deciding = decisions[tag] = Deciding(documents, at, numbers, fences.floors, lookup, judging)
         deciding.take(facts)
         for dead in batch.dead:
             source = dead.message.source
@@ -83,8 +86,8 @@ def _user_fold(deciding: Deciding, tag: str, batch: Batch, fences: Fences, part:
         ledger=_ledger(deciding),
     )
     decided = deciding.fresh + deciding.told
-    took_back, waiting = deciding.took_back, deciding.waiting
-    return UserFold(write, deciding.drafts, decided, deciding.outcomes, took_back, waiting)
+    took_back, waiting, flagged = deciding.took_back, deciding.waiting, deciding.flagged
+    return UserFold(write, deciding.drafts, decided, deciding.outcomes, took_back, waiting, flagged)
 
 
 def _documents(drafts: Mapping[str, UserDocuments]) -> list[Document]:
@@ -112,7 +115,7 @@ def fold_items(
     `only` names the shards that are wanted, if not all of them.
     """
     at = {tag: {source: fences.at(tag, source) for source in batch.last} for tag in ITEM_TAGS}
-    parts, sets = item_rows(decided, at, only), _companions(decided, only)
+    parts, sets = item_rows(_teaching(decided), at, only), _companions(decided, only)
     return [
         ShardWrite(
             tag=tag,
@@ -143,3 +146,10 @@ def _companions(decided: Sequence[Decided], only: Collection[str] | None) -> dic
             lost = b"".join([entry for entry, sign in entries.items() if sign < 0])
             found.setdefault(tag, []).append(Companions(item_id, gained, lost))
     return found
+
+
+def _teaching(decided: Sequence[Decided]) -> Sequence[Decided]:
+    """What may rank: deeds that were not flagged."""
+    if not any(deed.flagged for one in decided for deed, _ in one.signed):
+        return decided
+    return [Decided(one.fact, tuple(s for s in one.signed if not s[0].flagged)) for one in decided]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from streams.codec import decode
 from streams.errors import KafkaUnavailable
-from streams.events import ALERTS, DRIFT, FORGOTTEN, MODELS, REPLIES, TOPICS
+from streams.events import ALERTS, DRIFT, FLAGGED, FORGOTTEN, MODELS, REPLIES, TOPICS
 from streams.health import Health
 from streams.kafka import GroupReader, Publisher
 from streams.messages import Message
@@ -22,7 +22,7 @@ __all__ = ["READ", "run"]
 
 log = logging.getLogger(__name__)
 
-READ = (REPLIES, DRIFT, MODELS, ALERTS, FORGOTTEN)
+READ = (REPLIES, DRIFT, MODELS, ALERTS, FLAGGED, FORGOTTEN)
 POLL_MESSAGES = 500
 POLL_S = 0.5
 COMMIT_S = 1.0

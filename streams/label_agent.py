@@ -13,14 +13,16 @@ from contextlib import closing, suppress
 
 from streams import labels
 from streams.codec import encode
-from streams.events import EVENT_TOPICS, SERVED, Example, Topic
+from streams.events import EVENT_TOPICS, FLAGGED, SERVED, Example, Topic
+from streams.forgotten import Forgetting
+from streams.forgotten_feed import ForgettingFeed
 from streams.handler import Rewind
 from streams.health import Health
 from streams.kafka import Publisher, epoch
 from streams.label_chunk import Chunk, Part, Positions, chunks
 from streams.messages import Message, Source
 from streams.metrics import EXAMPLES as EXAMPLES_WRITTEN
-from streams.metrics import ORGANIC, SLATES_JOINED, STALE_FENCES
+from streams.metrics import FORGOTTEN_RECORDS, FORGOTTEN_USERS, ORGANIC, SLATES_JOINED, STALE_FENCES
 from streams.outbox import Producer, Sender
 from streams.settings import Settings
 from streams.store.connect import open_flights
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_MS = 100
 ADVANCE_EVERY_MS = 1_000
 SWEEP_LIMIT = 100  # requests of one shard in one round
+PURGE_LIMIT = 500  # requests read at once when somebody is to be forgotten
 KIND_TOPICS = {"impression": "events.impressions", "click": "events.clicks", "watch": "events.watches"}
 
 
@@ -45,7 +48,7 @@ class LabelHandler:
     """
 
     role = "labels"
-    topics: tuple[Topic, ...] = (*EVENT_TOPICS, SERVED)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, SERVED, FLAGGED)
 
     def __init__(
         self,
@@ -54,7 +57,9 @@ class LabelHandler:
         producer: Producer,
         epoch_of: Callable[[str], str],
         wall_ms: Callable[[], int],
+        wishes: Forgetting | None = None,
     ) -> None:
+        self._wishes = wishes or Forgetting()
         self._window_ms, self._grace_ms = settings.label_window_ms, settings.label_grace_ms
         self._store, self._producer = store, producer
         self._epoch_of, self._wall_ms = epoch_of, wall_ms
@@ -79,7 +84,8 @@ class LabelHandler:
                 self._sender.add(tag, outgoing)
         self._sender.flush()
         known = {source for by_source in self._seen.values() for source in by_source}
-        self._watermark.watch({*sources, *known}, self._wall_ms())
+        timed = {source for source in {*sources, *known} if source.topic != FLAGGED.name}  # follows, is late
+        self._watermark.watch(timed, self._wall_ms())
         self._hear_others(shards.values())
         for source in sources:
             fences = [self._seen[tag].get(source) for tag in TAGS]
@@ -90,11 +96,13 @@ class LabelHandler:
     def handle(self, batch: Sequence[Message]) -> None:
         """Joins a batch; when this returns its examples are with the broker."""
         self._sender.flush()
+        self._forget()
         now = self._wall_ms()
         marked = False
         for chunk in chunks(batch, self._positions, now):
             for source, (_, stream_ms) in chunk.positions.items():
-                self._watermark.observe(source, stream_ms, now)
+                if source.topic != FLAGGED.name:
+                    self._watermark.observe(source, stream_ms, now)
             self._fold(chunk, every_shard=now - self._advanced_ms >= ADVANCE_EVERY_MS)
             marked = marked or chunk.marked
         self._sweep(force=marked)
@@ -102,6 +110,7 @@ class LabelHandler:
     def tick(self) -> None:
         """Closes what is due, and moves idle shards' fences on."""
         self._sender.flush()
+        self._forget()
         self._sweep()
         if self._wall_ms() - self._advanced_ms >= ADVANCE_EVERY_MS:
             self._fold(Chunk(), every_shard=True)
@@ -147,6 +156,9 @@ class LabelHandler:
         states: dict[str, labels.RequestState] = {}
         examples: list[Example] = []
         for part in parts:
+            if self._wishes.covers(part.record.user_id, part.record.ts_ms):
+                FORGOTTEN_RECORDS.labels(self.role).inc()
+                continue
             if part.offset < shard.fence.sources.get(self._name(part.source), (0, 0))[0]:
                 continue
             state = states.get(part.request_id) or shard.states.get(part.request_id)
@@ -227,7 +239,7 @@ class LabelHandler:
         for shard in shards:
             for name, (_, stream_ms) in shard.fence.sources.items():
                 source = self._current(name)
-                if source is not None and stream_ms:
+                if source is not None and stream_ms and source.topic != FLAGGED.name:
                     streams[source] = max(streams.get(source, 0), stream_ms)
         self._watermark.learn(streams, self._wall_ms())
 
@@ -246,6 +258,26 @@ class LabelHandler:
 
     def _stream_ms(self, source: Source) -> int:
         return self._watermark.stream_ms(source) or 0
+
+    # --- people -----------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """Drops the requests, open or not, of users who asked to be forgotten since the last call."""
+        users = self._wishes.take()
+        if not users:
+            return
+        for tag, pages in self._store.pending(PURGE_LIMIT).items():
+            for request_ids in pages:
+                while not self._forget_some(tag, request_ids, users):
+                    pass
+        FORGOTTEN_USERS.labels(self.role).inc(len(users))
+        self._wishes.done(users)
+
+    def _forget_some(self, tag: str, request_ids: Sequence[str], users: Mapping[str, int]) -> bool:
+        """False if the shard moved on meanwhile."""
+        shard = self._store.read({tag: request_ids})[tag]
+        gone = [s.request_id for s in shard.states.values() if labels.is_of(s, users)]
+        return not gone or self._store.drop(tag, shard.raw, gone)
 
     # --- closing ----------------------------------------------------------------------------------
 
@@ -301,18 +333,25 @@ class LabelHandler:
             SLATES_JOINED.labels("expired").inc()
             return
         SLATES_JOINED.labels("missing").inc()
-        for each in state.facts:
+        for each in [f for f in state.facts if f.kind != labels.FLAGGED]:
             ORGANIC.labels(KIND_TOPICS.get(each.kind, "events.feedback")).inc()
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     """Joins until `stop` is set."""
-    with closing(open_flights(settings)) as flights, Publisher(settings) as publisher:
+    wishes = Forgetting()
+    with (
+        closing(open_flights(settings)) as flights,
+        Publisher(settings) as publisher,
+        ForgettingFeed(settings, wishes) as feed,
+    ):
         handler = LabelHandler(
             settings,
             SlateStore(flights, settings.namespace),
             publisher,
             epoch_of=lambda topic: epoch(settings, topic),
             wall_ms=lambda: time.time_ns() // 1_000_000,
+            wishes=wishes,
         )
+        feed.wait(stop)
         run_worker(settings, health, stop, handler)

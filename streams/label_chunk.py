@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from streams.codec import Malformed, decode
-from streams.events import SERVED, TOPICS, WATERMARK_MS, Served
+from streams.events import FLAGGED, SERVED, TOPICS, WATERMARK_MS, Served
 from streams.labels import Outcome
 from streams.messages import Message, Source, header
 from streams.store.slates import tag_of
@@ -69,6 +69,8 @@ def _take(chunk: Chunk, message: Message, now_ms: int) -> int:
         chunk.malformed += [(message, malformed) for malformed in decoded.malformed]
     for record in decoded.records:
         chunk.records += 1
+        if record.request_id is None and message.topic == FLAGGED.name:
+            continue
         if record.request_id is None:
             chunk.organic.append(message.topic)
             continue

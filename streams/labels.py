@@ -14,6 +14,9 @@ was undone later). A label is null until it is known:
 `long_view` is KuaiRand's: watched to the end, or for 18 s where the item is longer or its duration
 is unknown; a label in the log itself (`Watch.long_view`) wins.
 
+A place with a flagged event on it (bots, click fraud) has no example; if one was sent before, a new revision
+without any label takes it back, whichever came first.
+
 An undo takes its target back whichever comes first; it must carry the request it belongs to.
 Labels are a function of the set of facts and of whether the window has closed, so they do not
 depend on the order of arrival. Every change of one example's labels is a new revision, numbered by
@@ -22,7 +25,7 @@ still has the higher number.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
@@ -32,6 +35,7 @@ from streams.events import (
     Click,
     Example,
     Feedback,
+    Flagged,
     Impression,
     Labels,
     Served,
@@ -52,6 +56,7 @@ __all__ = [
     "due_ms",
     "example_id",
     "fact",
+    "is_of",
     "join",
 ]
 
@@ -59,8 +64,9 @@ LONG_VIEW_MS = 18_000
 MAX_FACTS = 2_000  # of one request: ten for each place of the largest slate
 MAX_ID = 128
 UNKNOWN = Labels()
+FLAGGED = "flagged"  # the kind of a fact that says that another does not teach
 
-Outcome = Impression | Click | Watch | Feedback
+Outcome = Impression | Click | Watch | Feedback | Flagged
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True):
@@ -142,6 +148,8 @@ def example_id(request_id: str, item_id: str) -> str:
 def fact(event: Outcome) -> Fact:
     """What an event says, without what the join does not need."""
     common = (event.event_id, event.user_id, event.ts_ms, event.item_id)
+    if isinstance(event, Flagged):
+        return Fact(FLAGGED, *common)
     if isinstance(event, Watch):
         return Fact("watch", *common, event.watch_ms, event.duration_ms or None, event.long_view)
     if isinstance(event, Feedback):
@@ -185,6 +193,14 @@ def due_ms(state: RequestState, window_ms: int, grace_ms: int) -> int:
     return state.slate.ts_ms + window_ms + (grace_ms if state.closed else 0)
 
 
+def is_of(state: RequestState, users: Mapping[str, int]) -> bool:
+    """True if a request holds anything that one of these users did up to the given time."""
+    did = [(f.user_id, f.ts_ms) for f in state.facts]
+    if state.slate is not None:
+        did.append((state.slate.user_id, state.slate.ts_ms))
+    return any(ts_ms <= users.get(user_id, -1) for user_id, ts_ms in did)
+
+
 # --- facts ------------------------------------------------------------------------------------------
 
 
@@ -217,7 +233,8 @@ def _revised(state: RequestState, items: set[str] | None) -> Joined:
         if facts is None or (items is not None and slot.item_id not in items):
             continue
         standing = [f for f in facts if f.event_id not in undone]
-        labels = _labels(standing, state.closed)
+        out = any(f.kind == FLAGGED for f in facts)
+        labels = UNKNOWN if out else _labels(standing, state.closed)
         before, last = sent.get(slot.item_id, (0, UNKNOWN))
         if labels != last:
             revision = max(before + 1, 2 * len(facts) - len(standing) + state.closed)

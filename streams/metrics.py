@@ -19,6 +19,11 @@ BUILD = Info("streamrec_build", "Version of the running code.")
 # features
 EVENTS = Counter("streamrec_events_total", "Event records by what became of them.", ["topic", "outcome"])
 UNDOS = Counter("streamrec_undos_total", "Undos by what they met: took_back a target, or waits.", ["result"])
+FLAGGED = Counter("streamrec_flagged_events_total", "Events that do not teach, by why.", ["reason"])
+FORGOTTEN_RECORDS = Counter(
+    "streamrec_forgotten_records_total", "Records passed over, of users who were forgotten.", ["role"]
+)
+FORGOTTEN_USERS = Counter("streamrec_forgotten_users_total", "Users of whom something was deleted.", ["role"])
 SWEPT = Counter("streamrec_swept_total", "Keys that the sweep removed (row) or compacted (list).", ["what"])
 STALE_FENCES = Counter("streamrec_stale_fences_total", "Shard writes refused by a fence and folded again.")
 REWINDS = Counter("streamrec_rewinds_total", "Partitions read again from an older offset.", ["topic"])

@@ -17,8 +17,10 @@ from streams.applier import Applier
 from streams.archive import Archive
 from streams.catalogue import Catalogue
 from streams.errors import OperatorError
-from streams.events import EVENT_TOPICS, ITEMS, WATERMARK_MS, Topic
+from streams.events import EVENT_TOPICS, FLAGGED, ITEMS, WATERMARK_MS, Topic
+from streams.forgotten_feed import read_forgetting
 from streams.kafka import Offsets, Ranges, epoch
+from streams.known import NOTHING, Known
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import Outcomes, Store
@@ -41,10 +43,12 @@ def open_timeline(settings: Settings, first: Sequence[Topic] = ()) -> Iterator[T
         KafkaUnavailable: the broker does not answer.
     """
     with Offsets(settings) as offsets, Ranges(settings) as ranges:
-        found = {topic.name: offsets.range(topic) for topic in (*first, *EVENT_TOPICS, ITEMS)}
+        found = {topic.name: offsets.range(topic) for topic in (*first, *EVENT_TOPICS, ITEMS, FLAGGED)}
         spans = {Source(name, p): span for name, parts in found.items() for p, span in parts.items()}
         epochs = {name: epoch(settings, name) for name, parts in found.items() if parts}
-        yield Timeline(Archive(settings.archive_url), ranges, epochs, spans)
+        timeline = Timeline(Archive(settings.archive_url), ranges, epochs, spans)
+        timeline.learn(read_forgetting(settings).covers)
+        yield timeline
 
 
 class _Named(msgspec.Struct):
@@ -74,6 +78,7 @@ class Refold:
         items: the timeline's records of `items`.
         wall_ms: the wall clock that future times are held to.
         on_progress: told how many messages were folded just now.
+        known: who was forgotten, and what was flagged.
     """
 
     def __init__(
@@ -82,13 +87,21 @@ class Refold:
         items: Iterator[Stamped],
         wall_ms: Callable[[], int],
         on_progress: Callable[[int], None] = lambda _: None,
+        known: Known = NOTHING,
     ) -> None:
         self.catalogue = Catalogue()
         self._items, self._on_progress = items, on_progress
         self._next_item = next(items, None)
         self._items_epoch: str | None = None
         self._epochs: dict[str, str] = {}
-        self.applier = Applier(store, self.catalogue, self._epochs.__getitem__, wall_ms)
+        self.applier = Applier(
+            store,
+            self.catalogue,
+            self._epochs.__getitem__,
+            wall_ms,
+            forgotten=known.forgotten,
+            judge=known.judge,
+        )
         self._pending: list[Message] = []
         self._named: set[str] = set()  # items of what is pending
         self.last: dict[Source, int] = {}  # offset taken last, in the present life of each topic
@@ -197,7 +210,7 @@ def rebuild(
         on_progress(n)
 
     ends = {source: end for name in EVENT_NAMES for source, end in timeline.ends(name).items() if end}
-    refold = Refold(store, timeline.read((ITEMS.name,)), wall_ms, folded)
+    refold = Refold(store, timeline.read((ITEMS.name,)), wall_ms, folded, timeline.known)
     for stamped in timeline.read(EVENT_NAMES):
         refold.take(stamped)
     refold.finish(ends, timeline.epochs)

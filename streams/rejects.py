@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from streams.facts import Dead, Fact
+from streams.trust.limits import Verdict
 
 __all__ = ["Forgets", "Rejects"]
 
@@ -16,6 +17,9 @@ class Rejects(Protocol):
     def late(self, fact: Fact) -> None:
         """Keeps an event that came too late."""
 
+    def flagged(self, fact: Fact, verdict: Verdict) -> None:
+        """Tells of an event that does not teach."""
+
     def flush(self) -> None:
         """Returns when all of it is kept."""
 
@@ -27,6 +31,9 @@ class Forgets:
         """Drops it."""
 
     def late(self, fact: Fact) -> None:
+        """Drops it."""
+
+    def flagged(self, fact: Fact, verdict: Verdict) -> None:
         """Drops it."""
 
     def flush(self) -> None:

@@ -25,6 +25,7 @@ CHUNK = 32  # records after which the current chunk joins the older ones
 VERSION_BYTES = 8
 MARK_BYTES = 8
 UNDO_ACT = 255
+FLAGGED = 8
 UNDONE = 4  # flags of a record
 COMPLETED = 2
 LONG_VIEW = 1
@@ -33,6 +34,7 @@ NONE = 0xFFFF
 _RECORD = struct.Struct("<8sIHBBqqHHHHHHHIIq")
 _WIDTH = _RECORD.size
 _ACT = 14  # where a record's act stands
+_TS, _TS_AT = struct.Struct("<q"), 24  # its event time, and where it stands
 _TARGET = struct.Struct("<q")  # the last field, for an undo: the hash of the event id that it names
 _FIELDS = np.dtype(
     {
@@ -99,6 +101,11 @@ def _undos(chunks: tuple[_Chunk, ...], start: int) -> Iterator[tuple[int, bytes]
             yield start + at, target.to_bytes(7, "little")
             at = acts.find(UNDO_ACT, at + 1)
         start += len(acts)
+
+
+def _starts(records: bytes) -> range:
+    """Where the event times of records stand."""
+    return range(_TS_AT, len(records), _WIDTH)
 
 
 def _marks(records: bytes) -> bytes:
@@ -192,6 +199,11 @@ class Memory:
             at = self._marks.rfind(mark, 0, at + len(mark) - 1)
         return at // MARK_BYTES
 
+    def oldest_ms(self) -> int | None:
+        """The least event time among those kept; None if none is."""
+        times = [_TS.unpack_from(c.records, at)[0] for c in self._chunks() for at in _starts(c.records)]
+        return min(times, default=None)
+
     def is_recent(self, at: int) -> bool:
         """True among the newest REPEAT_CAP; what is kept beyond is for redeliveries alone."""
         return at >= len(self) - REPEAT_CAP
@@ -248,7 +260,8 @@ class Memory:
 
     def add(self, mark: bytes, place: Place, deed: Deed, undone: bool = False) -> None:
         """Remembers an applied event and what it did."""
-        flags = deed.long_view * LONG_VIEW | deed.completed * COMPLETED | undone * UNDONE
+        flags = deed.long_view * LONG_VIEW | deed.completed * COMPLETED
+        flags |= undone * UNDONE | deed.flagged * FLAGGED
         table = self._table
         texts = (deed.item_id, deed.category, deed.creator, deed.surface, deed.session_id, deed.query)
         refs = [
@@ -374,5 +387,6 @@ def _deed(records: bytes | bytearray, start: int, texts: list[str]) -> tuple[Dee
         bool(flags & LONG_VIEW),
         bool(flags & COMPLETED),
         value_micros,
+        bool(flags & FLAGGED),
     )
     return deed, bool(flags & UNDONE)

@@ -78,6 +78,10 @@ class Settings(BaseSettings):
         10_000, ge=100, description="wall time without a record after which a partition is idle"
     )
 
+    # traffic that should not teach
+    trust: bool = Field(False, description="flag bots and click fraud; what is flagged does not teach")
+    trust_allowed: str = Field("", description="users never flagged, comma-separated: a person has decided")
+
     # serving
     latency_budget_ms: float = Field(100.0, gt=0, description="by it the funnel steps down")
     max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")

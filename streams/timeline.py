@@ -15,7 +15,9 @@ import msgspec
 
 from streams.archive import Archive, Part, Partition, short_epoch
 from streams.archive_schema import content
-from streams.events import TOPICS
+from streams.events import FLAGGED, TOPICS
+from streams.forgotten import Forgot, nobody
+from streams.known import NOTHING, Known, Recorded
 from streams.messages import Message, Source
 
 __all__ = ["Kafka", "Span", "Stamped", "Timeline", "Users", "archived", "merged"]
@@ -63,7 +65,13 @@ class Timeline:
         self._archive, self._kafka, self._ranges = archive, kafka, ranges
         self._parts: dict[str, dict[Partition, list[Part]]] = {}
         self._next: dict[str, Mapping[str, int]] = {}
+        self.known = NOTHING
         self.lost = 0  # offsets that neither the archive nor Kafka holds
+
+    def learn(self, forgotten: Forgot = nobody) -> None:
+        """Reads which events were flagged; `forgotten` says whose are not to be folded."""
+        told = self.read((FLAGGED.name,)) if FLAGGED.name in self.epochs else ()
+        self.known = Known(forgotten, Recorded(stamped.message for stamped in told))
 
     def ends(self, topic: str) -> dict[Source, int]:
         """The end of each present partition: the topic's, or the archive's where that is all there is."""

@@ -8,6 +8,7 @@ from streams.events import (
     DriftReport,
     Example,
     Feedback,
+    Flagged,
     Forgotten,
     Impression,
     Item,
@@ -154,6 +155,12 @@ def make_alert(**given: Any) -> Alert:
 def make_forgotten(**given: Any) -> Forgotten:
     """A wish to be forgotten."""
     return Forgotten(**({"user_id": "u1", "ts_ms": T0} | given))
+
+
+def make_flagged(**given: Any) -> Flagged:
+    """A click that does not teach."""
+    base = {"event_id": "e1", "user_id": "u1", "ts_ms": T0, "topic": "events.clicks", "reason": "rate"}
+    return Flagged(**(base | given))
 
 
 def make_message(topic: str, value: bytes | None, **given: Any) -> Message:

@@ -42,6 +42,7 @@ def _good(topic: Topic) -> Record:
         "retrain.triggers": build.make_trigger,
         "models": build.make_model,
         "alerts": build.make_alert,
+        "events.flagged": build.make_flagged,
         "users.forgotten": build.make_forgotten,
     }
     return makers[topic.name]()

@@ -11,7 +11,17 @@ from streams.archive import Archive
 from streams.archive_agent import ArchiveHandler
 from streams.catalogue import Catalogue
 from streams.codec import encode
-from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, ITEMS, SERVED, WATCHES, WATERMARK_MS
+from streams.events import (
+    CLICKS,
+    EVENT_TOPICS,
+    FEEDBACK,
+    FLAGGED,
+    IMPRESSIONS,
+    ITEMS,
+    SERVED,
+    WATCHES,
+    WATERMARK_MS,
+)
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore, Store
@@ -20,7 +30,7 @@ from tests.build import T0, make_click, make_feedback, make_impression, make_ite
 
 DAY = 86_400_000
 TOPICS = (*EVENT_TOPICS, ITEMS)
-EPOCHS = {topic.name: f"cluster/{topic.name}" for topic in (*TOPICS, SERVED)}
+EPOCHS = {topic.name: f"cluster/{topic.name}" for topic in (*TOPICS, FLAGGED, SERVED)}
 _MAKERS: dict[str, Callable[..., Any]] = {
     IMPRESSIONS.name: make_impression,
     CLICKS.name: make_click,

@@ -1,11 +1,12 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis."""
+do, `memory` what state takes in Redis, `trust` how many attacks are found."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_trust import trust
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -17,15 +18,11 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Adds `bench`."""
-    bench = typer.Typer(no_args_is_help=True)
-    bench.callback(help="Measure what the system is worth.")(_of_its_own)
+    bench = typer.Typer(help="Measure what the system is worth.", no_args_is_help=True)
     bench.command("ctr")(ctr)
     bench.command("memory")(memory)
+    bench.command("trust")(trust)
     app.add_typer(bench, name="bench")
-
-
-def _of_its_own() -> None:
-    """Keeps `ctr` a command under `bench` while it is the only one."""
 
 
 def ctr(

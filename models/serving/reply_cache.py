@@ -8,6 +8,7 @@ import msgspec
 from models.serving.budget import Guard
 from streams.errors import StoreUnavailable
 from streams.events import REPLIES
+from streams.forgotten import Forgetting
 from streams.store import Store
 
 __all__ = ["Kept", "ReplyCache"]
@@ -34,10 +35,12 @@ _owner = msgspec.json.Decoder(_Owner)
 class ReplyCache:
     """Kept in this process and, behind the reply's back, in Redis for the next process.
 
-    `get` and `put` are for one thread; `write` is called again and again by another one.
+    `get` and `put` are for one thread; `write` is called again and again by another one. `wishes` tells
+    whose replies are not to be given again: what Redis holds of them the role `features` deletes.
     """
 
-    def __init__(self, store: Store, guard: Guard) -> None:
+    def __init__(self, store: Store, guard: Guard, wishes: Forgetting | None = None) -> None:
+        self._wishes = wishes or Forgetting()
         self._store = store
         self._guard = guard
         self._kept: OrderedDict[str, Kept] = OrderedDict()
@@ -46,10 +49,18 @@ class ReplyCache:
 
     def get(self, request_id: str) -> Kept | None:
         """The reply kept for a request, or None; from memory alone while Redis is away."""
+        self._forget()
         kept = self._kept.get(request_id)
         if kept is not None:
             return kept
         return self._guard.attempt("reply_cache", lambda: self._stored(request_id), "redis")
+
+    def _forget(self) -> None:
+        """Drops what memory holds of users who asked to be forgotten since the last call."""
+        if users := self._wishes.take():
+            for request_id in [r for r, kept in self._kept.items() if kept.user_id in users]:
+                del self._kept[request_id]
+            self._wishes.done(users)
 
     def _stored(self, request_id: str) -> Kept | None:
         value = self._store.get_reply(request_id)

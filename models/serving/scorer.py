@@ -15,7 +15,8 @@ from models.serving.shelves import Shelves
 from models.serving.slot import ModelSlot
 from streams.catalogue import Catalogue
 from streams.errors import KafkaUnavailable
-from streams.events import ITEMS, MODELS, REQUESTS
+from streams.events import FORGOTTEN, ITEMS, MODELS, REQUESTS
+from streams.forgotten import Forgetting
 from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
@@ -84,7 +85,8 @@ class Scorer:
         closing.callback(beside.close)
         catalogue, self._guard = Catalogue(), Guard()
         slot, shelves = ModelSlot(beside), Shelves(catalogue, beside)
-        self._replies = ReplyCache(store, self._guard)
+        wishes = Forgetting()
+        self._replies = ReplyCache(store, self._guard, wishes)
         publisher = Publisher(settings, linger_ms=0)
         closing.callback(publisher.close)
         funnel = Funnel(settings, catalogue, store, shelves, slot, guard=self._guard)
@@ -95,7 +97,8 @@ class Scorer:
 
         self._items = Follower(settings, [ITEMS], apply_item)
         self._models = Follower(settings, [MODELS], slot.apply)
-        for follower in (self._items, self._models):
+        self._forgotten = Follower(settings, [FORGOTTEN], wishes.apply)
+        for follower in self._followers:
             follower.start()
             closing.callback(follower.stop)
         self._chores = (
@@ -109,7 +112,7 @@ class Scorer:
     def serve(self, stop: threading.Event) -> None:
         """Reads and answers until `stop`."""
         until = time.monotonic() + CATCH_UP_S
-        for follower in (self._items, self._models):
+        for follower in self._followers:
             while not (stop.is_set() or follower.caught_up.wait(0.1)) and time.monotonic() < until:
                 self._check_followers()
         for chore in self._chores:
@@ -146,8 +149,12 @@ class Scorer:
         """True when all requests were answered for good: delivered, and kept for repeats if possible."""
         return self._desk.settled and (self._replies.written or self._guard.paused("redis"))
 
+    @property
+    def _followers(self) -> tuple[Follower, ...]:
+        return self._items, self._models, self._forgotten
+
     def _check_followers(self) -> None:
-        for follower in (self._items, self._models):
+        for follower in self._followers:
             if follower.error is not None:
                 self._health.fail(f"{follower.name}: {follower.error}")
                 raise KafkaUnavailable(f"{follower.name} ended: {follower.error}")

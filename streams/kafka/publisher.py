@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as RawMessage
 
 from streams.codec import Malformed, encode
+from streams.dead_letters import REPLAYS
 from streams.errors import KafkaUnavailable
 from streams.events import Record, Topic, dead_letter
 from streams.kafka.connect import BATCH_BYTES, HEADER_BYTES, kafka_config, unavailable
@@ -150,7 +151,7 @@ class Publisher:
             value = value[:DEAD_LETTER_BYTES]
         kept = list(message.headers)
         if sum(len(name) + len(v or b"") for name, v in kept) > HEADER_BYTES // 2:
-            kept = []
+            kept = [(name, v) for name, v in kept if name == REPLAYS and len(v or b"") < 10]
         self.send_raw(dead_letter(message.topic), message.key, value, [*kept, *own])
         DEAD_LETTERS.labels(message.topic, malformed.reason).inc()
 

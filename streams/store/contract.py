@@ -1,6 +1,6 @@
 """What a store does. `MemoryStore` and `RedisStore` pass one suite of tests against this."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -162,6 +162,19 @@ class Store(Protocol):
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
         """Does each write whole; False: refused, since a fence or a guarded document has moved."""
+
+    # people
+    def remembers(self, user_id: str, at_ms: int) -> bool:
+        """True if anything stands of what a user did at `at_ms` or before."""
+
+    def forget(self, users: Mapping[str, int]) -> int:
+        """Deletes all that stands of each user, if anything of it is from the given time or before.
+
+        Returns how many users were deleted; 0 when it is called again.
+        """
+
+    def forget_replies(self, users: Collection[str]) -> int:
+        """Deletes the replies kept for these users' requests; returns how many there were."""
 
     # beside features
     def get_reply(self, request_id: str) -> bytes | None:

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
+import msgspec
 import numpy as np
 
 from streams.co_watch import PAIR_BYTES, merged
@@ -24,7 +25,7 @@ from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_
 from streams.features.layout import merge
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
-from streams.store.keys import USER_TAGS
+from streams.store.keys import USER_TAGS, tag_of
 
 __all__ = ["MemoryStore"]
 
@@ -126,6 +127,31 @@ class MemoryStore:
         moved = {m.source: Position(m.epoch, m.after, m.stream_ms) for m in write.moves}
         self._fences[write.tag] = ShardFence({**fence.positions, **moved}, fence.ledger.plus(write.ledger))
         return True
+
+    def remembers(self, user_id: str, at_ms: int) -> bool:
+        """True if anything stands of what a user did at `at_ms` or before."""
+        oldest_ms = self.documents([user_id])[user_id].oldest_ms()
+        return oldest_ms is not None and oldest_ms <= at_ms
+
+    def forget(self, users: Mapping[str, int]) -> int:
+        """Deletes all that stands of each user, if anything of it is from the given time or before."""
+        with self._lock:
+            gone = {user for user, at_ms in users.items() if self.remembers(user, at_ms)}
+            for key in [key for key in self._documents if key[1] in gone]:
+                del self._documents[key]
+            for scope, name in list(self.rows):
+                if tag_of(scope, "u/x") in USER_TAGS and name.partition("/")[0] in gone:
+                    del self.rows[(scope, name)]
+            return len(gone)
+
+    def forget_replies(self, users: Collection[str]) -> int:
+        """Deletes the replies kept for these users' requests."""
+        with self._lock:
+            of = [(r, msgspec.json.decode(value).get("user_id")) for r, (_, value) in self._replies.items()]
+            gone = [request_id for request_id, user_id in of if user_id in users]
+            for request_id in gone:
+                del self._replies[request_id]
+            return len(gone)
 
     def get_reply(self, request_id: str) -> bytes | None:
         """The reply kept for a request, or None."""

@@ -1,6 +1,6 @@
 """The store in Redis: rows as packed doubles, one read a ranking, one script a shard and batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby, islice
 
@@ -24,6 +24,7 @@ from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, Vie
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
+from streams.store.forget import forget_replies, forget_users, stands
 from streams.store.keys import USER_TAGS, Keys
 from streams.store.merging import merges
 
@@ -144,6 +145,20 @@ class RedisStore:
         values = [document.value for document in write.documents]
         values += [value for each in write.companions for value in (each.gained, each.lost)]
         return Call(keys, [head, rows, versions, *values])
+
+    # --- people -----------------------------------------------------------------------------------
+
+    def remembers(self, user_id: str, at_ms: int) -> bool:
+        """True if anything stands of what a user did at `at_ms` or before."""
+        return stands(self.documents([user_id])[user_id], at_ms)
+
+    def forget(self, users: Mapping[str, int]) -> int:
+        """Deletes all that stands of each user, if anything of it is from the given time or before."""
+        return forget_users(self._flights, self._keys, users, self.documents)
+
+    def forget_replies(self, users: Collection[str]) -> int:
+        """Deletes the replies kept for these users' requests."""
+        return forget_replies(self._flights, self._keys, users)
 
     # --- beside features --------------------------------------------------------------------------
 

@@ -115,6 +115,12 @@ class SlateStore:
         found = self._flights.flight(asked)
         return {t: [name.decode() for name in names] for t, names in zip(TAGS, found, strict=True) if names}
 
+    def pending(self, page: int) -> dict[str, list[list[str]]]:
+        """Every request that is kept, by tag, in pages of at most `page`."""
+        found = self._flights.flight([("ZRANGE", self._due(tag), 0, -1) for tag in TAGS])
+        ids = {tag: [name.decode() for name in names] for tag, names in zip(TAGS, found, strict=True)}
+        return {t: [names[at : at + page] for at in range(0, len(names), page)] for t, names in ids.items()}
+
     def schedule(self, due: Mapping[str, Mapping[str, int]]) -> None:
         """Sets due times, by tag and request."""
         self._flights.flight(

@@ -55,7 +55,7 @@ def refold(
     common = {s: min(cut.get(s, -1) for cut in cuts.values()) for s in sources}
     none_of: Mapping[Source, int] = {s: 0 for name in EVENT_NAMES for s in timeline.ends(name)}
     store = CutStore()
-    fold = Refold(store, timeline.read((ITEMS.name,)), wall_ms, on_progress)
+    fold = Refold(store, timeline.read((ITEMS.name,)), wall_ms, on_progress, timeline.known)
     at: tuple[Source | None, Collection[str]] = (None, frozenset())
     for stamped in timeline.read(EVENT_NAMES, {**none_of, **ends}):
         source, closed = stamped.message.source, _closed(stamped, timeline, cuts, common)

@@ -28,7 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "faiss": ("models/serving/retrieval.py",),
     "usearch": ("models/serving/retrieval.py",),
     "hnswlib": ("models/serving/retrieval.py",),
-    "river": ("models/learning/online.py", "monitors/performance.py"),
+    "river": ("models/learning/online.py", "monitors/performance.py", "streams/trust/anomaly.py"),
     "evidently": ("monitors/drift.py",),
     "grafana_client": ("monitors/dashboards.py",),
     "typer": ("infra/",),

@@ -1,0 +1,100 @@
+"""The detector beside the fold: asked once for each event, whatever is folded again.
+
+What a user has been doing is kept in this process, for the users last seen, and begins anew with it: a
+verdict depends on what was seen before it and is therefore kept as a fact, with the user's memory of the
+event and on topic `events.flagged`. Who folds the event again finds it there and does not ask.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from streams.deeds import Deed
+from streams.events import IMPRESSIONS, Flagged
+from streams.facts import Fact
+from streams.messages import Source
+from streams.trust.conduct import Conduct, Seen
+from streams.trust.limits import Verdict
+
+__all__ = ["Judge", "Judges", "flagged_record"]
+
+USERS = 50_000
+VERDICTS = 20_000  # of events in flight: a shard that is refused is folded again
+
+_Name = tuple[Source, int, int]
+
+
+class Detects(Protocol):
+    """`streams.trust.detector.Detector`."""
+
+    def judge(self, user_id: str, conduct: Conduct, seen: Seen, impressions_read_ms: int) -> Verdict:
+        """Folds an event into the user's conduct, and says whether it teaches."""
+
+
+class Judges(Protocol):
+    """Who is asked whether an event teaches."""
+
+    def read(self, stream_ms: Mapping[Source, int]) -> None:
+        """Is told the stream times of all sources before each batch."""
+
+    def verdict(self, fact: Fact, deed: Deed) -> Verdict:
+        """Whether a fresh event teaches; the same again when it is asked again."""
+
+
+class Judge:
+    """Verdicts on facts. `read` is told how far impressions were read before each batch."""
+
+    def __init__(self, detector: Detects) -> None:
+        self._detector = detector
+        self._conducts: OrderedDict[str, Conduct] = OrderedDict()
+        self._verdicts: OrderedDict[_Name, Verdict] = OrderedDict()
+        self._read_ms = -1
+
+    def read(self, stream_ms: Mapping[Source, int]) -> None:
+        """Notes the stream times of all sources: impressions of up to the least of theirs are known."""
+        known = [ms for source, ms in stream_ms.items() if source.topic == IMPRESSIONS.name and ms >= 0]
+        self._read_ms = min(known, default=-1)
+
+    def verdict(self, fact: Fact, deed: Deed) -> Verdict:
+        """Whether a fresh event teaches; the same again when it is asked again."""
+        name = (fact.source, fact.offset, fact.place)
+        known = self._verdicts.get(name)
+        if known is not None:
+            return known
+        user_id = fact.event.user_id
+        conduct = self._conducts.setdefault(user_id, Conduct())
+        self._conducts.move_to_end(user_id)
+        seen = Seen(deed.act, deed.ts_ms, deed.item_id, deed.session_id, deed.watch_ms, deed.duration_ms)
+        verdict = self._verdicts[name] = self._detector.judge(user_id, conduct, seen, self._read_ms)
+        if len(self._conducts) > USERS:
+            self._conducts.popitem(last=False)
+        if len(self._verdicts) > VERDICTS:
+            self._verdicts.popitem(last=False)
+        return verdict
+
+    def forget(self, users: Iterable[str]) -> None:
+        """Drops what is known of these users."""
+        for user_id in users:
+            self._conducts.pop(user_id, None)
+
+
+def flagged_record(fact: Fact, verdict: Verdict) -> Flagged:
+    """The record of a flagged event on its topic.
+
+    Raises:
+        ValueError: the event was not flagged.
+    """
+    if verdict.reason is None:
+        raise ValueError("flagged_record: expected a flagged event, got one that teaches")
+    event = fact.event
+    return Flagged(
+        event_id=event.event_id,
+        user_id=event.user_id,
+        ts_ms=event.ts_ms,
+        topic=fact.source.topic,
+        reason=verdict.reason.value,
+        severity=verdict.severity,
+        item_id=event.item_id,
+        session_id=event.session_id,
+        request_id=event.request_id,
+    )

@@ -7,7 +7,7 @@ from streams.kafka.mock import MockCluster
 from streams.kafka.offsets import Offsets, end_offsets, read_all
 from streams.kafka.publisher import Publisher
 from streams.kafka.rank_client import AsyncRankClient, RankClient
-from streams.kafka.topics import Difference, TopicState, create_topics, describe_topics
+from streams.kafka.topics import Difference, TopicState, create_topics, delete_topic, describe_topics
 
 __all__ = [
     "AsyncRankClient",
@@ -21,6 +21,7 @@ __all__ = [
     "TopicState",
     "cluster_id",
     "create_topics",
+    "delete_topic",
     "describe_topics",
     "end_offsets",
     "epoch",

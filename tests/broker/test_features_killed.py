@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from infra.chaos.oracle import differences, expected_state
 from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, ITEMS, TOPICS, WATCHES, dead_letter
 from streams.kafka import Offsets, Publisher, create_topics, read_all
 from streams.settings import Settings
 from streams.store.connect import connect
 from tests.build import T0, make_item
 from tests.conftest import MakeSettings
-from tests.oracle import differences, expected_state
 from tests.roles import RoleProcess
 from tests.waiting import eventually
 

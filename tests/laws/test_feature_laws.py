@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infra.chaos.oracle import Expected, differences, expected_state
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
@@ -25,7 +26,6 @@ from streams.store.connect import connect
 from streams.store.contract import Store
 from streams.store.keys import TAGS
 from tests.build import T0, make_item
-from tests.oracle import Expected, differences, expected_state
 
 HOUR = 3_600_000
 NOW = T0 + 100 * HOUR

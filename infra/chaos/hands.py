@@ -1,0 +1,225 @@
+"""Does one fault of a plan to real processes, at a moment with messages in flight."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from infra.chaos.crew import Crew, until
+from infra.chaos.doomed import Fate
+from infra.chaos.gauge import Gauge
+from infra.chaos.plan import Fault, Kind
+from infra.chaos.sender import Sender
+from infra.chaos.servers import Servers
+from streams.events import TOPICS, Topic
+from streams.kafka import create_topics, delete_topic, read_all
+from streams.messages import Message
+from streams.settings import Settings
+
+__all__ = ["RECOVER_S", "Done", "Hands"]
+
+RECOVER_S = 120.0
+DIE_S = 30.0
+MOVE_S = 40.0
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A fault that was done.
+
+    Attributes:
+        at_s: when, since the start.
+        in_flight: messages with the broker that were not folded then.
+        recovered_s: from the fault until everything written before it was folded.
+        note: what was found only then.
+    """
+
+    number: int
+    kind: Kind
+    workers: int
+    at_s: float
+    in_flight: int
+    recovered_s: float
+    note: str
+
+
+class Hands:
+    """What does the faults. `past` gathers the messages of topics that are no more, by life."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        servers: Servers,
+        crew: Crew,
+        sender: Sender,
+        gauge: Gauge,
+        frozen_s: float,
+    ) -> None:
+        self._settings, self._servers, self._crew = settings, servers, crew
+        self._sender, self._gauge, self._frozen_s = sender, gauge, frozen_s
+        self.past: list[list[Message]] = []
+        self._at_s, self._in_flight, self._written = 0.0, 0, {"": 0}
+
+    def do(self, fault: Fault) -> Done:
+        """Does it; returns when the workers have recovered.
+
+        Raises:
+            OperatorError: they have not, or a process does not do as it should.
+        """
+        self._crew.resize(fault.workers)
+        until(lambda: all(w.ready() for w in self._crew.workers), MOVE_S, "every worker to be ready", 0.05)
+        note = self._fault(fault.kind)(fault)
+        until(lambda: self._gauge.behind(self._written) == 0, RECOVER_S, f"recovery from {fault}")
+        return Done(
+            number=fault.number,
+            kind=fault.kind,
+            workers=fault.workers,
+            at_s=round(self._at_s, 2),
+            in_flight=self._in_flight,
+            recovered_s=round(self._gauge.now_s - self._at_s, 2),
+            note=note,
+        )
+
+    def _fault(self, kind: Kind) -> Callable[[Fault], str]:
+        return {
+            Kind.BETWEEN_SHARDS: self._in_the_write,
+            Kind.BEFORE_COMMIT: self._in_the_write,
+            Kind.KILL: self._kill,
+            Kind.REBALANCE: self._rebalance,
+            Kind.FREEZE: self._freeze,
+            Kind.BROKER: self._broker,
+            Kind.REDIS: self._redis,
+            Kind.OLDER: self._older,
+            Kind.OLDER_ASSIGNED: self._older,
+            Kind.CUT: self._cut,
+            Kind.CUT_ASSIGNED: self._cut,
+            Kind.TOPIC: self._topic,
+        }[kind]
+
+    def _await_lag(self, fault: Fault) -> None:
+        """Sends a burst and returns at some moment with messages in flight."""
+        self._sender.burst(fault.burst)
+        time.sleep(fault.delay_s)
+        again = time.monotonic() + 1.0
+        while not self._gauge.in_flight():
+            if time.monotonic() > again:
+                again += 1.0
+                self._sender.burst(fault.burst)
+        self._struck()
+
+    def _struck(self) -> None:
+        """Notes the moment of the fault."""
+        self._at_s, self._written = self._gauge.now_s, self._gauge.written()
+        self._in_flight = self._gauge.behind(self._written) or 0
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    def _in_the_write(self, fault: Fault) -> str:
+        worker = self._crew.pick(fault.share)
+        worker.arm(Fate(fault.flight, fault.share, fault.kind is Kind.BEFORE_COMMIT))
+        self._sender.burst(fault.burst)
+        again = time.monotonic() + 1.0
+        give_up = time.monotonic() + DIE_S
+        while worker.running:
+            time.sleep(0.002)
+            if time.monotonic() > again:
+                again += 1.0
+                self._sender.burst(fault.burst)
+            if time.monotonic() > give_up:
+                worker.kill()
+        self._struck()
+        self._crew.replace(worker)
+        death = worker.death()
+        return f"{death.written} of {death.shards} shards of {death.of}" if death else "not in a write"
+
+    def _kill(self, fault: Fault) -> str:
+        worker = self._crew.pick(fault.share)
+        self._await_lag(fault)
+        worker.kill()
+        self._crew.replace(worker)
+        return ""
+
+    def _rebalance(self, fault: Fault) -> str:
+        self._await_lag(fault)
+        began = self._gauge.now_s, self._in_flight
+        self._crew.resize(3)
+        until(self._all_ready, MOVE_S, "three workers to be ready", 0.05)
+        self._await_lag(fault)
+        self._crew.resize(1)
+        self._at_s, self._in_flight = began[0], min(began[1], self._in_flight)
+        return ""
+
+    def _all_ready(self) -> bool:
+        return all(worker.ready() for worker in self._crew.workers)
+
+    def _freeze(self, fault: Fault) -> str:
+        worker = self._crew.pick(fault.share)
+        self._await_lag(fault)
+        worker.freeze()
+        at_s, in_flight, written = self._at_s, self._in_flight, self._written
+        until(lambda: self._gauge.behind(written) == 0, MOVE_S, "another worker to take over")
+        moved_s = self._gauge.now_s - at_s
+        time.sleep(max(0.0, self._frozen_s - moved_s))
+        self._await_lag(fault)
+        worker.wake()
+        until(worker.ready, MOVE_S, "the zombie to be one of the group again", 0.05)
+        self._at_s, self._in_flight = at_s, min(in_flight, self._in_flight)
+        return f"moved after {moved_s:.1f} s"
+
+    # --- servers ----------------------------------------------------------------------------------
+
+    def _broker(self, fault: Fault) -> str:
+        self._await_lag(fault)
+        self._servers.restart_kafka(fault.share)
+        return f"down for {self._gauge.now_s - self._at_s:.1f} s"
+
+    def _redis(self, fault: Fault) -> str:
+        self._await_lag(fault)
+        self._servers.restart_redis(fault.share)
+        return f"down for {self._gauge.now_s - self._at_s:.1f} s"
+
+    def _older(self, fault: Fault) -> str:
+        before = self._gauge.records()
+        self._assigned_anew(fault, fault.kind is Kind.OLDER_ASSIGNED, self._servers.put_back)
+        return f"{before - self._gauge.records():,} records back"
+
+    def _cut(self, fault: Fault) -> str:
+        gone = 0
+
+        def cut(share: float) -> None:
+            nonlocal gone
+            gone = self._servers.cut(share)
+
+        self._assigned_anew(fault, fault.kind is Kind.CUT_ASSIGNED, cut)
+        return f"{gone:,} bytes"
+
+    def _assigned_anew(self, fault: Fault, anew: bool, work: Callable[[float], None]) -> None:
+        """Does `work` while the workers stay, or while there are none."""
+        self._await_lag(fault)
+        if anew:
+            self._crew.kill_all()
+        work(fault.share)
+        if anew:
+            self._crew.resize(fault.workers)
+
+    def _topic(self, fault: Fault) -> str:
+        """Everything on the topic is folded first: what is then deleted nobody can fold."""
+        topic = TOPICS[fault.topic]
+        self._sender.hold(topic.name)
+        self._all_of(topic)
+        old = list(read_all(self._settings, topic))
+        self.past.append(old)
+        self._await_lag(fault)
+        delete_topic(self._settings, topic)
+        create_topics(self._settings, (topic,))
+        self._servers.start_anew()
+        self._sender.acked[topic.name] = 0
+        self._sender.release()
+        self._sender.burst(fault.burst)
+        self._all_of(topic)
+        self._written.pop(topic.name, None)
+        return f"{topic.name}, {len(old):,} messages"
+
+    def _all_of(self, topic: Topic) -> None:
+        """Returns once what is now on a topic is folded in every shard."""
+        ends = self._gauge.ends(topic)
+        until(lambda: self._gauge.reached(ends), RECOVER_S, f"{topic.name} to be folded", 0.05)

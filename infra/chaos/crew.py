@@ -6,7 +6,6 @@ import re
 import signal
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 
 from infra.chaos.doomed import DEATH, FATE, Death, Fate
 from infra.child import Child
+from infra.local.scrape import probe
 from streams.errors import OperatorError
 from streams.settings import PREFIX, Settings
 
@@ -56,14 +56,8 @@ class Worker:
 
     def ready(self) -> bool:
         """True once it has partitions and its neighbours answer."""
-        found = re.search(rb"metrics on (http://\S+)/metrics", self._log.read_bytes())
-        if found is None:
-            return False
-        try:
-            with urllib.request.urlopen(f"{found[1].decode()}/readyz", timeout=1.0) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        found = re.search(rb"metrics on http://(\S+):(\d+)/", self._log.read_bytes())
+        return found is not None and probe(found[1].decode(), int(found[2])).ready
 
     def kill(self) -> None:
         """kill -9."""

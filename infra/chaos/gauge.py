@@ -27,6 +27,8 @@ class Gauge:
 
     def __init__(self, settings: Settings, sender: Sender) -> None:
         self._settings, self._sender = settings, sender
+        self._offsets = Offsets(settings)
+        self._lives: dict[str, str] = {}
         self._store = connect(settings, timeout_s=2.0)
         self._stop = threading.Event()
         self._began = time.monotonic()
@@ -45,29 +47,22 @@ class Gauge:
         self._stop.set()
         self._thread.join()
         self._store.close()
+        self._offsets.__exit__(None, None, None)
 
     @property
     def now_s(self) -> float:
         """Seconds since it began."""
         return time.monotonic() - self._began
 
-    def written(self) -> dict[str, int]:
-        """Messages by topic that the broker has confirmed."""
-        return dict(self._sender.acked)
-
-    def behind(self, written: dict[str, int]) -> int | None:
-        """How many of those are not folded; None while Redis does not answer."""
+    def in_flight(self) -> int | None:
+        """Messages that the broker has confirmed and that are not folded; None while Redis is silent."""
         done: Counter[str] = Counter()
         try:
             for source, offset in self._store.progress("features").items():
                 done[source.topic] += offset
         except StoreUnavailable:
             return None
-        return sum(max(0, n - done[topic]) for topic, n in written.items())
-
-    def in_flight(self) -> int:
-        """Messages confirmed and not folded; 0 while that is not known."""
-        return self.behind(self.written()) or 0
+        return sum(max(0, n - done[topic]) for topic, n in dict(self._sender.acked).items())
 
     def records(self) -> int:
         """Records in the ledger; 0 while Redis does not answer."""
@@ -77,13 +72,23 @@ class Gauge:
             return 0
 
     def ends(self, *topics: Topic) -> Ends:
-        """Where these topics end now, by partition and the topic's life."""
-        with Offsets(self._settings) as offsets:
-            return {
-                (Source(topic.name, partition), epoch(self._settings, topic.name)): end
-                for topic in topics
-                for partition, end in offsets.end(topic).items()
-            }
+        """Where these topics end now, by partition and the topic's life.
+
+        Raises:
+            KafkaUnavailable: no answer.
+        """
+        out = {}
+        for topic in topics:
+            if topic.name not in self._lives:
+                self._lives[topic.name] = epoch(self._settings, topic.name)
+            for partition, end in self._offsets.end(topic).items():
+                out[Source(topic.name, partition), self._lives[topic.name]] = end
+        return out
+
+    def forget(self, topic: Topic) -> None:
+        """Notes that a topic was made anew, and nothing is written to it yet."""
+        self._lives.pop(topic.name, None)
+        self._sender.acked[topic.name] = 0
 
     def reached(self, ends: Ends) -> bool:
         """True once every shard has folded up to there."""
@@ -98,6 +103,6 @@ class Gauge:
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_S):
-            lag = self.behind(self.written())
+            lag = self.in_flight()
             if lag is not None:
                 self.points.append((round(self.now_s, 2), lag))

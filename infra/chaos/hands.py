@@ -8,10 +8,10 @@ import msgspec
 from infra.chaos.crew import Crew, until
 from infra.chaos.doomed import Fate
 from infra.chaos.gauge import Gauge
-from infra.chaos.plan import Fault, Kind
+from infra.chaos.plan import IN_THE_WRITE, Fault, Kind
 from infra.chaos.sender import Sender
 from infra.chaos.servers import Servers
-from streams.events import TOPICS, Topic
+from streams.events import EVENT_TOPICS, TOPICS, Topic
 from streams.kafka import create_topics, delete_topic, read_all
 from streams.messages import Message
 from streams.settings import Settings
@@ -57,7 +57,7 @@ class Hands:
         self._settings, self._servers, self._crew = settings, servers, crew
         self._sender, self._gauge, self._frozen_s = sender, gauge, frozen_s
         self.past: list[list[Message]] = []
-        self._at_s, self._in_flight, self._written = 0.0, 0, {"": 0}
+        self._at_s, self._in_flight, self._ends = 0.0, 0, gauge.ends()
 
     def do(self, fault: Fault) -> Done:
         """Does it; returns when the workers have recovered.
@@ -68,10 +68,11 @@ class Hands:
         self._crew.resize(fault.workers)
         until(lambda: all(w.ready() for w in self._crew.workers), MOVE_S, "every worker to be ready", 0.05)
         note = self._fault(fault.kind)(fault)
-        until(lambda: self._gauge.behind(self._written) == 0, RECOVER_S, f"recovery from {fault}")
+        until(lambda: self._gauge.reached(self._ends), RECOVER_S, f"recovery from {fault}")
+        landed = fault.kind not in IN_THE_WRITE or note
         return Done(
             number=fault.number,
-            kind=fault.kind,
+            kind=fault.kind if landed else Kind.KILL,
             workers=fault.workers,
             at_s=round(self._at_s, 2),
             in_flight=self._in_flight,
@@ -100,16 +101,17 @@ class Hands:
         self._sender.burst(fault.burst)
         time.sleep(fault.delay_s)
         again = time.monotonic() + 1.0
-        while not self._gauge.in_flight():
+        self._struck()
+        while not self._in_flight:
             if time.monotonic() > again:
                 again += 1.0
                 self._sender.burst(fault.burst)
-        self._struck()
+            self._struck()
 
     def _struck(self) -> None:
         """Notes the moment of the fault."""
-        self._at_s, self._written = self._gauge.now_s, self._gauge.written()
-        self._in_flight = self._gauge.behind(self._written) or 0
+        self._ends = self._gauge.ends(*EVENT_TOPICS)
+        self._at_s, self._in_flight = self._gauge.now_s, self._gauge.in_flight() or 0
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -129,7 +131,7 @@ class Hands:
         self._struck()
         self._crew.replace(worker)
         death = worker.death()
-        return f"{death.written} of {death.shards} shards of {death.of}" if death else "not in a write"
+        return f"{death.written} of {death.shards} shards of {death.of} written" if death else ""
 
     def _kill(self, fault: Fault) -> str:
         worker = self._crew.pick(fault.share)
@@ -155,15 +157,17 @@ class Hands:
         worker = self._crew.pick(fault.share)
         self._await_lag(fault)
         worker.freeze()
-        at_s, in_flight, written = self._at_s, self._in_flight, self._written
-        until(lambda: self._gauge.behind(written) == 0, MOVE_S, "another worker to take over")
+        at_s, in_flight = self._at_s, self._in_flight
+        self._sender.burst(fault.burst)  # to every partition, its own too
+        until(lambda: self._gauge.in_flight() == 0, MOVE_S, "another worker to take over")
         moved_s = self._gauge.now_s - at_s
         time.sleep(max(0.0, self._frozen_s - moved_s))
         self._await_lag(fault)
         worker.wake()
+        woken_s = self._gauge.now_s
         until(worker.ready, MOVE_S, "the zombie to be one of the group again", 0.05)
         self._at_s, self._in_flight = at_s, min(in_flight, self._in_flight)
-        return f"moved after {moved_s:.1f} s"
+        return f"partitions moved after {moved_s:.1f} s, woken after {woken_s - at_s:.1f} s"
 
     # --- servers ----------------------------------------------------------------------------------
 
@@ -178,28 +182,22 @@ class Hands:
         return f"down for {self._gauge.now_s - self._at_s:.1f} s"
 
     def _older(self, fault: Fault) -> str:
-        before = self._gauge.records()
-        self._assigned_anew(fault, fault.kind is Kind.OLDER_ASSIGNED, self._servers.put_back)
-        return f"{before - self._gauge.records():,} records back"
+        return self._assigned_anew(fault, fault.kind is Kind.OLDER_ASSIGNED, self._servers.put_back)
 
     def _cut(self, fault: Fault) -> str:
-        gone = 0
+        return self._assigned_anew(fault, fault.kind is Kind.CUT_ASSIGNED, self._servers.cut)
 
-        def cut(share: float) -> None:
-            nonlocal gone
-            gone = self._servers.cut(share)
-
-        self._assigned_anew(fault, fault.kind is Kind.CUT_ASSIGNED, cut)
-        return f"{gone:,} bytes"
-
-    def _assigned_anew(self, fault: Fault, anew: bool, work: Callable[[float], None]) -> None:
+    def _assigned_anew(self, fault: Fault, anew: bool, work: Callable[[float], int]) -> str:
         """Does `work` while the workers stay, or while there are none."""
         self._await_lag(fault)
         if anew:
             self._crew.kill_all()
-        work(fault.share)
+        before = self._gauge.records()
+        gone = work(fault.share)
+        back = before - self._gauge.records()
         if anew:
             self._crew.resize(fault.workers)
+        return f"{gone:,} bytes and about {back:,} records back"
 
     def _topic(self, fault: Fault) -> str:
         """Everything on the topic is folded first: what is then deleted nobody can fold."""
@@ -212,11 +210,11 @@ class Hands:
         delete_topic(self._settings, topic)
         create_topics(self._settings, (topic,))
         self._servers.start_anew()
-        self._sender.acked[topic.name] = 0
+        self._gauge.forget(topic)
         self._sender.release()
         self._sender.burst(fault.burst)
-        self._all_of(topic)
-        self._written.pop(topic.name, None)
+        time.sleep(fault.delay_s)
+        self._ends = self._gauge.ends(*EVENT_TOPICS)
         return f"{topic.name}, {len(old):,} messages"
 
     def _all_of(self, topic: Topic) -> None:

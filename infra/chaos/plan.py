@@ -29,18 +29,18 @@ class Kind(StrEnum):
 
 
 KINDS: dict[Kind, str] = {
-    Kind.BETWEEN_SHARDS: "worker killed between the shards of a micro-batch",
-    Kind.BEFORE_COMMIT: "worker killed between the write to Redis and the commit",
-    Kind.KILL: "worker killed at any moment",
-    Kind.REBALANCE: "workers 1 → 3 → 1",
-    Kind.FREEZE: "worker stopped until its partitions moved, then woken",
-    Kind.BROKER: "Kafka killed and started",
-    Kind.REDIS: "Redis killed and started",
-    Kind.OLDER: "Redis back at an older copy, workers stay",
-    Kind.OLDER_ASSIGNED: "Redis back at an older copy, new assignment",
-    Kind.CUT: "Redis's append-only file cut, workers stay",
-    Kind.CUT_ASSIGNED: "Redis's append-only file cut, new assignment",
-    Kind.TOPIC: "an event topic deleted and made anew",
+    Kind.BETWEEN_SHARDS: "kill -9 between shards of a batch",
+    Kind.BEFORE_COMMIT: "kill -9 between write and commit",
+    Kind.KILL: "kill -9 at any moment",
+    Kind.REBALANCE: "1 → 3 → 1 workers",
+    Kind.FREEZE: "SIGSTOP, woken as a zombie",
+    Kind.BROKER: "Kafka killed",
+    Kind.REDIS: "Redis killed",
+    Kind.OLDER: "Redis at an older copy",
+    Kind.OLDER_ASSIGNED: "  with a new assignment",
+    Kind.CUT: "Redis's file cut",
+    Kind.CUT_ASSIGNED: "  with a new assignment",
+    Kind.TOPIC: "topic made anew",
 }
 IN_THE_WRITE = (Kind.BETWEEN_SHARDS, Kind.BEFORE_COMMIT)
 WORKERS_STAY = 6  # faults before the number of workers may change

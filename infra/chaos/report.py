@@ -14,7 +14,7 @@ from infra.chaos.verdict import Verdict
 
 __all__ = ["KindRow", "Report", "as_picture", "as_table", "rows"]
 
-WIDTH, HEIGHT = 100, 8
+WIDTH, HEIGHT = 78, 8
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -64,11 +64,11 @@ def as_table(report: Report) -> Group:
     inside = sum(done.kind in IN_THE_WRITE for done in report.faults)
     title = f"{len(report.faults)} faults, seed {report.seed}, {report.messages:,} messages, {report.log}"
     table = Table(title=title, title_justify="left")
-    for name in ("fault", "times", "in flight: min", "median", "max", "recovered: p50 s", "max s"):
+    for name in ("fault", "times", "in flight (min, median, max)", "recovered in s (p50, max)"):
         table.add_column(name, justify="left" if name == "fault" else "right")
     for row in rows(report.faults):
-        seconds = [f"{s:.1f}" for s in row.recovery_s]
-        table.add_row(row.kind, str(row.times), *(f"{n:,}" for n in row.in_flight), *seconds)
+        flying = "".join(f"{n:>8,}" for n in row.in_flight)
+        table.add_row(row.kind, str(row.times), flying, "".join(f"{s:>8.1f}" for s in row.recovery_s))
     return Group(table, Text(f"{inside} of {len(report.faults)} in the midst of a write"), *_lines(report))
 
 
@@ -91,10 +91,10 @@ def _lines(report: Report) -> Iterable[Text]:
 def as_picture(report: Report, width: int = WIDTH, height: int = HEIGHT) -> Text:
     """Messages in flight over time (the most of each column), with the faults marked beneath."""
     long_s = max((s for s, _ in report.lag), default=0.0) or 1.0
-    most = [0] * width
-    for s, lag in report.lag:
-        column = min(width - 1, int(s / long_s * width))
-        most[column] = max(most[column], lag)
+    most: list[int] = []
+    for column in range(width):  # one without a sample shows the one before
+        start, end = column * long_s / width, (column + 1) * long_s / width
+        most.append(max((lag for s, lag in report.lag if start <= s < end), default=(most or [0])[-1]))
     top = max(most) or 1
     marks = [" "] * width
     for done in report.faults:

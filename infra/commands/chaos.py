@@ -74,6 +74,7 @@ def _run(plan: "tuple[Fault, ...]", options: "Options", log: "Log | None", keep:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from infra.chaos import KINDS, run_chaos
+    from infra.process_edge import configure_logging
 
     columns = (
         TextColumn("{task.description}"),
@@ -81,20 +82,18 @@ def _run(plan: "tuple[Fault, ...]", options: "Options", log: "Log | None", keep:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=Console(stderr=True)) as bars:
+        folder = keep or Path(scratch)
+        configure_logging("INFO", folder / "chaos.log")
         task = bars.add_task("starting", total=len(plan))
 
         def told(done: "Done") -> None:
-            bars.update(task, advance=1, description=f"{KINDS[done.kind]} {done.note}")
-            bars.print(
-                f"{done.at_s:7.1f} s  #{done.number:<3} {done.kind:<15} {done.workers} workers, "
-                f"{done.in_flight:,} in flight, recovered in {done.recovered_s:.1f} s  {done.note}",
-                highlight=False,
-            )
+            bars.update(task, advance=1, description=KINDS[done.kind].strip())
+            line = f"{done.at_s:7.1f} s  #{done.number:<3} {done.kind:<15} {done.workers} workers, "
+            line += f"{done.in_flight:,} in flight, recovered in {done.recovered_s:.1f} s  {done.note}"
+            bars.console.print(line, highlight=False, soft_wrap=True)
 
-        return run_chaos(keep or Path(scratch), plan, options, log, told)
+        return run_chaos(folder, plan, options, log, told)
 
 
 def _show(report: "Report", picture: Path | None) -> None:

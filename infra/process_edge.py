@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from infra.local.processes import end_with_parent
 from streams.errors import StreamrecError
 from streams.metrics import BUILD
-from streams.settings import Settings
+from streams.settings import Settings, unencrypted
 
 __all__ = ["LAST_METRICS", "configure_logging", "in_process", "stop_on_signals"]
 
@@ -64,6 +64,8 @@ def in_process(name: str, settings: Settings, work: Callable[[threading.Event], 
     faulthandler.enable()
     end_with_parent()
     BUILD.info({"version": _version()})
+    for line in unencrypted(settings):
+        log.warning(line)
     stop = threading.Event()
     stop_on_signals(stop)
     try:

@@ -6,7 +6,7 @@
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,25 +25,28 @@ READY_S = 30.0
 class RedisCluster:
     """Masters with equal shares of the slots, each with `replicas`, every node in its own folder.
 
-    `nodes` are the masters, then the replicas of each round. As a context manager it yields its URL.
-    It needs a redis-server of version 7 or newer.
+    `nodes` are the masters, then the replicas of each round; `options` are those of RedisServer. As a
+    context manager it yields its URL. It needs a redis-server of version 7 or newer.
     """
 
-    def __init__(self, folder: Path, masters: int = 3, replicas: int = 0) -> None:
+    def __init__(
+        self, folder: Path, masters: int = 3, replicas: int = 0, options: Mapping[str, str] | None = None
+    ) -> None:
         self._masters = masters
         count = masters * (1 + replicas)
         ports = free_ports(2 * count)
         self._bus = dict(zip(ports[:count], ports[count:], strict=True))
         self.nodes = [
-            RedisServer(folder / f"node{n + 1}", port, _options(bus))
+            RedisServer(folder / f"node{n + 1}", port, _options(bus) | dict(options or {}))
             for n, (port, bus) in enumerate(self._bus.items())
         ]
 
     @property
     def url(self) -> str:
-        """The address of its masters as a redis-cluster:// URL."""
+        """The address of its masters as a redis-cluster:// or rediss-cluster:// URL."""
         masters = self.nodes[: self._masters]
-        return "redis-cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in masters)
+        scheme = masters[0].url.partition(":")[0]
+        return f"{scheme}-cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in masters)
 
     def __enter__(self) -> str:
         """Starts it; returns its URL.

@@ -56,6 +56,13 @@ class RedisServer:
         """False before `start`, and once it has ended."""
         return self._child is not None and self._child.running
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, which must have been started."""
+        if self._child is None:
+            raise ValueError("Redis: not started")
+        return self._child.pid
+
     def __enter__(self) -> str:
         """Starts it; returns its URL.
 

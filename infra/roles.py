@@ -36,8 +36,15 @@ ROLES: dict[str, Role] = {
 
 
 def run_role(name: str, settings: Settings, stop: threading.Event) -> None:
-    """Runs one role in this process until `stop` is set."""
+    """Runs one role in this process until `stop` is set.
+
+    Raises:
+        KafkaRefused: the broker does not let us in.
+    """
+    from streams.kafka import require_admission
+
     role = ROLES[name]
+    require_admission(settings)
     health = Health(name)
     port = serve(health, settings.http_host, settings.http_port)
     print(f"{name}: metrics on http://{settings.http_host}:{port}/metrics", flush=True)

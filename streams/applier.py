@@ -13,7 +13,7 @@ from streams.deciding import Decided
 from streams.documents import UserDocuments
 from streams.facts import Batch, intake
 from streams.fences import Fences, RolledBackError
-from streams.fold import UserFold, by_item_shard, by_user_shard, dead_tag, fold_items, fold_users
+from streams.fold import UserFold, by_user_shard, dead_tag, fold_items, fold_users
 from streams.handler import Rewind
 from streams.messages import Message, Source
 from streams.metrics import EVENTS, STALE_FENCES, UNDOS
@@ -130,19 +130,7 @@ class Applier:
         decided: list[Decided] = []
         rejected = False
         while shards:
-            folds = {
-                tag: fold_users(
-                    tag,
-                    facts,
-                    batch,
-                    self._fences[tag],
-                    self._documents,
-                    self._fences.epochs,
-                    self._fences.floors,
-                    self._catalogue.get,
-                )
-                for tag, facts in shards.items()
-            }
+            folds = fold_users(shards, batch, self._fences, self._documents, self._catalogue.get)
             if not rejected:
                 self._reject(batch)
                 rejected = True
@@ -159,14 +147,9 @@ class Applier:
         return decided
 
     def _fold_items(self, batch: Batch, decided: Sequence[Decided]) -> None:
-        shards = by_item_shard(decided)
-        while shards:
-            writes = [
-                fold_items(tag, parts, batch, self._fences[tag], self._fences.epochs)
-                for tag, parts in shards.items()
-            ]
-            refused = self._write(writes)
-            shards = {tag: shards[tag] for tag in refused}
+        refused = self._write(fold_items(decided, batch, self._fences))
+        while refused:
+            refused = self._write(fold_items(decided, batch, self._fences, refused))
 
     def _reject(self, batch: Batch) -> None:
         """Keeps dead and late events of the batch, before any fence passes them."""
@@ -211,9 +194,18 @@ class Applier:
         try:
             if self._fences.reread(tags):
                 self._documents.clear()  # somebody else folded users that are remembered here
-        except RolledBackError:
-            log.error("the store has lost writes: reading again")
+        except RolledBackError as error:
+            log.error("the store has lost writes: reading again: %s", error)
+            self._hold_what_is_left(error.tags)
             raise self._rewind() from None
+
+    def _hold_what_is_left(self, lost: Collection[str]) -> None:
+        """Moves idle shards that lost nothing up to what is folded, before it is decided anew.
+
+        Else a resend that came before the event it repeats, this time, would be new to a shard that had
+        nothing to do with it the first time. Shards that are refused have lost something too.
+        """
+        self._store.write([write for write in self._fences.idle() if write.tag not in lost])
 
     # --- documents --------------------------------------------------------------------------------
 

@@ -14,6 +14,9 @@ event leaves it only when all shards have folded it (remembered.Memory.rotate). 
 not remembered matters to a shard alone that was rolled back by itself; it is then folded as applied, by
 the catalogue as of now, which is wrong if it was a repeat or an undo, if it was undone, or if its item's
 category or creator changed. The same holds of a user with more than SEEN_LIMIT events in flight.
+Where users' shards alone are rolled back and a new process takes over, a resend or an undo on another
+partition than its target may be read before it this time; that is exact once idle shards have been
+moved (Applier.advance), so it concerns the last second before the loss.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,10 +1,12 @@
 """One root error and one class per neighbour, so that an edge can retry what it knows."""
 
 __all__ = [
+    "KafkaRefused",
     "KafkaUnavailable",
     "ModelRefused",
     "OperatorError",
     "RankError",
+    "StoreHangs",
     "StoreUnavailable",
     "StreamrecError",
 ]
@@ -22,8 +24,16 @@ class KafkaUnavailable(StreamrecError):
     """The broker did not answer within the time allowed."""
 
 
+class KafkaRefused(KafkaUnavailable):
+    """The broker, or our check of it, refused: a password, a certificate. Waiting does not mend it."""
+
+
 class StoreUnavailable(StreamrecError):
     """Redis did not answer, or refused a command."""
+
+
+class StoreHangs(StoreUnavailable):
+    """Redis took a call and did not answer within the time allowed."""
 
 
 class ModelRefused(StreamrecError):

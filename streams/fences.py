@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from streams.fold import floors_of
+from streams.facts import source_id
 from streams.messages import Source
 from streams.store.contract import Move, Position, ShardFence, ShardWrite, Store
 from streams.store.keys import TAGS
@@ -10,8 +10,21 @@ from streams.store.keys import TAGS
 __all__ = ["Fences", "RolledBackError"]
 
 
+def floors_of(fences: Mapping[str, ShardFence]) -> dict[int, int]:
+    """By a partition's number, the offset up to which every shard has folded it."""
+    held = {(source, at.epoch) for fence in fences.values() for source, at in fence.positions.items()}
+    return {
+        source_id(source, epoch): min(fence.at(source, epoch).offset for fence in fences.values())
+        for source, epoch in held
+    }
+
+
 class RolledBackError(Exception):
     """The store stands before what was folded into it: it has lost writes."""
+
+    def __init__(self, tags: Collection[str]) -> None:
+        super().__init__(f"shards {', '.join(sorted(tags))} stand before what was folded")
+        self.tags = set(tags)
 
 
 class Fences:
@@ -28,7 +41,7 @@ class Fences:
         self.epochs: dict[str, str] = {}
         self.done: dict[Source, int] = {}  # last offset folded everywhere, or resumed after
         self.stream_ms: dict[Source, int] = {}
-        self.floors: dict[int, int] = {}  # see fold.floors_of
+        self.floors: dict[int, int] = {}  # see floors_of
 
     def __getitem__(self, tag: str) -> ShardFence:
         return self._held[tag]
@@ -62,6 +75,17 @@ class Fences:
         """The last offset of a source that a shard has folded; -1: none."""
         return self._held[tag].at(source, self.epochs[source.topic]).offset
 
+    def moves(
+        self, tag: str, last: Mapping[Source, int], stream_ms: Mapping[Source, int]
+    ) -> tuple[Move, ...]:
+        """How a shard's fence advances over a batch; sources that it is past already stay."""
+        out = []
+        for source, offset in last.items():
+            before = self.at(tag, source)
+            if before < offset:
+                out.append(Move(source, self.epochs[source.topic], before, offset, stream_ms[source]))
+        return tuple(out)
+
     def folded(self, last: Mapping[Source, int], stream_ms: Mapping[Source, int]) -> None:
         """Notes that everything up to these offsets is folded in every shard that it concerns."""
         for source, offset in last.items():
@@ -78,17 +102,19 @@ class Fences:
         """Reads some fences again; True: somebody else has folded into one of them.
 
         Raises:
-            RolledBackError: one stands before what was folded.
+            RolledBackError: some stand before what was folded; nothing is noted then.
         """
-        rivals = False
-        for tag, fence in self._store.fences(tags).items():
+        rivals, found, lost = False, self._store.fences(tags), set()
+        for tag, fence in found.items():
             for source in self.done:
                 held = fence.at(source, self.epochs[source.topic]).offset
                 believed = self.at(tag, source)
                 if held < believed:
-                    raise RolledBackError
+                    lost.add(tag)
                 rivals = rivals or held > believed
-            self._held[tag] = fence
+        if lost:
+            raise RolledBackError(lost)
+        self._held.update(found)
         if len(tags) == len(TAGS):
             self.floors = floors_of(self._held)
         return rivals
@@ -96,15 +122,9 @@ class Fences:
     def idle(self) -> list[ShardWrite]:
         """Moves of the shards that had nothing to fold, up to what was folded elsewhere."""
         writes = []
-        for tag, fence in self._held.items():
-            steps = []
-            for source, done in self.done.items():
-                epoch = self.epochs[source.topic]
-                before = fence.at(source, epoch).offset
-                if before < done:
-                    steps.append(Move(source, epoch, before, done, self.stream_ms[source]))
-            if steps:
-                writes.append(ShardWrite(tag=tag, moves=tuple(steps)))
+        for tag in self._held:
+            if steps := self.moves(tag, self.done, self.stream_ms):
+                writes.append(ShardWrite(tag=tag, moves=steps))
         return writes
 
     def __bool__(self) -> bool:

@@ -3,22 +3,20 @@
 Users' shards decide (see streams.deciding) and are written first; those of items follow the decisions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from streams.counting import NOTHING, Part, item_rows, user_rows
 from streams.deciding import Decided, Deciding, Lookup
-from streams.deeds import Deed
 from streams.documents import UserDocuments
 from streams.facts import Batch, Fact, source_id
-from streams.features import Key, Sums, item_keys, user_keys
+from streams.fences import Fences
 from streams.messages import Source
-from streams.store.contract import Document, Move, Outcomes, ShardFence, ShardWrite
-from streams.store.keys import tag_of, user_tag
+from streams.store.contract import Document, Outcomes, ShardWrite
+from streams.store.keys import ITEM_TAGS, user_tag
 
-__all__ = ["UserFold", "by_item_shard", "by_user_shard", "dead_tag", "floors_of", "fold_items", "fold_users"]
-
-Part = tuple[Fact, Deed, int, list[Key]]  # an event, its deed, the sign, and the rows in one shard
+__all__ = ["UserFold", "by_user_shard", "dead_tag", "fold_items", "fold_users"]
 
 
 class UserFold(msgspec.Struct, frozen=True):
@@ -50,65 +48,42 @@ def by_user_shard(batch: Batch) -> dict[str, list[Fact]]:
     return shards
 
 
-def moves(batch: Batch, fence: ShardFence, epochs: Mapping[str, str]) -> tuple[Move, ...]:
-    """How a shard's fence advances over a batch; sources that it is past already stay."""
-    out = []
-    for source, last in batch.last.items():
-        epoch = epochs[source.topic]
-        before = fence.at(source, epoch).offset
-        if before < last:
-            out.append(Move(source, epoch, before, last, batch.stream_ms[source]))
-    return tuple(out)
-
-
-def floors_of(fences: Mapping[str, ShardFence]) -> dict[int, int]:
-    """By a partition's number, the offset up to which every shard has folded it."""
-    held = {(source, at.epoch) for fence in fences.values() for source, at in fence.positions.items()}
+def fold_users(
+    shards: Mapping[str, Sequence[Fact]],
+    batch: Batch,
+    fences: Fences,
+    documents: Mapping[str, UserDocuments],
+    lookup: Lookup,
+) -> dict[str, UserFold]:
+    """Decides users' events, shard by shard, and folds those that their shard has not folded yet."""
+    numbers = {s: source_id(s, fences.epochs[s.topic]) for s in batch.last}
+    decisions = {}
+    for tag, facts in shards.items():
+        at = {source: fences.at(tag, source) for source in batch.last}
+        deciding = decisions[tag] = Deciding(documents, at, numbers, fences.floors, lookup)
+        deciding.take(facts)
+        for dead in batch.dead:
+            source = dead.message.source
+            if dead_tag(source) == tag and deciding.is_fresh(source, dead.message.offset):
+                deciding.count(source, "dead")
+    parts = user_rows([one for deciding in decisions.values() for one in deciding.fresh])
     return {
-        source_id(source, epoch): min(fence.at(source, epoch).offset for fence in fences.values())
-        for source, epoch in held
+        tag: _user_fold(deciding, tag, batch, fences, parts.get(tag, NOTHING))
+        for tag, deciding in decisions.items()
     }
 
 
-def fold_users(
-    tag: str,
-    facts: Sequence[Fact],
-    batch: Batch,
-    fence: ShardFence,
-    documents: Mapping[str, UserDocuments],
-    epochs: Mapping[str, str],
-    floors: Mapping[int, int],
-    lookup: Lookup,
-) -> UserFold:
-    """Decides a user shard's events and folds those that it has not folded yet."""
-    at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
-    numbers = {s: source_id(s, epochs[s.topic]) for s in batch.last}
-    deciding = Deciding(documents, at, numbers, floors, lookup)
-    deciding.take(facts)
-    for dead in batch.dead:
-        source = dead.message.source
-        if dead_tag(source) == tag and deciding.is_fresh(source, dead.message.offset):
-            deciding.count(source, "dead")
-    sums = Sums()
-    for fact, signed in deciding.fresh:
-        for deed, sign in signed:
-            sums.add(user_keys(fact.event.user_id, deed), deed, sign)
+def _user_fold(deciding: Deciding, tag: str, batch: Batch, fences: Fences, part: Part) -> UserFold:
     write = ShardWrite(
         tag=tag,
-        moves=moves(batch, fence, epochs),
-        keys=sums.keys,
-        rows=sums.rows(),
+        moves=fences.moves(tag, batch.last, batch.stream_ms),
+        keys=part[0],
+        rows=part[1],
         documents=tuple(_documents(deciding.drafts)),
         ledger=_ledger(deciding),
     )
-    return UserFold(
-        write,
-        deciding.drafts,
-        deciding.decided,
-        deciding.outcomes,
-        deciding.took_back,
-        deciding.waiting,
-    )
+    drafts, decided, outcomes = deciding.drafts, deciding.decided, deciding.outcomes
+    return UserFold(write, drafts, decided, outcomes, deciding.took_back, deciding.waiting)
 
 
 def _documents(drafts: Mapping[str, UserDocuments]) -> list[Document]:
@@ -128,29 +103,15 @@ def _ledger(deciding: Deciding) -> Outcomes:
     return Outcomes(**by_name).plus(Outcomes(applied=-deciding.took_back, undone=deciding.took_back))
 
 
-# --- items ------------------------------------------------------------------------------------------
-
-
-def by_item_shard(decided: Sequence[Decided]) -> dict[str, list[Part]]:
-    """What deeds add to items, categories, creators and the like, by shard."""
-    shards: dict[str, list[Part]] = {}
-    for fact, signed in decided:
-        for deed, sign in signed:
-            mine: dict[str, list[Key]] = {}
-            for key in item_keys(deed):
-                mine.setdefault(tag_of(*key), []).append(key)
-            for tag, keys in mine.items():
-                shards.setdefault(tag, []).append((fact, deed, sign, keys))
-    return shards
-
-
 def fold_items(
-    tag: str, parts: Sequence[Part], batch: Batch, fence: ShardFence, epochs: Mapping[str, str]
-) -> ShardWrite:
-    """Folds an item shard's part of a batch, past its own fence."""
-    at = {s: fence.at(s, epochs[s.topic]).offset for s in batch.last}
-    sums = Sums()
-    for fact, deed, sign, keys in parts:
-        if fact.offset > at[fact.source]:
-            sums.add(keys, deed, sign)
-    return ShardWrite(tag=tag, moves=moves(batch, fence, epochs), keys=sums.keys, rows=sums.rows())
+    decided: Sequence[Decided], batch: Batch, fences: Fences, only: Collection[str] | None = None
+) -> list[ShardWrite]:
+    """Folds what decided events add beside their users' rows, each shard past its own fence.
+
+    `only` names the shards that are wanted, if not all of them.
+    """
+    at = {tag: {source: fences.at(tag, source) for source in batch.last} for tag in ITEM_TAGS}
+    return [
+        ShardWrite(tag=tag, moves=fences.moves(tag, batch.last, batch.stream_ms), keys=keys, rows=rows)
+        for tag, (keys, rows) in item_rows(decided, at, only).items()
+    ]

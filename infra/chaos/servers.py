@@ -85,16 +85,15 @@ class Servers:
         self.copy()
 
     def put_back(self, share: float) -> int:
-        """Kills Redis and starts it on one of the copies; returns how many bytes it lacks."""
+        """Kills Redis and starts it on one of the copies; returns the bytes of that copy."""
         chosen = self._copies[int(share * len(self._copies))]
         self.redis.kill()
-        before = sum(self._files().values())
         for old in self._data.glob(AOF):
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         _copy_aof(chosen, self._data)
-        gone = before - sum(self._files().values())
+        held = sum(self._files().values())
         self.redis.start()
-        return gone
+        return held
 
     def cut(self, share: float) -> int:
         """Kills Redis, cuts bytes off its append-only file and starts it; returns how many.

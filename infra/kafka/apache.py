@@ -17,6 +17,7 @@ import platformdirs
 
 from infra.child import Child
 from infra.free_port import free_ports
+from infra.kafka.secured import SCRAM, Security, secured_properties
 from streams.errors import OperatorError
 
 __all__ = ["VERSION", "ApacheKafka", "libraries", "missing_tools"]
@@ -84,15 +85,25 @@ def _fetch(folder: Path) -> None:
 class ApacheKafka:
     """One or three brokers in `folder`, on free loopback ports that stay the same over restarts.
 
-    `properties` are added to each broker's own. As a context manager it yields the address.
+    `properties` are added to each broker's own. As a context manager it yields the address. With
+    `security` it speaks TLS alone: to users with a password at `bootstrap`, and to clients with a
+    certificate at `bootstrap_tls`.
     """
 
-    def __init__(self, folder: Path, nodes: int = 1, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 1,
+        properties: Mapping[str, str] | None = None,
+        security: Security | None = None,
+    ) -> None:
         self._folder = folder.resolve()
         self._nodes = nodes
         self._extra = dict(properties or {})
-        ports = free_ports(2 * nodes)
-        self._ports, self._controller_ports = ports[:nodes], ports[nodes:]
+        self._security = security
+        ports = free_ports(3 * nodes)
+        self._ports, self._controller_ports = ports[:nodes], ports[nodes : 2 * nodes]
+        self._tls_ports = ports[2 * nodes :]
         self._children: list[Child | None] = [None] * nodes
         self._jars = Path()
 
@@ -100,6 +111,11 @@ class ApacheKafka:
     def bootstrap(self) -> str:
         """host:port of every broker."""
         return ",".join(f"127.0.0.1:{port}" for port in self._ports)
+
+    @property
+    def bootstrap_tls(self) -> str:
+        """host:port of every broker's listener for clients with a certificate."""
+        return ",".join(f"127.0.0.1:{port}" for port in self._tls_ports)
 
     def __enter__(self) -> str:
         """Starts it; returns the address.
@@ -165,7 +181,9 @@ class ApacheKafka:
         config.write_text("".join(f"{k}={v}\n" for k, v in self._properties(node).items()))
         if (home / "data" / "meta.properties").exists():
             return
-        tool = self._java(node, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(config))
+        tool = self._java(
+            node, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(config), *self._users()
+        )
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             lines = (done.stderr + done.stdout).splitlines()
@@ -201,7 +219,17 @@ class ApacheKafka:
             "log.cleaner.dedupe.buffer.size": "16777216",
             "log.segment.bytes": "134217728",
         }
-        return plain | self._extra
+        secured = {}
+        if self._security is not None:
+            ports = self._ports[node], self._tls_ports[node], self._controller_ports[node]
+            secured = secured_properties(self._security, *ports)
+        return plain | secured | self._extra
+
+    def _users(self) -> list[str]:
+        """Arguments by which the first format of a folder writes SCRAM users."""
+        users = self._security.users.items() if self._security else ()
+        words = (f"{way}=[name={name},password={word}]" for name, word in users for way in SCRAM)
+        return [argument for each in words for argument in ("--add-scram", each)]
 
     def _launch(self, node: int) -> None:
         home = self._home(node)

@@ -62,8 +62,11 @@ def _locked(descriptor: int) -> bool:
 
 
 def announce(state: Path, running: Running) -> None:
-    """Writes where the stack's parts are, for commands in another terminal."""
+    """Writes where the stack's parts are, for commands in another terminal of the same user: an
+    address may hold a password."""
     part = state / "running.json.part"
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
     part.write_bytes(msgspec.json.encode(running))
     part.replace(state / "running.json")
 

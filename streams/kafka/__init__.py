@@ -1,6 +1,6 @@
 """Kafka, in the only package that knows its client: produce, follow, read in a group, ask and answer."""
 
-from streams.kafka.connect import cluster_id, epoch, is_embedded, kafka_config
+from streams.kafka.connect import cluster_id, epoch, is_embedded, kafka_config, require_admission
 from streams.kafka.follower import Follower
 from streams.kafka.group_reader import GroupReader
 from streams.kafka.mock import MockCluster
@@ -28,4 +28,5 @@ __all__ = [
     "is_embedded",
     "kafka_config",
     "read_all",
+    "require_admission",
 ]

@@ -1,13 +1,14 @@
 """How any of our clients reaches the broker, and which broker it is."""
 
 import logging
+import time
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from streams.errors import KafkaUnavailable
+from streams.errors import KafkaRefused, KafkaUnavailable
 from streams.messages import Message
 from streams.settings import Settings
 
@@ -19,13 +20,18 @@ __all__ = [
     "is_embedded",
     "kafka_config",
     "metadata",
+    "require_admission",
     "to_message",
     "unavailable",
 ]
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("librdkafka")
+quiet_log = logging.getLogger("librdkafka.asked")  # whose errors are told by the exception alone
+quiet_log.setLevel(logging.CRITICAL)
 
+LOOK_S = 3.0  # after so long we look whether we were refused
+REFUSALS = ("SASL authentication error", "certificate")  # no waiting mends them
 ANSWER_S = 10.0  # how long a broker may take to answer before we say that it does not
 HEADER_BYTES = 64 * 1_024  # room for headers beside the largest value
 BATCH_BYTES = 1_024 * 1_024 + HEADER_BYTES  # what a topic takes: a batch of a producer, or one large record
@@ -99,12 +105,43 @@ def metadata(settings: Settings, timeout_s: float = ANSWER_S) -> ClusterMetadata
     """Brokers, topics and partitions as of now.
 
     Raises:
+        KafkaRefused: a password or a certificate was refused, by the broker or by us.
         KafkaUnavailable: nobody answered within `timeout_s`.
     """
-    try:
-        return admin(settings).list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise unavailable(settings, error.args[0].str()) from error
+    said: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # the effect; the cause came before
+            said.append(error.str().partition(" (after ")[0])
+
+    client = AdminClient(kafka_config(settings) | {"error_cb": note, "logger": quiet_log})
+    give_up = time.monotonic() + timeout_s
+    while True:
+        left_s = give_up - time.monotonic()
+        try:
+            return client.list_topics(timeout=max(0.01, min(left_s, LOOK_S)))
+        except KafkaException as error:
+            client.poll(0)  # hands over what was noted meanwhile
+            for text in said:
+                if any(sign in text for sign in REFUSALS):
+                    raise KafkaRefused(f"refused by Kafka at {settings.kafka}: {text}") from error
+            if left_s <= LOOK_S:
+                raise unavailable(settings, said[-1] if said else error.args[0].str()) from error
+
+
+def require_admission(settings: Settings) -> None:
+    """Returns if the broker lets us in, or is silent: that may pass, and each role waits as it sees fit.
+
+    Raises:
+        KafkaRefused: a password or a certificate was refused, by the broker or by us.
+    """
+    if settings.kafka_security != "PLAINTEXT":
+        try:
+            metadata(settings, LOOK_S)
+        except KafkaRefused:
+            raise
+        except KafkaUnavailable as error:
+            log.warning("%s", error)
 
 
 def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:

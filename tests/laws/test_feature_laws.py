@@ -2,7 +2,7 @@
 
 import copy
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from infra.chaos.oracle import Expected, differences, expected_state
 from streams.applier import Applier
-from streams.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, Click, Feedback, Impression, Watch
+from streams.events import CLICKS, Click
 from streams.features import COUNTERS, HALF_LIVES_MS, LAYOUTS, Layout, Scope, View, vectors
 from streams.features.layout import contributions, merge
 from streams.handler import Rewind
@@ -23,8 +22,8 @@ from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore
 from streams.store.connect import connect
-from streams.store.contract import Store
 from streams.store.keys import TAGS
+<<<<<<< HEAD
 from tests.build import T0, make_item
 
 HOUR = 3_600_000
@@ -124,6 +123,11 @@ def deliver(
     if batch:
         applier.apply(batch)
 
+=======
+from tests.build import T0
+from tests.event_logs import HOUR, NOW, WALL, Log, deliver, logs, make_applier, make_catalogue, oracle
+from tests.oracle import differences
+>>>>>>> deeds
 
 LAW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 LONG_LAW = settings(LAW, max_examples=12)

@@ -26,13 +26,18 @@ from tests.build import T0, make_item
 SOURCE, OTHER = Source("events.clicks", 0), Source("events.clicks", 1)
 
 
-@pytest.fixture(params=["memory", "server", "cluster"])
+@pytest.fixture(params=["memory", "server", "cluster", "secured"])
 def store(request: pytest.FixtureRequest) -> Iterator[Any]:
+    namespace = f"t{secrets.token_hex(5)}"
     if request.param == "memory":
         yield MemoryStore()
         return
-    url = request.getfixturevalue({"server": "redis_url", "cluster": "redis_cluster_url"}[request.param])
-    real = connect(Settings(redis=url, namespace=f"t{secrets.token_hex(5)}"))
+    if request.param == "secured":  # TLS, and a user with the least rights
+        settings = request.getfixturevalue("secured_redis").model_copy(update={"namespace": namespace})
+    else:
+        url = request.getfixturevalue({"server": "redis_url", "cluster": "redis_cluster_url"}[request.param])
+        settings = Settings(redis=url, namespace=namespace)
+    real = connect(settings)
     yield real
     real.close()
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.chaos.oracle import differences
 from infra.redis_server import RedisServer
 from streams.applier import Applier
 from streams.catalogue import Catalogue
@@ -28,7 +29,6 @@ from streams.store.keys import TAGS, tag_of, user_tag
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.event_logs import NOW, WALL, Log, deliver, logs, make_applier, oracle
 from tests.laws.test_feature_laws import LONG_LAW
-from tests.oracle import differences
 
 
 class Stopping(MemoryStore):

@@ -316,6 +316,10 @@ class _Worker:
         for topic, waiting in by_topic.items():
             LAG.labels(topic).set(waiting)
         self._watchdog.lag(sum(by_topic.values()))
+        try:
+            self._order.check_ends({source: ends[tp] or 0 for tp, source in partitions.items()})
+        except Rewind as rewind:
+            self._fault = self._fault or rewind
 
 
 def _credentials(settings: Settings) -> Any:

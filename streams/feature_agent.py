@@ -11,7 +11,7 @@ from streams.codec import Malformed, encode
 from streams.events import EVENT_TOPICS, ITEMS, Topic, late
 from streams.facts import Dead, Fact
 from streams.health import Health
-from streams.kafka import Publisher, cluster_id, epoch
+from streams.kafka import Lives, Publisher, cluster_id, epoch
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store.connect import connect
@@ -19,6 +19,7 @@ from streams.worker import run_worker
 
 __all__ = ["FeatureHandler", "run"]
 
+LOOK_S = 1.0  # for so long topics are believed to be the same ones
 ADVANCE_S = 1.0  # pause between two moves of idle shards
 
 
@@ -69,6 +70,7 @@ class FeatureHandler:
             rejects=_Kafka(self._publisher),
             settle=self._feed.settle,
         )
+        self._lives, self._looked = Lives(settings), 0.0
         self._advanced = 0.0
         self._kept_items: dict[Source, int] | None = None  # offsets of `items` whose garbage is kept
 
@@ -89,13 +91,22 @@ class FeatureHandler:
         return self._applier.resume(sources)
 
     def handle(self, batch: Sequence[Message]) -> None:
-        """Folds a batch."""
+        """Folds a batch, once its topics are known to be those of a moment ago: a process that slept
+        may hold what it fetched by its old offsets from a topic that was made anew meanwhile."""
+        self._look()
         self._applier.apply(batch)
         self._advance()
 
     def tick(self) -> None:
         """Moves idle shards now and then."""
+        self._look()
         self._advance()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._applier.check_lives(self._lives.of([topic.name for topic in self.topics]))
+            self._looked = now
 
     def _advance(self) -> None:
         now = time.monotonic()

@@ -1,8 +1,9 @@
 """Kafka, in the only package that knows its client: produce, follow, read in a group, ask and answer."""
 
-from streams.kafka.connect import cluster_id, epoch, is_embedded, kafka_config, require_admission
+from streams.kafka.connect import cluster_id, is_embedded, kafka_config, require_admission
 from streams.kafka.follower import Follower
 from streams.kafka.group_reader import GroupReader
+from streams.kafka.lives import Lives, epoch
 from streams.kafka.mock import MockCluster
 from streams.kafka.offsets import Offsets, end_offsets, read_all
 from streams.kafka.publisher import Publisher
@@ -14,6 +15,7 @@ __all__ = [
     "Difference",
     "Follower",
     "GroupReader",
+    "Lives",
     "MockCluster",
     "Offsets",
     "Publisher",

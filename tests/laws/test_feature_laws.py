@@ -189,6 +189,20 @@ def test_a_topic_made_anew_is_counted_from_its_start() -> None:
     assert store.ledger()[:2] == (3, 1)
 
 
+def test_a_topic_made_anew_and_filled_beyond_the_old_end_is_read_from_its_start() -> None:
+    """Found by `streamrec chaos`: workers that slept went on at the old offset of the new topic."""
+    store, epoch = MemoryStore(), ["old"]
+    applier = Applier(store, make_catalogue(), lambda _: epoch[0], lambda: WALL)
+    source = Source(CLICKS.name, 0)
+    click = encode(Click(event_id="a", user_id="ann", item_id="i0", ts_ms=T0))
+    applier.apply([Message(*source, 0, T0, b"ann", click)])
+    applier.check_lives({CLICKS.name: "old", "events.watches": "never met"})
+    epoch[0] = "new"
+    with pytest.raises(Rewind) as rewind:
+        applier.check_lives({CLICKS.name: "new"})
+    assert rewind.value.offsets == {source: 0}
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(logs(), st.data())
 def test_memory_and_redis_hold_the_same(any_redis_url: str, log: Log, data: Any) -> None:

@@ -71,6 +71,11 @@ class Applier:
         self._fences.meet(sources)
         return {source: done + 1 for source, done in self._fences.done.items() if done >= 0}
 
+    @property
+    def event_ms(self) -> int:
+        """The event time that all sources have come to; -1 where one of them has had nothing."""
+        return min(self._fences.stream_ms.values(), default=-1)
+
     def apply(self, messages: Sequence[Message]) -> None:
         """Folds messages, those of one source in order of their offsets.
 
@@ -184,7 +189,7 @@ class Applier:
     def _write(self, writes: Sequence[ShardWrite]) -> set[str]:
         """Writes; returns the tags of refused shards, whose fences were read again."""
         writes = [write for write in writes if write.moves]
-        if any(len(write.keys) + len(write.documents) > MAX_KEYS for write in writes):
+        if any(len(write.keys) + len(write.documents) + len(write.companions) > MAX_KEYS for write in writes):
             raise _TooWideError
         done = self._store.write(writes)
         refused = {write.tag for write, ok in zip(writes, done, strict=True) if not ok}

@@ -31,9 +31,12 @@ __all__ = ["Load", "Sending", "made_items"]
 HOUR = 3_600_000
 START_MS = 1_700_000_000_000
 STEP_MS = 20_000  # event time between two made-up messages, where no log gives the pace
-ITEMS, CATEGORIES, CREATORS = 300, 20, 50
+ITEMS, CATEGORIES, CREATORS = 600, 20, 50
+HEAVY_ITEMS = "much"  # what heavy users watch with it is cut off by their histories
 USERS, HEAVY = 300, 4
 USER_EVENTS = 150  # of a made-up user; then another takes its place
+SURFACES = ("feed", "search")
+QUERIES = (None, None, "cats", "Cats!", "how to dance")
 LOG_SHARE = 0.6
 GARBAGE = (b"{not json", b'{"event_id":"g"}', b'[{"event_id":"g1"},{"event_id":7}]')
 
@@ -133,7 +136,7 @@ class Load:
     def _heavy(self) -> Sending:
         user = _User(f"heavy{self._random.randrange(HEAVY)}", 0)
         topic = self._random.choice((IMPRESSIONS, CLICKS, WATCHES))
-        events = [self._event(topic, user.name) for _ in range(self._random.choice((5, 20)))]
+        events = [self._event(topic, user.name, HEAVY_ITEMS) for _ in range(self._random.choice((5, 20)))]
         return self._sending(topic, user, (*events, events[0]))
 
     def _sending(self, topic: Topic, user: _User, events: Sequence[Event]) -> Sending:
@@ -155,16 +158,17 @@ class Load:
             self._users[place] = self._user()
         return self._users[place]
 
-    def _event(self, topic: Topic, user_id: str) -> Any:
+    def _event(self, topic: Topic, user_id: str, items: str = "made") -> Any:
         rng = self._random
         self._events += 1
         fields: dict[str, Any] = {
             "event_id": f"m{self._events}",
             "user_id": user_id,
-            "item_id": f"made{int(ITEMS * rng.random() ** 2)}",
+            "item_id": f"{items}{int(ITEMS * rng.random() ** 2)}",
             "ts_ms": self._time_ms(),
             "session_id": rng.choice((None, "s1", "s2")),
-            "surface": rng.choice(("feed", "search")),
+            "query": rng.choice(QUERIES),
+            "surface": rng.choice(SURFACES),
         }
         if topic is IMPRESSIONS:
             fields["position"] = rng.randrange(10)
@@ -188,11 +192,12 @@ def made_items() -> tuple[Item, ...]:
     """The catalogue of made-up events."""
     return tuple(
         Item(
-            item_id=f"made{n}",
+            item_id=f"{kind}{n}",
             published_ts_ms=START_MS,
             category=f"c{n % CATEGORIES}",
             creator_id=f"by{n % CREATORS}",
             duration_ms=10_000 + 500 * (n % 60),
         )
+        for kind in ("made", HEAVY_ITEMS)
         for n in range(ITEMS)
     )

@@ -1,4 +1,5 @@
-"""`streamrec bench ctr`: does the system please simulated viewers more than simpler policies do?"""
+"""`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
+do, `memory` what state takes in Redis."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,16 +9,18 @@ import typer
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
+    from infra.benchmarks.memory import MemoryReport
     from infra.lockstep import Comparison, Plan
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `bench ctr`."""
+    """Adds `bench`."""
     bench = typer.Typer(no_args_is_help=True)
     bench.callback(help="Measure what the system is worth.")(_of_its_own)
     bench.command("ctr")(ctr)
+    bench.command("memory")(memory)
     app.add_typer(bench, name="bench")
 
 
@@ -59,6 +62,37 @@ def ctr(
         _write(result, json_file)
 
 
+def memory(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="a user who was here this hour, not one at rest")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
+) -> None:
+    """Measure the bytes of a user with a full past and of an item, by part, on a Redis of its own."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from infra.benchmarks.memory import measure_memory
+
+    report = measure_memory(at_rest=not fresh)
+    table = Table(title="bytes in Redis (MEMORY USAGE)", title_justify="left")
+    for heading in ("of", "part", "keys", "bytes each", "in the goal"):
+        table.add_column(heading, justify="right" if heading in ("keys", "bytes each") else "left")
+    for part in report.parts:
+        counted = "yes" if part.in_goal else ""
+        table.add_row(part.of, part.name, str(part.keys), f"{part.bytes_each:,}", counted)
+    console = Console()
+    console.print(table)
+    for name, got, goal in (
+        ("user", report.user_bytes, report.user_goal_bytes),
+        ("item", report.item_bytes, report.item_goal_bytes),
+    ):
+        console.print(f"{name}: {got:,} bytes, goal {goal:,}: {'met' if got <= goal else 'missed'}")
+    console.print(f"user with the list of what was shown: {report.with_shown_bytes:,} bytes")
+    if json_file is not None:
+        _write(report, json_file)
+
+
 def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -78,7 +112,7 @@ def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     return compare(outcomes)
 
 
-def _write(result: "Comparison", file: Path) -> None:
+def _write(result: "Comparison | MemoryReport", file: Path) -> None:
     import msgspec
 
     try:

@@ -1,5 +1,6 @@
 """`streamrec chaos`: faults of every kind under load, and the proof that nothing was lost."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +26,11 @@ def chaos(
     seed: Annotated[int, typer.Option(help="decides the faults and the load")] = 1,
     kinds: Annotated[str, typer.Option(metavar="A,B", help="kinds of fault; all: every one")] = "all",
     log: Annotated[
-        str, typer.Option(metavar="FORMAT:PATH", help="a log to replay beside the made-up load")
-    ] = "",
+        str,
+        typer.Option(
+            metavar="FORMAT:PATH", help="beside the made-up load; none, or auto: KuaiRand in STREAMREC_DATA"
+        ),
+    ] = "auto",
     rate: Annotated[float, typer.Option(min=1, help="messages per second between bursts")] = 150.0,
     frozen: Annotated[float, typer.Option(min=0, help="seconds that a stopped worker stays so")] = 20.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the report here as well")] = None,
@@ -64,7 +68,10 @@ def _kinds(names: str) -> "tuple[Kind, ...]":
 def _log(source: str) -> "Log | None":
     from infra.formats import read_log
 
-    return read_log(source) if source else None
+    if source == "auto":
+        kuairand = Path(os.environ.get("STREAMREC_DATA") or "data") / "kuairand_kcore15"
+        source = f"kuairand:{kuairand}" if kuairand.is_dir() else "none"
+    return None if source == "none" else read_log(source)
 
 
 def _run(plan: "tuple[Fault, ...]", options: "Options", log: "Log | None", keep: Path | None) -> "Report":

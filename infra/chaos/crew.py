@@ -45,8 +45,8 @@ class Worker:
         root = str(Path(__file__).resolve().parents[2])
         env |= {FATE: str(self._fate), "PYTHONPATH": root}
         command = [sys.executable, "-m", "infra.chaos.doomed"]
-        self._log = folder / f"{name}.log"
-        self._child = Child(command, self._log, env)
+        self.log = folder / f"{name}.log"
+        self._child = Child(command, self.log, env)
         self.frozen = False
 
     @property
@@ -56,7 +56,7 @@ class Worker:
 
     def ready(self) -> bool:
         """True once it has partitions and its neighbours answer."""
-        found = re.search(rb"metrics on http://(\S+):(\d+)/", self._log.read_bytes())
+        found = re.search(rb"metrics on http://(\S+):(\d+)/", self.log.read_bytes())
         return found is not None and probe(found[1].decode(), int(found[2])).ready
 
     def kill(self) -> None:
@@ -71,9 +71,9 @@ class Worker:
         """
         self.wake()
         os.kill(self._child.pid, signal.SIGTERM)
-        until(lambda: not self.running, STOP_S, f"a worker to stop (see {self._log})")
+        until(lambda: not self.running, STOP_S, f"a worker to stop (see {self.log})")
         if self._child.code:
-            raise OperatorError(f"chaos: a worker ended with {self._child.code} (see {self._log})")
+            raise OperatorError(f"chaos: a worker ended with {self._child.code} (see {self.log})")
 
     def freeze(self) -> None:
         """SIGSTOP."""
@@ -111,13 +111,22 @@ class Crew:
         Raises:
             OperatorError: one had ended by itself.
         """
-        if any(not worker.running for worker in self.workers):
-            raise OperatorError(f"chaos: a worker ended by itself (see {self._folder})")
+        self.all_alive()
         while len(self.workers) > wanted:
             self.workers.pop().stop()
         while len(self.workers) < wanted:
             self._started += 1
             self.workers.append(Worker(self._settings, self._folder, f"worker{self._started}"))
+
+    def all_alive(self) -> None:
+        """Returns if no worker has ended.
+
+        Raises:
+            OperatorError: one has, by itself.
+        """
+        for worker in self.workers:
+            if not worker.running:
+                raise OperatorError(f"chaos: a worker ended by itself (see {worker.log})")
 
     def pick(self, share: float) -> Worker:
         """One of them."""

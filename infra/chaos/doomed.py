@@ -110,8 +110,8 @@ def main() -> None:
     opened: list[DoomedFlights] = []
     open_plainly = opening.open_flights
 
-    def open_doomed(settings: Settings, timeout_s: float) -> Flights:
-        flights = DoomedFlights(open_plainly(settings, timeout_s), fate)
+    def open_doomed(settings: Settings, *timeout_s: float) -> Flights:
+        flights = DoomedFlights(open_plainly(settings, *timeout_s), fate)
         opened.append(flights)
         return flights
 

@@ -66,7 +66,7 @@ class Hands:
             OperatorError: they have not, or a process does not do as it should.
         """
         self._crew.resize(fault.workers)
-        until(lambda: all(w.ready() for w in self._crew.workers), MOVE_S, "every worker to be ready", 0.05)
+        until(self._all_ready, MOVE_S, "every worker to be ready", 0.05)
         note = self._fault(fault.kind)(fault)
         until(lambda: self._gauge.reached(self._ends), RECOVER_S, f"recovery from {fault}")
         landed = fault.kind not in IN_THE_WRITE or note
@@ -151,6 +151,7 @@ class Hands:
         return ""
 
     def _all_ready(self) -> bool:
+        self._crew.all_alive()
         return all(worker.ready() for worker in self._crew.workers)
 
     def _freeze(self, fault: Fault) -> str:

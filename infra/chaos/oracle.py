@@ -182,7 +182,7 @@ def _different_companions(store: Any, expected: Expected) -> list[str]:
     want: dict[str, set[bytes]] = defaultdict(set)
     full_histories = {user_id for user_id, engaged in expected.engaged.items() if len(engaged) > 100}
     loose = {item for user_id in full_histories for _, item in expected.engaged[user_id]}
-    for user_id, engaged in expected.pairing.items():
+    for engaged in expected.pairing.values():
         in_order = sorted(set(engaged))
         for n, (ts, mark, item) in enumerate(in_order):
             for m in {n - 2, n - 1, n + 1, n + 2} & set(range(len(in_order))):

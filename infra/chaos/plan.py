@@ -73,7 +73,7 @@ def plan_faults(n: int, seed: int, kinds: Sequence[Kind] = tuple(Kind)) -> tuple
     `kinds`), the rest in equal numbers.
 
     >>> [fault.kind.value for fault in plan_faults(4, seed=1)]
-    ['kill', 'between-shards', 'rebalance', 'before-commit']
+    ['rebalance', 'between-shards', 'kill', 'before-commit']
     """
     rng = random.Random(seed)
     inside = [kind for kind in kinds if kind in IN_THE_WRITE]

@@ -9,8 +9,10 @@ import typer
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
-    from infra.chaos import Fault, Kind, Options, Report
     from infra.chaos.hands import Done
+    from infra.chaos.plan import Fault, Kind
+    from infra.chaos.report import Report
+    from infra.chaos.run import Options
     from infra.formats.log import Log
 
 __all__ = ["register"]
@@ -42,7 +44,8 @@ def chaos(
     Starts an Apache Kafka, a Redis and up to three workers of its own. Ends with code 1 if a record
     was lost or counted twice.
     """
-    from infra.chaos import Options, plan_faults
+    from infra.chaos.plan import plan_faults
+    from infra.chaos.run import Options
 
     plan = plan_faults(faults, seed, _kinds(kinds))
     report = _run(plan, Options(seed=seed, per_second=rate, frozen_s=frozen), _log(log), keep)
@@ -54,7 +57,7 @@ def chaos(
 
 
 def _kinds(names: str) -> "tuple[Kind, ...]":
-    from infra.chaos import Kind
+    from infra.chaos.plan import Kind
 
     if names == "all":
         return tuple(Kind)
@@ -80,7 +83,8 @@ def _run(plan: "tuple[Fault, ...]", options: "Options", log: "Log | None", keep:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from infra.chaos import KINDS, run_chaos
+    from infra.chaos.plan import KINDS
+    from infra.chaos.run import run_chaos
     from infra.process_edge import configure_logging
 
     columns = (

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.chaos import Fault, Kind, Options, Report, plan_faults, run_chaos
-from infra.chaos.report import rows
+from infra.chaos.plan import Fault, Kind, plan_faults
+from infra.chaos.report import Report, rows
+from infra.chaos.run import Options, run_chaos
 from infra.redis_server import redis_binary
 from streams.errors import OperatorError
 from tests.conftest import lacking, need_apache

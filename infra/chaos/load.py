@@ -30,7 +30,7 @@ __all__ = ["Load", "Sending", "made_items"]
 
 HOUR = 3_600_000
 START_MS = 1_700_000_000_000
-STEP_MS = 20_000  # event time between two made-up messages, where no log gives the pace
+STEP_MS = 2_000  # event time of a made-up message without a log; too little for anything to be swept
 ITEMS, CATEGORIES, CREATORS = 600, 20, 50
 HEAVY_ITEMS = "much"  # what heavy users watch with it is cut off by their histories
 USERS, HEAVY = 300, 4

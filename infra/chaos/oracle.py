@@ -46,10 +46,6 @@ class Expected:
         """The newest event's time, also of one that was undone."""
         return max(ts for ts, _ in (*self.adds[key], *self.undone[key]))
 
-    def largest(self, key: Key, counter: str) -> float:
-        """The largest single increment."""
-        return max(adds.get(counter, 0.0) for _, adds in (*self.adds[key], *self.undone.get(key, ())))
-
     def rounding(self, key: Key, counter: str, half_life_ms: float, now_ms: int) -> float:
         """The largest term that was added and taken back again: what is left of it is rounding."""
         undone = self.undone.get(key, [])
@@ -152,19 +148,14 @@ def _adds(event: Any, item: Item | None) -> dict[str, float]:
     }
 
 
-def differences(
-    store: Any, expected: Expected, now_ms: int, relative: float = 1e-9, swept: float = 0.0
-) -> list[str]:
-    """Where a store is not as expected: totals and times exactly, decayed values to `relative`.
-
-    Of a row without totals, a sweep may have removed it when less than `swept` of an event was left.
-    """
+def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1e-9) -> list[str]:
+    """Where a store is not as expected: totals and times exactly, decayed values to `relative`."""
     found: list[str] = []
     held = dict(zip(LEDGER, store.ledger(), strict=True))
     if held != expected.ledger:
         found.append(f"ledger: expected {expected.ledger}, got {held}")
     for key in {**expected.adds, **expected.undone}:
-        found += _different_row(store, expected, key, now_ms, relative, swept)
+        found += _different_row(store, expected, key, now_ms, relative)
     found += _different_companions(store, expected)
     for read, lists, cap in ((store.history, expected.engaged, 100), (store.shown, expected.shown, 200)):
         for user_id, entries in lists.items():
@@ -205,16 +196,12 @@ def _different_companions(store: Any, expected: Expected) -> list[str]:
     return found
 
 
-def _different_row(
-    store: Any, expected: Expected, key: Key, now_ms: int, relative: float, swept: float
-) -> list[str]:
+def _different_row(store: Any, expected: Expected, key: Key, now_ms: int, relative: float) -> list[str]:
     scope = Scope(key[0])
     row = store.states(scope, [key[1]])
     found = []
-    newest_ms, has_totals = expected.newest_ms(key), math.inf in LAYOUTS[scope].half_lives.tolist()
-    swept = 0.0 if has_totals else swept
-    if row[0, 0] != newest_ms and not (swept and row[0, 0] < newest_ms):
-        found.append(f"{key} ref_ms: expected {newest_ms}, got {row[0, 0]}")
+    if row[0, 0] != expected.newest_ms(key):
+        found.append(f"{key} ref_ms: expected {expected.newest_ms(key)}, got {row[0, 0]}")
     for slot, values in LAYOUTS[scope].read(row, now_ms).items():
         counter, _, window = slot.rpartition("_")
         if window == "total":
@@ -227,8 +214,7 @@ def _different_row(
         rounding = relative * expected.rounding(key, counter, half_life, now_ms)
         if near == 0.0 and counter in INTEGERS:
             rounding = 0.0
-        left = 2 * swept * max(1.0, expected.largest(key, counter)) if swept else 0.0
-        if not math.isclose(values[0], want, rel_tol=near, abs_tol=max(rounding, left, 1e-300)):
+        if not math.isclose(values[0], want, rel_tol=near, abs_tol=max(rounding, 1e-300)):
             found.append(f"{key} {slot}: expected {want!r}, got {float(values[0])!r}")
     return found
 

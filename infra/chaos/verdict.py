@@ -12,7 +12,6 @@ from streams.kafka import read_all
 from streams.messages import Message, header
 from streams.settings import Settings
 from streams.store.redis_store import RedisStore
-from streams.sweep import NOTHING_LEFT
 
 __all__ = ["Verdict", "expectation", "judge"]
 
@@ -86,7 +85,7 @@ def judge(
     present = [list(read_all(settings, topic)) for topic in EVENT_TOPICS]
     expected = expectation([*past, *present], items)
     now_ms = max(map(expected.newest_ms, expected.adds), default=0) + LATER_MS
-    found = differences(store, expected, now_ms, swept=NOTHING_LEFT)
+    found = differences(store, expected, now_ms)
     lost, over = _miscounted(store, expected, now_ms)
     return Verdict(
         ledger=expected.ledger,

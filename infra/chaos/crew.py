@@ -22,7 +22,13 @@ __all__ = ["Crew", "Worker", "until"]
 STOP_S = 20.0
 
 
-def until(done: Callable[[], bool], timeout_s: float, what: str, pause_s: float = 0.01) -> None:
+def until(
+    done: Callable[[], bool],
+    timeout_s: float,
+    what: str,
+    pause_s: float = 0.01,
+    why: Callable[[], str] = str,
+) -> None:
     """Returns once `done()` is true.
 
     Raises:
@@ -31,7 +37,7 @@ def until(done: Callable[[], bool], timeout_s: float, what: str, pause_s: float 
     give_up = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > give_up:
-            raise OperatorError(f"chaos: not within {timeout_s:g} s: {what}")
+            raise OperatorError(f"chaos: not within {timeout_s:g} s: {what} {why()}".rstrip())
         time.sleep(pause_s)
 
 
@@ -54,10 +60,13 @@ class Worker:
         """False once it has ended."""
         return self._child.running
 
-    def ready(self) -> bool:
-        """True once it has partitions and its neighbours answer."""
+    def waits_for(self) -> str:
+        """What it lacks until it has partitions and its neighbours answer; empty once it is ready."""
         found = re.search(rb"metrics on http://(\S+):(\d+)/", self.log.read_bytes())
-        return found is not None and probe(found[1].decode(), int(found[2])).ready
+        if found is None:
+            return "its start"
+        answer = probe(found[1].decode(), int(found[2]))
+        return "" if answer.ready else answer.detail or "something"
 
     def kill(self) -> None:
         """kill -9."""
@@ -127,6 +136,11 @@ class Crew:
         for worker in self.workers:
             if not worker.running:
                 raise OperatorError(f"chaos: a worker ended by itself (see {worker.log})")
+
+    def waits_for(self) -> str:
+        """What its workers lack, each by its log's name; empty once all are ready."""
+        lacks = {worker.log.name: worker.waits_for() for worker in self.workers}
+        return "; ".join(f"{name}: {what}" for name, what in lacks.items() if what)
 
     def pick(self, share: float) -> Worker:
         """One of them."""

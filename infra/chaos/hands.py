@@ -66,7 +66,7 @@ class Hands:
             OperatorError: they have not, or a process does not do as it should.
         """
         self._crew.resize(fault.workers)
-        until(self._all_ready, MOVE_S, "every worker to be ready", 0.05)
+        self._await_ready()
         note = self._fault(fault.kind)(fault)
         until(lambda: self._gauge.reached(self._ends), RECOVER_S, f"recovery from {fault}")
         landed = fault.kind not in IN_THE_WRITE or note
@@ -144,15 +144,18 @@ class Hands:
         self._await_lag(fault)
         began = self._gauge.now_s, self._in_flight
         self._crew.resize(3)
-        until(self._all_ready, MOVE_S, "three workers to be ready", 0.05)
+        self._await_ready()
         self._await_lag(fault)
         self._crew.resize(1)
         self._at_s, self._in_flight = began[0], min(began[1], self._in_flight)
         return ""
 
+    def _await_ready(self) -> None:
+        until(self._all_ready, MOVE_S, "every worker to be ready:", 0.05, self._crew.waits_for)
+
     def _all_ready(self) -> bool:
         self._crew.all_alive()
-        return all(worker.ready() for worker in self._crew.workers)
+        return not self._crew.waits_for()
 
     def _freeze(self, fault: Fault) -> str:
         worker = self._crew.pick(fault.share)
@@ -166,7 +169,7 @@ class Hands:
         self._await_lag(fault)
         worker.wake()
         woken_s = self._gauge.now_s
-        until(worker.ready, MOVE_S, "the zombie to be one of the group again", 0.05)
+        self._await_ready()
         self._at_s, self._in_flight = at_s, min(in_flight, self._in_flight)
         return f"partitions moved after {moved_s:.1f} s, woken after {woken_s - at_s:.1f} s"
 

@@ -148,15 +148,20 @@ def _adds(event: Any, item: Item | None) -> dict[str, float]:
     }
 
 
-def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1e-9) -> list[str]:
-    """Where a store is not as expected: totals and times exactly, decayed values to `relative`."""
+def differences(
+    store: Any, expected: Expected, now_ms: int, relative: float = 1e-9, *, together: bool = True
+) -> list[str]:
+    """Where a store is not as expected: totals and times exactly, decayed values to `relative`.
+
+    `together` compares also what was watched together, which is no count.
+    """
     found: list[str] = []
     held = dict(zip(LEDGER, store.ledger(), strict=True))
     if held != expected.ledger:
         found.append(f"ledger: expected {expected.ledger}, got {held}")
     for key in {**expected.adds, **expected.undone}:
         found += _different_row(store, expected, key, now_ms, relative)
-    found += _different_companions(store, expected)
+    found += different_companions(store, expected) if together else []
     for read, lists, cap in ((store.history, expected.engaged, 100), (store.shown, expected.shown, 200)):
         for user_id, entries in lists.items():
             found += _different_list(user_id, read(user_id), entries, cap)
@@ -172,7 +177,7 @@ def _mark(event: Any, item: Item | None) -> int:
     return number - number % 2 + int(not duration or round(1_000 * event.watch_ms / duration) >= 500)
 
 
-def _different_companions(store: Any, expected: Expected) -> list[str]:
+def different_companions(store: Any, expected: Expected) -> list[str]:
     """Compares the sets of what was watched together, where neither a history nor the set is full."""
     want: dict[str, set[bytes]] = defaultdict(set)
     full_histories = {user_id for user_id, engaged in expected.engaged.items() if len(engaged) > 100}

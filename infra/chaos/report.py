@@ -86,6 +86,7 @@ def _lines(report: Report) -> Iterable[Text]:
     }
     said = ", ".join(f"{name} {n:,}" for name, n in wrong.items())
     yield Text(f"{'✓' if report.exact else '✗'} {verdict.keys:,} keys compared: {said}")
+    yield Text(f"sets of items watched together that differ: {verdict.sets_differing:,}")
     yield from (Text(f"  {line}", "red") for line in verdict.differences)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from infra.chaos.oracle import INTEGERS, Expected, differences, expected_state
+from infra.chaos.oracle import INTEGERS, Expected, differences, different_companions, expected_state
 from streams.events import EVENT_TOPICS, TOPICS, Event, Item, dead_letter, late
 from streams.features import LAYOUTS, Scope
 from streams.kafka import read_all
@@ -31,6 +31,8 @@ class Verdict(msgspec.Struct, frozen=True):
         extra: rows that should not be there.
         rejects_missing: unreadable and late messages that are not on their topics.
         differences: one line each, the first of them.
+        sets_differing: items whose set of what was watched with them differs. Sets are not counts: where
+            two workers fold one user's events at once they may differ by a pair (streams.co_watch).
     """
 
     ledger: dict[str, int]
@@ -41,6 +43,7 @@ class Verdict(msgspec.Struct, frozen=True):
     rejects_missing: int
     differing: int
     differences: tuple[str, ...]
+    sets_differing: int
 
     @property
     def exact(self) -> bool:
@@ -85,7 +88,7 @@ def judge(
     present = [list(read_all(settings, topic)) for topic in EVENT_TOPICS]
     expected = expectation([*past, *present], items)
     now_ms = max(map(expected.newest_ms, expected.adds), default=0) + LATER_MS
-    found = differences(store, expected, now_ms)
+    found = differences(store, expected, now_ms, together=False)
     lost, over = _miscounted(store, expected, now_ms)
     return Verdict(
         ledger=expected.ledger,
@@ -96,6 +99,7 @@ def judge(
         rejects_missing=_rejects_missing(settings, present),
         differing=len(found),
         differences=tuple(found[:20]),
+        sets_differing=len(different_companions(store, expected)),
     )
 
 

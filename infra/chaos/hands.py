@@ -29,7 +29,8 @@ class Done(msgspec.Struct, frozen=True):
     Attributes:
         at_s: when, since the start.
         in_flight: messages with the broker that were not folded then.
-        recovered_s: from the fault until everything written before it was folded.
+        recovered_s: from the fault until everything written before it was folded in every shard; for a
+            stopped worker without the time that it slept on after its partitions had moved.
         note: what was found only then.
     """
 
@@ -58,6 +59,7 @@ class Hands:
         self._sender, self._gauge, self._frozen_s = sender, gauge, frozen_s
         self.past: list[list[Message]] = []
         self._at_s, self._in_flight, self._ends = 0.0, 0, gauge.ends()
+        self._idle_s = 0.0  # of a recovery, what was only waited
 
     def do(self, fault: Fault) -> Done:
         """Does it; returns when the workers have recovered.
@@ -67,6 +69,7 @@ class Hands:
         """
         self._crew.resize(fault.workers)
         self._await_ready()
+        self._idle_s = 0.0
         note = self._fault(fault.kind)(fault)
         until(lambda: self._gauge.reached(self._ends), RECOVER_S, f"recovery from {fault}")
         landed = fault.kind not in IN_THE_WRITE or note
@@ -76,7 +79,7 @@ class Hands:
             workers=fault.workers,
             at_s=round(self._at_s, 2),
             in_flight=self._in_flight,
-            recovered_s=round(self._gauge.now_s - self._at_s, 2),
+            recovered_s=round(self._gauge.now_s - self._at_s - self._idle_s, 2),
             note=note,
         )
 
@@ -165,7 +168,8 @@ class Hands:
         self._sender.burst(fault.burst)  # to every partition, its own too
         until(lambda: self._gauge.in_flight() == 0, MOVE_S, "another worker to take over")
         moved_s = self._gauge.now_s - at_s
-        time.sleep(max(0.0, self._frozen_s - moved_s))
+        self._idle_s = max(0.0, self._frozen_s - moved_s)
+        time.sleep(self._idle_s)
         self._await_lag(fault)
         worker.wake()
         woken_s = self._gauge.now_s

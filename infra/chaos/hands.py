@@ -124,16 +124,17 @@ class Hands:
         self._sender.burst(fault.burst)
         again = time.monotonic() + 1.0
         give_up = time.monotonic() + DIE_S
-        while worker.running:
+        while worker.running and time.monotonic() < give_up:
             time.sleep(0.002)
             if time.monotonic() > again:
                 again += 1.0
                 self._sender.burst(fault.burst)
-            if time.monotonic() > give_up:
-                worker.kill()
-        self._struck()
-        self._crew.replace(worker)
         death = worker.death()
+        if death is None:
+            self._crew.all_alive()
+        self._struck()
+        worker.kill()
+        self._crew.replace(worker)
         return f"{death.written} of {death.shards} shards of {death.of} written" if death else ""
 
     def _kill(self, fault: Fault) -> str:

@@ -42,7 +42,7 @@ FETCH_WAIT_MS = 30
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0
-READER_S = 30.0  # a reader that ends by itself within so long of the one before is not replaced
+READER_S = 5.0  # a reader that ends by itself within so long of the one before is not replaced
 
 
 def run_worker(settings: Settings, health: Health, stop: threading.Event, handler: Handler) -> None:

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml constraints.txt
 ARGS ?=
 
-.PHONY: help install up test check bench kafka clean
+.PHONY: help install up test check bench chaos kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -37,6 +37,9 @@ check: install ## format, lint and types
 
 bench: install ## compare click rates: the system, its parts frozen, popularity, chance (minutes)
 	$(BIN)/streamrec bench ctr $(ARGS)
+
+chaos: install ## 100 kills and faults under load on a real Kafka and Redis; nothing lost, nothing twice (20 min)
+	@$(BIN)/streamrec chaos $(ARGS)
 
 kafka: install ## run a real Apache Kafka in the foreground and print its address
 	@$(BIN)/python -m infra.kafka.apache $(ARGS)

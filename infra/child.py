@@ -49,6 +49,11 @@ class Child:
         """False once it has ended."""
         return self._process.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
     def wait_until(self, ready: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Returns once `ready()` is true.
 

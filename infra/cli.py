@@ -26,6 +26,7 @@ COMMANDS = (
     "dlq",
     "forget",
     "trust",
+    "chaos",
 )
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ answer was lost, a store rolled back); the fences are read again and the shard i
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from streams.catalogue import Catalogue
 from streams.deciding import Decided
@@ -129,6 +129,17 @@ class Applier:
         self._fences.meet(first)
         backwards = {s.topic for s, offset in first.items() if offset <= self._fences.done[s]}
         if remade := self._fences.remade(backwards):
+            log.warning("a topic was made anew: %s", ", ".join(sorted(remade)))
+            raise self._rewind()
+
+    def check_lives(self, lives: Mapping[str, str]) -> None:
+        """Compares the lives of topics as they are now with those that were met.
+
+        Raises:
+            Rewind: a topic was made anew.
+        """
+        met = self._fences.epochs
+        if remade := [topic for topic, life in lives.items() if met.get(topic, life) != life]:
             log.warning("a topic was made anew: %s", ", ".join(sorted(remade)))
             raise self._rewind()
 

@@ -13,7 +13,7 @@ from streams.facts import Dead, Fact
 from streams.forgotten import Forgetting
 from streams.forgotten_feed import ForgettingFeed
 from streams.health import Health
-from streams.kafka import Publisher, cluster_id, epoch
+from streams.kafka import Lives, Publisher, cluster_id, epoch
 from streams.messages import Message, Source
 from streams.metrics import FORGOTTEN_USERS
 from streams.settings import Settings
@@ -25,6 +25,7 @@ from streams.worker import run_worker
 
 __all__ = ["FeatureHandler", "run"]
 
+LOOK_S = 1.0  # for so long topics are believed to be the same ones
 ADVANCE_S = 1.0  # pause between two moves of idle shards
 SWEEP_S = 1.0  # pause between two steps of the sweep, of some hundred keys
 
@@ -93,6 +94,7 @@ class FeatureHandler:
             forgotten=self._wishes.covers,
             judge=self._judge,
         )
+        self._lives, self._looked = Lives(settings), 0.0
         self._flights = open_flights(settings)
         self._sweep = Sweep(self._flights, settings.namespace)
         self._sweeps = False
@@ -120,12 +122,15 @@ class FeatureHandler:
         return self._applier.resume(sources)
 
     def handle(self, batch: Sequence[Message]) -> None:
-        """Folds a batch."""
+        """Folds a batch, once its topics are known to be those of a moment ago: a process that slept
+        may hold what it fetched by its old offsets from a topic that was made anew meanwhile."""
+        self._look()
         self._applier.apply(batch)
         self._advance()
 
     def tick(self) -> None:
         """Moves idle shards and sweeps, now and then."""
+        self._look()
         self._advance()
         now = time.monotonic()
         if self._sweeps and now - self._swept >= SWEEP_S and self._applier.event_ms >= 0:
@@ -144,6 +149,12 @@ class FeatureHandler:
         if lately := [user for user, at_ms in users.items() if at_ms >= kept_ms]:
             self._store.forget_replies(lately)
         self._wishes.done(users)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._applier.check_lives(self._lives.of([topic.name for topic in self.topics]))
+            self._looked = now
 
     def _advance(self) -> None:
         self._forget()

@@ -1,7 +1,7 @@
 """The order in which a worker takes messages: each offset once, and no gap believed unchecked."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from streams.handler import Rewind
 from streams.messages import Message, Source
@@ -19,6 +19,7 @@ class Order:
         self.expected: dict[Source, int] = {}
         self._suspect: dict[Source, tuple[int, int]] = {}
         self._gappy: set[Source] = set()
+        self._short: set[Source] = set()
 
     def take(self, messages: Sequence[Message]) -> list[Message]:
         """Messages to handle; what is not ours or was handled before is left out.
@@ -41,6 +42,22 @@ class Order:
             self.expected[source] = message.offset + 1
             batch.append(message)
         return batch
+
+    def check_ends(self, ends: Mapping[Source, int]) -> None:
+        """Compares where partitions end with what comes next in them.
+
+        Raises:
+            Rewind: one ended before that two times running. Its topic was made anew under us, or its
+                log was cut; whoever is assigned now will be told where to read.
+        """
+        short = {source for source, end in ends.items() if end < self.expected.get(source, 0)}
+        again, self._short = short & self._short, short
+        if again:
+            self._short = set()
+            log.warning(
+                "another log than was read before: %s", ", ".join(f"{s.topic}/{s.partition}" for s in again)
+            )
+            raise Rewind({})
 
 
 def _first_offsets(messages: Sequence[Message]) -> dict[Source, int]:

@@ -42,6 +42,7 @@ FETCH_WAIT_MS = 30
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0
+READER_S = 5.0  # a reader that ends by itself within so long of the one before is not replaced
 
 
 def run_worker(settings: Settings, health: Health, stop: threading.Event, handler: Handler) -> None:
@@ -115,6 +116,7 @@ class _Worker:
         self._fault: BaseException | None = None
         self._order = Order()
         self._rewound: dict[Source, int] = {}
+        self._ended_s = -READER_S  # when a reader ended by itself
 
     def run(self) -> None:
         for need in ("kafka", "partitions", "redis"):
@@ -226,13 +228,25 @@ class _Worker:
             now = time.monotonic()
             self._watchdog.beat()
             if app.should_stop:
-                self._fault = KafkaUnavailable(f"the reader ended: {app.crash_reason!r}")
+                self._fault = self._reader_ended(app.crash_reason)
                 break
             if now - ticked >= TICK_S and (tick is None or tick.done()):
                 ticked, tick = now, asyncio.ensure_future(self._in_thread(self._tick))
             if now - measured >= LAG_EVERY_S and (lag is None or lag.done()):
                 measured, lag = now, asyncio.ensure_future(self._measure(app))
             await asyncio.sleep(0.05)
+
+    def _reader_ended(self, reason: object) -> Exception:
+        """What follows from a reader that ended by itself: a new one, unless that came to nothing lately.
+
+        aiokafka forgets records that it has fetched while it hands them out, if a rebalance seeks just
+        then, and ends by a KeyError.
+        """
+        before, self._ended_s = self._ended_s, time.monotonic()
+        if self._ended_s - before < READER_S:
+            return KafkaUnavailable(f"the reader ended: {reason!r}")
+        log.warning("%s: the reader ended and is begun anew: %r", self._handler.role, reason)
+        return Rewind({})
 
     async def _end(self, app: _App) -> None:
         try:
@@ -316,6 +330,10 @@ class _Worker:
         for topic, waiting in by_topic.items():
             LAG.labels(topic).set(waiting)
         self._watchdog.lag(sum(by_topic.values()))
+        try:
+            self._order.check_ends({source: ends[tp] or 0 for tp, source in partitions.items()})
+        except Rewind as rewind:
+            self._fault = self._fault or rewind
 
 
 def _credentials(settings: Settings) -> Any:

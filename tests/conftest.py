@@ -89,7 +89,7 @@ def embedded_kafka() -> Iterator[str]:
         yield bootstrap
 
 
-def _need_apache() -> None:
+def need_apache() -> None:
     if reason := apache.missing_tools():
         lacking("BROKER", reason)
 
@@ -97,7 +97,7 @@ def _need_apache() -> None:
 @pytest.fixture(scope="session")
 def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Apache Kafka of one node."""
-    _need_apache()
+    need_apache()
     with apache.ApacheKafka(tmp_path_factory.mktemp("kafka")) as bootstrap:
         yield bootstrap
 
@@ -105,7 +105,7 @@ def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def own_apache_kafka(tmp_path: Path) -> Iterator[apache.ApacheKafka]:
     """A real Apache Kafka of one node for this test alone, to be killed and restarted."""
-    _need_apache()
+    need_apache()
     broker = apache.ApacheKafka(tmp_path / "kafka")
     with broker:
         yield broker

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from infra.chaos.oracle import Expected, expected_state
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
@@ -13,7 +14,6 @@ from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, Click
 from streams.messages import Message, Source
 from streams.store.contract import Store
 from tests.build import T0, make_item
-from tests.oracle import Expected, expected_state
 
 HOUR = 3_600_000
 NOW = T0 + 100 * HOUR

@@ -1,20 +1,22 @@
 """Kafka, in the only package that knows its client: produce, follow, read in a group, ask and answer."""
 
-from streams.kafka.connect import cluster_id, epoch, is_embedded, kafka_config, require_admission
+from streams.kafka.connect import cluster_id, is_embedded, kafka_config, require_admission
 from streams.kafka.follower import Follower
 from streams.kafka.group_reader import GroupReader
+from streams.kafka.lives import Lives, epoch
 from streams.kafka.mock import MockCluster
 from streams.kafka.offsets import Offsets, end_offsets, read_all
 from streams.kafka.publisher import Publisher
 from streams.kafka.ranges import Ranges
 from streams.kafka.rank_client import AsyncRankClient, RankClient
-from streams.kafka.topics import Difference, TopicState, create_topics, describe_topics
+from streams.kafka.topics import Difference, TopicState, create_topics, delete_topic, describe_topics
 
 __all__ = [
     "AsyncRankClient",
     "Difference",
     "Follower",
     "GroupReader",
+    "Lives",
     "MockCluster",
     "Offsets",
     "Publisher",
@@ -23,6 +25,7 @@ __all__ = [
     "TopicState",
     "cluster_id",
     "create_topics",
+    "delete_topic",
     "describe_topics",
     "end_offsets",
     "epoch",

@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as RawMessage
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
@@ -16,7 +16,6 @@ __all__ = [
     "admin",
     "cluster_id",
     "consumer_config",
-    "epoch",
     "is_embedded",
     "kafka_config",
     "metadata",
@@ -156,29 +155,6 @@ def cluster_id(settings: Settings, timeout_s: float = ANSWER_S) -> str:
 def is_embedded(settings: Settings, timeout_s: float = ANSWER_S) -> bool:
     """True on the broker inside the client library, which is not Apache Kafka."""
     return cluster_id(settings, timeout_s).startswith("mockCluster")
-
-
-def epoch(settings: Settings, topic_name: str) -> str:
-    """Names one life of a topic (its name without prefix): another one never meets its fences.
-
-    Cluster id and topic id; on the embedded broker, which knows no topic ids, the cluster's id,
-    which differs from start to start. `settings.kafka_epoch` overrides it.
-
-    Raises:
-        KafkaUnavailable: the broker does not answer, or has no such topic.
-    """
-    if settings.kafka_epoch:
-        return settings.kafka_epoch
-    cluster = cluster_id(settings)
-    if cluster.startswith("mockCluster"):
-        return cluster
-    name = settings.topic_prefix + topic_name
-    client = admin(settings)  # held: without it its answers never come
-    try:
-        future = client.describe_topics(TopicCollection([name]), request_timeout=ANSWER_S)[name]
-        return f"{cluster}/{future.result().topic_id}"
-    except KafkaException as error:
-        raise unavailable(settings, f"topic {name}: {error.args[0].str()}") from error
 
 
 def to_message(raw: RawMessage, prefix: str) -> Message:

@@ -12,7 +12,15 @@ from streams.events import EVENT_TOPICS, MINUTES, TOPICS, WEEKS, Topic, dead_let
 from streams.kafka.connect import ANSWER_S, BATCH_BYTES, HEADER_BYTES, admin, metadata, unavailable
 from streams.settings import Settings
 
-__all__ = ["Difference", "TopicState", "Wanted", "create_topics", "describe_topics", "wanted_topics"]
+__all__ = [
+    "Difference",
+    "TopicState",
+    "Wanted",
+    "create_topics",
+    "delete_topic",
+    "describe_topics",
+    "wanted_topics",
+]
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -95,6 +103,26 @@ def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS.values())
     existing = [w for w in wanted if settings.topic_prefix + w.name not in created]
     states = {state.name: state for state in _describe(settings, client, existing)}
     return [d for w in existing for d in _compare(w, states[w.name])]
+
+
+def delete_topic(settings: Settings, topic: Topic) -> None:
+    """Deletes a topic with all that is on it; returns when the broker no longer knows it.
+
+    Raises:
+        KafkaUnavailable: the broker does not answer, or keeps it.
+    """
+    client, name = admin(settings), settings.topic_prefix + topic.name
+    try:
+        client.delete_topics([name], operation_timeout=30.0)[name].result()
+    except KafkaException as error:
+        raise unavailable(settings, f"topic {name}: {error.args[0].str()}") from error
+    _await_gone(client, name)
+
+
+@retry(stop=stop_after_delay(15), wait=wait_fixed(0.05), retry=retry_if_result(bool))
+def _await_gone(client: AdminClient, name: str) -> bool:
+    """Asks until the topic is not listed; returns whether it still is."""
+    return name in client.list_topics(timeout=ANSWER_S).topics
 
 
 def describe_topics(settings: Settings, topics: Iterable[Topic] = TOPICS.values()) -> list[TopicState]:

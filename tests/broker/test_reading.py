@@ -5,10 +5,11 @@ from confluent_kafka import Producer
 
 from streams.codec import encode
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, FORGOTTEN, ITEMS, Click
+from streams.events import CLICKS, FORGOTTEN, ITEMS, WATCHES, Click
 from streams.kafka import (
     Follower,
     GroupReader,
+    Lives,
     Offsets,
     Publisher,
     create_topics,
@@ -241,4 +242,5 @@ def test_an_epoch_names_one_life_of_a_topic(apache_kafka: str, make_settings: Ma
     eventually(lambda: name not in client.list_topics(timeout=5).topics)
     create_topics(settings, [ITEMS])
     assert epoch(settings, ITEMS.name) != first
+    assert Lives(settings).of([ITEMS.name, WATCHES.name]) == {ITEMS.name: epoch(settings, ITEMS.name)}
     assert epoch(make_settings(kafka=apache_kafka, kafka_epoch="mine"), ITEMS.name) == "mine"

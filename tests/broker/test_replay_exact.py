@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.chaos.oracle import Expected, differences, expected_state
 from infra.formats.kuairand import read_kuairand
 from infra.formats.log import Log
 from infra.replay import Options, Report, replay
@@ -17,7 +18,6 @@ from streams.kafka import Offsets, create_topics
 from streams.settings import Settings
 from streams.store.connect import connect
 from tests.conftest import MakeSettings
-from tests.oracle import Expected, differences, expected_state
 from tests.roles import RoleProcess
 from tests.waiting import eventually
 

@@ -21,7 +21,7 @@ from streams.store.connect import connect
 from tests.asking import running_scorer, stock
 from tests.build import make_click, make_request
 from tests.certificates import Authority
-from tests.conftest import _need_apache
+from tests.conftest import need_apache
 from tests.flow.test_feature_agent import features_running
 from tests.waiting import eventually
 
@@ -38,7 +38,7 @@ class Secured(NamedTuple):
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory, secured_redis: Settings) -> Iterator[Secured]:
-    _need_apache()
+    need_apache()
     folder = tmp_path_factory.mktemp("secured")
     authority = Authority(folder / "certificates")
     server, client = authority.issue("server"), authority.issue("client")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from infra.chaos.oracle import differences, expected_state
 from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, WATCHES, dead_letter, late
 from streams.feature_agent import FeatureHandler, run
 from streams.health import Health
@@ -16,7 +17,6 @@ from streams.store.connect import connect
 from streams.store.contract import Outcomes
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.conftest import MakeSettings
-from tests.oracle import differences, expected_state
 from tests.waiting import eventually
 
 HOUR = 3_600_000

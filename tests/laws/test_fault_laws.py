@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from infra.chaos.oracle import differences
 from infra.redis_server import RedisServer
 from streams.applier import Applier
 from streams.catalogue import Catalogue
@@ -26,7 +27,6 @@ from streams.store.contract import Store
 from streams.store.keys import TAGS, tag_of, user_tag
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.event_logs import NOW, WALL, Log, make_applier, oracle
-from tests.oracle import differences
 
 
 class Stopping(MemoryStore):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infra.chaos.oracle import differences
 from streams.applier import Applier
 from streams.codec import encode
 from streams.errors import StoreUnavailable
@@ -24,7 +25,6 @@ from streams.store.connect import connect
 from streams.store.keys import TAGS
 from tests.build import T0
 from tests.event_logs import HOUR, NOW, WALL, Log, deliver, logs, make_applier, make_catalogue, oracle
-from tests.oracle import differences
 
 LAW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 LONG_LAW = settings(LAW, max_examples=12)
@@ -187,6 +187,20 @@ def test_a_topic_made_anew_is_counted_from_its_start() -> None:
     assert rewind.value.offsets == {source: 0}
     applier.apply([message(0, "c"), message(1, "b")])
     assert store.ledger()[:2] == (3, 1)
+
+
+def test_a_topic_made_anew_and_filled_beyond_the_old_end_is_read_from_its_start() -> None:
+    """Found by `streamrec chaos`: workers that slept went on at the old offset of the new topic."""
+    store, epoch = MemoryStore(), ["old"]
+    applier = Applier(store, make_catalogue(), lambda _: epoch[0], lambda: WALL)
+    source = Source(CLICKS.name, 0)
+    click = encode(Click(event_id="a", user_id="ann", item_id="i0", ts_ms=T0))
+    applier.apply([Message(*source, 0, T0, b"ann", click)])
+    applier.check_lives({CLICKS.name: "old", "events.watches": "never met"})
+    epoch[0] = "new"
+    with pytest.raises(Rewind) as rewind:
+        applier.check_lives({CLICKS.name: "new"})
+    assert rewind.value.offsets == {source: 0}
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from infra.chaos.oracle import differences, expected_state
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
@@ -13,7 +14,6 @@ from streams.messages import Message, Source
 from streams.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.store import MemoryStore, Outcomes
 from tests.build import T0, make_click, make_feedback, make_item, make_message, make_watch
-from tests.oracle import differences, expected_state
 
 HOUR = 3_600_000
 WALL = T0 + 1_000 * HOUR

@@ -51,6 +51,18 @@ def test_a_gap_that_was_not_there_the_second_time_is_no_gap() -> None:
         order.take(at(9))
 
 
+def test_a_log_that_ends_before_what_was_read_is_another_one_once_that_is_seen_twice() -> None:
+    order = make_order(5)
+    order.check_ends({SOURCE: 3})
+    order.check_ends({SOURCE: 5})  # a broker that was just started knew less for a moment
+    order.check_ends({SOURCE: 4})
+    with pytest.raises(Rewind) as rewind:
+        order.check_ends({SOURCE: 4})
+    assert rewind.value.offsets == {}
+    order.expected.clear()
+    order.check_ends({SOURCE: 4})
+
+
 @pytest.mark.parametrize(
     ("wanted", "earliest", "latest", "offset", "lost"),
     [

@@ -1,7 +1,22 @@
 """What the Faust edge decides without Kafka."""
 
+import threading
+
+from streams.errors import KafkaUnavailable
+from streams.handler import Rewind
+from streams.health import Health
 from streams.settings import Settings
-from streams.worker import _credentials
+from streams.worker import _credentials, _Worker
+from tests.edge import Recorder
+
+
+def test_a_reader_that_ends_by_itself_is_begun_anew_once() -> None:
+    """Found by `streamrec chaos`: a race inside aiokafka ended a worker in the midst of a rebalance."""
+    worker = _Worker(Settings(), Health("recorder"), threading.Event(), Recorder())
+    first, second = worker._reader_ended(KeyError("a")), worker._reader_ended(KeyError("b"))
+    assert isinstance(first, Rewind)
+    assert first.offsets == {}
+    assert isinstance(second, KafkaUnavailable)
 
 
 def test_credentials_follow_the_settings() -> None:

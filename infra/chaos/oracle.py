@@ -148,15 +148,20 @@ def _adds(event: Any, item: Item | None) -> dict[str, float]:
     }
 
 
-def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1e-9) -> list[str]:
-    """Where a store is not as expected: totals and times exactly, decayed values to `relative`."""
+def differences(
+    store: Any, expected: Expected, now_ms: int, relative: float = 1e-9, *, together: bool = True
+) -> list[str]:
+    """Where a store is not as expected: totals and times exactly, decayed values to `relative`.
+
+    `together` compares also what was watched together, which is no count.
+    """
     found: list[str] = []
     held = dict(zip(LEDGER, store.ledger(), strict=True))
     if held != expected.ledger:
         found.append(f"ledger: expected {expected.ledger}, got {held}")
     for key in {**expected.adds, **expected.undone}:
         found += _different_row(store, expected, key, now_ms, relative)
-    found += _different_companions(store, expected)
+    found += different_companions(store, expected) if together else []
     for read, lists, cap in ((store.history, expected.engaged, 100), (store.shown, expected.shown, 200)):
         for user_id, entries in lists.items():
             found += _different_list(user_id, read(user_id), entries, cap)
@@ -172,12 +177,12 @@ def _mark(event: Any, item: Item | None) -> int:
     return number - number % 2 + int(not duration or round(1_000 * event.watch_ms / duration) >= 500)
 
 
-def _different_companions(store: Any, expected: Expected) -> list[str]:
-    """Compares the sets of what was watched together, where neither history nor set is full."""
+def different_companions(store: Any, expected: Expected) -> list[str]:
+    """Compares the sets of what was watched together, where neither a history nor the set is full."""
     want: dict[str, set[bytes]] = defaultdict(set)
-    for user_id, engaged in expected.pairing.items():
-        if len(expected.engaged[user_id]) > 100:
-            return []
+    full_histories = {user_id for user_id, engaged in expected.engaged.items() if len(engaged) > 100}
+    loose = {item for user_id in full_histories for _, item in expected.engaged[user_id]}
+    for engaged in expected.pairing.values():
         in_order = sorted(set(engaged))
         for n, (ts, mark, item) in enumerate(in_order):
             for m in {n - 2, n - 1, n + 1, n + 2} & set(range(len(in_order))):
@@ -186,7 +191,7 @@ def _different_companions(store: Any, expected: Expected) -> list[str]:
                     name = hashlib.blake2b(other.encode(), digest_size=6).digest()
                     head = max(ts, other_ts).to_bytes(6, "big") + (mark ^ other_mark).to_bytes(2, "big")
                     want[item].add(head + name)
-    items = sorted({item for entries in expected.engaged.values() for _, item in entries})
+    items = sorted({item for entries in expected.engaged.values() for _, item in entries} - loose)
     found = []
     for item, value in zip(items, store.companions(items), strict=True):
         got = [(value or b"")[at : at + 14] for at in range(0, len(value or b""), 14)]

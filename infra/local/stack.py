@@ -17,6 +17,7 @@ from infra.local.neighbours import Broker, broker, redis_server, require_answers
 from infra.local.processes import require_port
 from infra.local.runner import Runner
 from infra.local.running import Running, announce, only_one
+from infra.local.scraping import Scraping
 from infra.local.summary import Run, Summary, summarise
 from infra.local.traffic_choice import Traffic
 from infra.process_edge import configure_logging
@@ -72,6 +73,7 @@ class Stack:
         self._flow_s: float | None = None  # when everything was ready, traffic too
         self._all_ready_s: float | None = None
         self._kafka = self._redis = Broker("", "")
+        self._scraping = Scraping(wish.state)
 
     def run(self) -> Summary:
         """Starts everything, keeps it running, stops it, and says how it went.
@@ -85,6 +87,7 @@ class Stack:
             outer.enter_context(only_one(wish.state))
             configure_logging("INFO", wish.state / "logs" / "up.log")
             self._require_ports()
+            self._scraping.begin()
             self._redis = outer.enter_context(redis_server(wish.redis, wish.state, wish.redis_port))
             kafka = outer.enter_context(
                 broker(wish.kafka, wish.state, os.environ.get("STREAMREC_TOPIC_PREFIX", ""))
@@ -144,6 +147,7 @@ class Stack:
             if give_up_s is not None and time.monotonic() > give_up_s:
                 return
             if crew.tend():
+                self._scraping.tell(crew.places())
                 self._note(crew, "starting" if self._flow_s is None else "")
             self._stop.wait(0.1)
 

@@ -16,11 +16,11 @@ MODELS = Board(
                     "Version by role",
                     "short",
                     "Each process names the version it uses.",
-                    "max by (role, instance, version) (streamrec_model_info)",
+                    'max by (role, instance, version) (streamrec_model_info{version!=""})',
                     width=16,
                 ),
                 number("Champion's age", "s", "Since its promotion.", "streamrec:model_age:seconds"),
-                number("Last training took", "s", "Wall time.", "max(streamrec_training_seconds)"),
+                number("Last training took", "s", "Wall time.", "max(streamrec_training_seconds) > 0"),
             ),
         ),
         Row(

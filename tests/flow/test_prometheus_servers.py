@@ -104,8 +104,13 @@ def test_every_panel_of_every_dashboard_asks_what_a_running_system_answers(
     assert not firing & {
         "RoleDown",
         "LagWithoutProgress",
+        "NoEvents",
         "RequestErrors",
         "DeadLettersRising",
         "OffsetsLost",
+        "DriftDetected",
+        "SlatesDegraded",
+        "TrainingsFail",
+        "ModelTooOld",
     }
     assert up.stop() == 0, "".join(up.lines)

@@ -17,6 +17,7 @@ COMMANDS = (
     "topics",
     "schema",
     "features",
+    "verify",
     "rank",
     "replay",
     "sim",

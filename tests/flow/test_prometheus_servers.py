@@ -23,6 +23,8 @@ MAY_BE_EMPTY = {
     "Shard writes refused",
     "Partitions read again",
     "Offsets lost",
+    "Keys of the last verify",
+    "Time since the last verify",
     "Undos",
     "Swept keys",
     "Feedback without a slate",

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 from tests.promql import ROOT, declared
 
-UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_items", "_nats")
+UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_items", "_keys", "_nats")
 WITHOUT_UNIT = {"streamrec_ready", "streamrec_drift_score"}  # a truth value, and a divergence
 PERSONAL = {
     "user",

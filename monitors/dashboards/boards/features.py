@@ -61,6 +61,31 @@ FEATURES = Board(
                     ("sum by (role) (increase(streamrec_lost_offsets_total[1h]))", "{{role}}"),
                 ),
                 lines(
+                    "Keys of the last verify",
+                    "short",
+                    "Folded anew from the events and compared; all but compared is 0 in health.",
+                    ("max by (result) (streamrec_verify_keys)", "{{result}}"),
+                ),
+                lines(
+                    "Greatest error of the last verify",
+                    "short",
+                    "Relative, of any value: 1e-9 is what rounding may do.",
+                    ("max(streamrec_verify_error_ratio)", "error"),
+                ),
+                lines(
+                    "Time since the last verify",
+                    "s",
+                    "No line where none has ended yet.",
+                    ("time() - max(streamrec_verify_timestamp_seconds > 0)", "age"),
+                ),
+                lines(
+                    "Served rows rebuilt from the past",
+                    "short",
+                    "A second; those that differ had events in flight.",
+                    ("sum(rate(streamrec_served_rows_checked_total[$__rate_interval]))", "checked"),
+                    ("sum(rate(streamrec_served_rows_differing_total[$__rate_interval]))", "differing"),
+                ),
+                lines(
                     "Undos",
                     "short",
                     "A second, by what they met.",

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -71,29 +71,28 @@ def push(
         print(f"{each.outcome:9}  {each.url}")
 
 
-def annotate(url: Url, token_file: TokenFile, insecure: Insecure = False, as_json: Json = False) -> None:
+def annotate(
+    url: Url,
+    token_file: TokenFile,
+    follow: Annotated[bool, typer.Option("--follow", help="go on, until SIGTERM or Ctrl-C")] = False,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
     """Post retrainings, promotions and drift as annotations, each once however often this is run."""
-    from monitors.dashboards.marks import marks
+    from infra import annotating
     from streams.settings import read_settings
 
-    grafana = _grafana(url, token_file, insecure)
-    found = marks(_records(read_settings()))
+    settings, grafana = read_settings(), _grafana(url, token_file, insecure)
+    if follow:
+        from infra.process_edge import in_process
+
+        in_process("annotate", settings, lambda stop: annotating.follow(settings, grafana.annotate, stop))
+    found = annotating.so_far(settings)
     posted = grafana.annotate(found)
     if as_json:
         print(json.dumps({"known": len(found), "posted": posted}))
     else:
         print(f"{posted} annotations posted, {len(found) - posted} were there")
-
-
-def _records(settings: Any) -> Any:
-    """Records of the three topics; a malformed one is left to the role whose topic it is."""
-    from streams.codec import decode
-    from streams.events import DRIFT, MODELS, TRIGGERS
-    from streams.kafka import read_all
-
-    for topic in (MODELS, TRIGGERS, DRIFT):
-        for message in read_all(settings, topic):
-            yield from decode(topic, message.key, message.value, message.timestamp_ms).records
 
 
 def _grafana(url: str, token_file: Path, insecure: bool) -> "Grafana":

@@ -5,17 +5,23 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from infra import annotating
 from monitors.dashboards.build import dashboards
 from monitors.dashboards.grafana import Grafana
 from monitors.dashboards.marks import TAG, marks
 from streams.errors import GrafanaFailed
-from streams.events import DriftReport, ModelRecord, Record, RetrainTrigger, Window
+from streams.events import DRIFT, MODELS, TRIGGERS, DriftReport, ModelRecord, Record, RetrainTrigger, Window
+from streams.kafka import Publisher
+from streams.settings import Settings
 from tests.grafana import StrictGrafana
+from tests.system import variables
+from tests.waiting import eventually
 
 TOKEN = "glsa_secret"
 ROOT = Path(__file__).parents[2]
@@ -34,8 +40,8 @@ def token_file(tmp_path: Path) -> Path:
     return path
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+def command(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     run = [sys.executable, "-m", "infra.cli", "dashboards", *arguments]
     return subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
 
@@ -229,25 +235,57 @@ def test_marks_are_posted_once_where_one_answer_cannot_hold_them_all(
     assert api.annotate(found) == 0
 
 
-def test_annotations_come_from_kafka(
-    grafana: StrictGrafana, token_file: Path, embedded_kafka: str, settings: object
-) -> None:
-    from streams.events import DRIFT, MODELS, TRIGGERS
-    from streams.kafka import Publisher
-    from tests.system import variables
+TOPICS = {ModelRecord: MODELS, RetrainTrigger: TRIGGERS, DriftReport: DRIFT}
 
-    own = settings(kafka=embedded_kafka)  # type: ignore[operator]
-    topics = {ModelRecord: MODELS, RetrainTrigger: TRIGGERS, DriftReport: DRIFT}
+
+@pytest.fixture
+def told(
+    embedded_kafka: str, settings: Callable[..., Settings]
+) -> Iterator[tuple[Settings, Callable[..., None]]]:
+    """Settings of a Kafka, and what publishes records there."""
+    own = settings(kafka=embedded_kafka)
     with Publisher(own) as publisher:
-        for record in HISTORY:
-            publisher.send(topics[type(record)], record)
-        publisher.flush()
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **variables(own)}
-    run = [sys.executable, "-m", "infra.cli", "dashboards", "annotate", "--url", grafana.url,
-           "--token-file", str(token_file), "--json"]  # fmt: skip
-    told = []
-    for _ in range(2):
-        done = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        told.append(json.loads(done.stdout))
-    assert told == [{"known": 5, "posted": 5}, {"known": 5, "posted": 0}]
+
+        def tell(*records: Record) -> None:
+            for record in records:
+                publisher.send(TOPICS[type(record)], record)
+            publisher.flush()
+
+        yield own, tell
+
+
+Told = tuple[Settings, Callable[..., None]]
+
+
+def test_annotations_come_from_kafka(grafana: StrictGrafana, token_file: Path, told: Told) -> None:
+    own, tell = told
+    tell(*HISTORY)
+    annotate = ("annotate", "--url", grafana.url, "--token-file", str(token_file), "--json")
+    done = command(*annotate, env=variables(own))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"known": 5, "posted": 5}
+    assert json.loads(command(*annotate, env=variables(own)).stdout) == {"known": 5, "posted": 0}
+
+
+def test_who_follows_posts_what_comes_and_waits_for_a_grafana_that_is_away(
+    grafana: StrictGrafana, told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, tell = told
+    tell(*HISTORY[:2])
+    stop = threading.Event()
+    api = Grafana(grafana.url, TOKEN)
+    worker = threading.Thread(target=annotating.follow, args=(own, api.annotate, stop))
+    worker.start()
+    try:
+        eventually(lambda: len(grafana.annotations) == 1, 30, "the promotion")
+        grafana.fail = (503, b"starting")
+        tell(*HISTORY[2:])
+        eventually(lambda: "503 starting; again" in caplog.text, 30, "a warning")
+        assert len(grafana.annotations) == 1
+        grafana.fail = None
+        eventually(lambda: len(grafana.annotations) == 5, 30, "the rest")
+    finally:
+        stop.set()
+        worker.join(30)
+    assert not worker.is_alive()
+    assert [each["text"] for each in grafana.annotations] == [mark.text for mark in marks(HISTORY)]

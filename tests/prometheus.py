@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from infra.child import Child
-from infra.free_port import free_ports
 from infra.local.scraping import SHIPPED, configuration
+from infra.ports import free_ports
 
 START_S = 20.0
 

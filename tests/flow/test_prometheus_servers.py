@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
+from infra.ports import free_ports
 from infra.roles import ROLES
 from monitors.dashboards.boards import BOARDS
 from tests.prometheus import Monitoring
@@ -61,8 +62,8 @@ def monitoring(prometheus_tools: dict[str, str], folder: Path) -> Iterator[Monit
 def test_an_alert_is_told_when_a_role_is_gone_and_again_when_it_is_back(
     monitoring: Monitoring, folder: Path
 ) -> None:
-    exporter, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
-    port = exporter.server_port
+    port = free_ports(1)[0]  # for both of its lives
+    exporter, thread = start_http_server(port, "127.0.0.1", CollectorRegistry())
     group = {"targets": [f"127.0.0.1:{port}"], "labels": {"role": "scorer"}}
     (folder / "extra.json").write_text(json.dumps([group]))
     up = 'up{job="streamrec", role="scorer"} == '

@@ -179,6 +179,7 @@ class Stack:
         lives = crew.lives()  # as they were before we asked anyone to stop
         seconds = time.monotonic() - (self._flow_s or self._began_s)
         self._note(crew, "stopping")
+        self._scraping.tell({})  # what ends in order is not down
         crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")

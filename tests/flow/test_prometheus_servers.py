@@ -117,3 +117,4 @@ def test_every_panel_of_every_dashboard_asks_what_a_running_system_answers(
         "ModelTooOld",
     }
     assert up.stop() == 0, "".join(up.lines)
+    assert json.loads((folder / "state" / "prometheus" / "targets.json").read_text()) == []

@@ -27,6 +27,7 @@ COMMANDS = (
     "forget",
     "trust",
     "chaos",
+    "dashboards",
 )
 
 app = typer.Typer(

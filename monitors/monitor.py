@@ -100,8 +100,9 @@ class _Role:
         elif isinstance(record, Event):
             counted = self._clicks.event(record)
         if counted is not None:
-            SLATE_IMPRESSIONS.labels(counted.surface, counted.model).inc(counted.impressions)
-            SLATE_CLICKS.labels(counted.surface, counted.model).inc(counted.clicks)
+            labels = (counted.surface, counted.model, counted.variant)
+            SLATE_IMPRESSIONS.labels(*labels).inc(counted.impressions)
+            SLATE_CLICKS.labels(*labels).inc(counted.clicks)
 
     def _publish(self, publisher: Publisher) -> None:
         """A failure may repeat some records: triggers are answered once by id, reports do no harm."""

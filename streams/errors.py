@@ -1,6 +1,7 @@
 """One root error and one class per neighbour, so that an edge can retry what it knows."""
 
 __all__ = [
+    "GrafanaFailed",
     "KafkaRefused",
     "KafkaUnavailable",
     "ModelRefused",
@@ -34,6 +35,10 @@ class StoreUnavailable(StreamrecError):
 
 class StoreHangs(StoreUnavailable):
     """Redis took a call and did not answer within the time allowed."""
+
+
+class GrafanaFailed(StreamrecError):
+    """Grafana did not answer, or refused what was asked of it."""
 
 
 class ModelRefused(StreamrecError):

@@ -1,6 +1,8 @@
 """Every Prometheus name, unit and label, declared once.
 
-No label ever holds a user, an item or a request. Times are in seconds, as Prometheus asks.
+No label ever holds a user, an item or a request. Times are in seconds, as Prometheus asks. Processor
+time, memory and open files come from the client's own collector (`process_*`); names end in their unit, and
+counters in `_total`. `infra/prometheus` and `monitors/dashboards` read these names; tests hold them together.
 """
 
 from prometheus_client import Counter, Gauge, Histogram, Info
@@ -12,6 +14,9 @@ MESSAGES = Counter("streamrec_messages_total", "Kafka messages handled.", ["topi
 DEAD_LETTERS = Counter("streamrec_dead_letters_total", "Records sent to a .DLT topic.", ["topic", "reason"])
 LAG = Gauge("streamrec_lag_records", "Messages waiting on a topic's partitions.", ["topic"])
 BATCH_SECONDS = Histogram("streamrec_batch_seconds", "Time of one micro-batch.", ["role"], buckets=FINE)
+HANDLED_TIME = Gauge(
+    "streamrec_handled_timestamp_seconds", "Kafka's Unix time of the newest message handled.", ["role"]
+)
 RETRIES = Counter("streamrec_retries_total", "Calls repeated after a neighbour failed.", ["neighbour"])
 READY = Gauge("streamrec_ready", "1 when partitions are assigned and Redis answers.", ["role"])
 BUILD = Info("streamrec_build", "Version of the running code.")
@@ -76,16 +81,23 @@ ONLINE_LOG_LOSS = Gauge(
 TRAININGS = Counter("streamrec_trainings_total", "Trainings by how they ended.", ["outcome"])
 TRAINING_SECONDS = Gauge("streamrec_training_seconds", "Duration of the last training.")
 MODEL = Info("streamrec_model", "The model version in use.")
+MODEL_SINCE = Gauge(
+    "streamrec_model_promoted_timestamp_seconds", "Unix time when the version in use was promoted."
+)
 
 # monitoring
 DRIFT_SCORE = Gauge("streamrec_drift_score", "Last drift score.", ["feature", "method"])
 DRIFT_WINDOWS = Counter("streamrec_drift_windows_total", "Windows judged.", ["state"])
 TRIGGERS = Counter("streamrec_retrain_triggers_total", "Retrain triggers written.", ["reason"])
 SLATE_IMPRESSIONS = Counter(
-    "streamrec_slate_impressions_total", "Impressions of served slates, once each.", ["surface", "model"]
+    "streamrec_slate_impressions_total",
+    "Impressions of served slates, once each.",
+    ["surface", "model", "variant"],
 )
 SLATE_CLICKS = Counter(
-    "streamrec_slate_clicks_total", "Clicks on impressions of served slates, once each.", ["surface", "model"]
+    "streamrec_slate_clicks_total",
+    "Clicks on impressions of served slates, once each.",
+    ["surface", "model", "variant"],
 )
 
 # traffic (the simulator and the replay)

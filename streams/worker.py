@@ -25,7 +25,7 @@ from streams.handler import Handler, Rewind
 from streams.health import Health
 from streams.kafka import cluster_id
 from streams.messages import Message, Source
-from streams.metrics import BATCH_SECONDS, LAG, MESSAGES, REWINDS
+from streams.metrics import BATCH_SECONDS, HANDLED_TIME, LAG, MESSAGES, REWINDS
 from streams.order import Order, within
 from streams.patience import Patience
 from streams.settings import Settings
@@ -296,6 +296,8 @@ class _Worker:
             self._patience.call(lambda: self._handler.handle(batch))
         for message in batch:
             MESSAGES.labels(message.topic).inc()
+        newest_ms = max(message.timestamp_ms for message in batch)
+        HANDLED_TIME.labels(self._handler.role).set(newest_ms / 1_000)
         self._watchdog.progressed()
         self._noted({m.source: m.offset + 1 for m in batch})
 

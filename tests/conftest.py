@@ -17,7 +17,8 @@ from streams.errors import OperatorError
 from streams.settings import Settings
 from tests.secured import secured_server
 
-REQUIRED = {name: os.environ.get(f"REQUIRE_{name}") == "1" for name in ("BROKER", "REDIS", "DATA", "KCAT")}
+PARTS = ("BROKER", "REDIS", "DATA", "KCAT", "PROMETHEUS")
+REQUIRED = {name: os.environ.get(f"REQUIRE_{name}") == "1" for name in PARTS}
 KEPT_VARIABLES = {"STREAMREC_DATA", "STREAMREC_CACHE"}
 
 MakeSettings = Callable[..., Settings]
@@ -152,6 +153,19 @@ def kcat() -> str:
     if found is None:
         lacking("KCAT", "there is no `kcat` on PATH (Debian package kcat)")
     return str(found)
+
+
+@pytest.fixture(scope="session")
+def prometheus_tools() -> dict[str, str]:
+    """Paths of Prometheus' and Alertmanager's programs, by name."""
+    names = ("prometheus", "promtool", "prometheus-alertmanager", "amtool")
+    found = {name: shutil.which(name) for name in names}
+    if missing := [name for name, path in found.items() if path is None]:
+        lacking(
+            "PROMETHEUS",
+            f"not on PATH: {', '.join(missing)} (Debian packages prometheus, prometheus-alertmanager)",
+        )
+    return {name: str(path) for name, path in found.items()}
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,10 @@ class Crew:
         """True if this one has done its work and will not be started again."""
         return name in self._runners and self._runners[name].finished
 
+    def places(self) -> dict[str, str]:
+        """Where each process that runs tells its metrics, as host:port by name."""
+        return {name: f"{self._host}:{port}" for name, _, port in self._running()}
+
     def lives(self) -> dict[str, Life]:
         """Lives by name."""
         return {name: runner.life for name, runner in self._runners.items()}

@@ -16,6 +16,7 @@ from infra.local.live import Picture
 from infra.local.neighbours import Broker, broker, redis_server, require_answers
 from infra.local.runner import Runner
 from infra.local.running import Running, announce, only_one
+from infra.local.scraping import Scraping
 from infra.local.summary import Run, Summary, summarise
 from infra.local.traffic_choice import Traffic
 from infra.ports import require_port
@@ -72,6 +73,7 @@ class Stack:
         self._flow_s: float | None = None  # when everything was ready, traffic too
         self._all_ready_s: float | None = None
         self._kafka = self._redis = Broker("", "")
+        self._scraping = Scraping(wish.state)
 
     def run(self) -> Summary:
         """Starts everything, keeps it running, stops it, and says how it went.
@@ -85,6 +87,7 @@ class Stack:
             outer.enter_context(only_one(wish.state))
             configure_logging("INFO", wish.state / "logs" / "up.log")
             self._require_ports()
+            self._scraping.begin()
             self._redis = outer.enter_context(redis_server(wish.redis, wish.state, wish.redis_port))
             kafka = outer.enter_context(
                 broker(wish.kafka, wish.state, os.environ.get("STREAMREC_TOPIC_PREFIX", ""))
@@ -144,6 +147,7 @@ class Stack:
             if give_up_s is not None and time.monotonic() > give_up_s:
                 return
             if crew.tend():
+                self._scraping.tell(crew.places())
                 self._note(crew, "starting" if self._flow_s is None else "")
             self._stop.wait(0.1)
 
@@ -175,6 +179,7 @@ class Stack:
         lives = crew.lives()  # as they were before we asked anyone to stop
         seconds = time.monotonic() - (self._flow_s or self._began_s)
         self._note(crew, "stopping")
+        self._scraping.tell({})  # what ends in order is not down
         crew.end([TRAFFIC])
         if not books.settled(SETTLE_S):
             crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")

@@ -22,7 +22,7 @@ from streams.errors import ModelRefused
 from streams.events import MODELS, ModelRecord
 from streams.features import COLUMN_NAMES, unfit
 from streams.messages import Message
-from streams.metrics import MODEL, WEIGHTS_AGE
+from streams.metrics import MODEL, MODEL_SINCE, WEIGHTS_AGE
 from streams.store import Store
 
 __all__ = ["ModelSlot", "Pair", "pair_of"]
@@ -145,6 +145,7 @@ class ModelSlot:
         self.current = pair
         self._weights_since = self._clock()
         MODEL.info({"version": champion.version})
+        MODEL_SINCE.set(champion.ts_ms / 1_000)
         log.info("version %s serves", champion.version)
 
     def _loaded(self, champion: ModelRecord) -> Pair:

@@ -1,5 +1,7 @@
 import random
 
+import msgspec
+
 from monitors import quality
 from monitors.quality import ClickThrough, Counted
 from streams.events import Event, Served, ServedBy
@@ -74,3 +76,13 @@ def test_memory_and_the_names_of_surfaces_are_bounded(monkeypatch) -> None:
     assert join.event(make_impression(request_id="r29")) == Counted("other", "m1", 1, 0)
     assert join.event(make_impression(request_id="r1")) is None
     assert len(join._requests) == 10
+
+
+def test_impressions_count_for_the_arms_of_their_slate_and_arms_are_bounded(monkeypatch) -> None:
+    monkeypatch.setattr(quality, "MAX_VARIANTS", 1)
+    join = ClickThrough()
+    arms = {"slate": "diverse", "ranking": "control"}
+    join.served(msgspec.structs.replace(slate("r1"), variants=arms))
+    join.served(msgspec.structs.replace(slate("r2"), variants={"ranking": "other"}))
+    counted = [join.event(make_impression(request_id=name)) for name in ("r1", "r2")]
+    assert [c and c.variant for c in counted] == ["ranking=control,slate=diverse", "other"]

@@ -76,7 +76,9 @@ def test_no_document_names_a_place_of_one_machine(name: str) -> None:
 
 def test_the_compose_file_runs_every_role_on_kafka_and_redis() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert {*ROLES, "kafka", "redis", "topics"} == set(services)
+    beside = {name for name, service in services.items() if service.get("profiles") == ["monitoring"]}
+    assert {*ROLES, "kafka", "redis", "topics"} == set(services) - beside
+    assert beside == {"prometheus", "alertmanager", "grafana"}
     for role in ROLES:
         assert services[role]["command"] == ["run", role]
         settings = {name.removeprefix("STREAMREC_").lower() for name in services[role]["environment"]}

@@ -8,6 +8,7 @@ from streams.codec import encode
 from streams.errors import ModelRefused
 from streams.events import MODELS
 from streams.features import COLUMN_NAMES, DEFINITIONS, unfit
+from streams.metrics import MODEL_SINCE
 from streams.store import MemoryStore
 from tests.asking import pair_version
 from tests.build import make_message, make_model
@@ -73,6 +74,7 @@ def test_only_the_last_champion_is_loaded_after_a_start():
     slot.refresh()
     slot.refresh()
     assert shop.loads == ["v2"]
+    assert MODEL_SINCE._value.get() == make_model().ts_ms / 1_000  # by its record, not by when it was loaded
 
 
 def test_newer_weights_are_taken_and_those_of_another_ranker_are_not():

@@ -1,0 +1,1 @@
+"""Grafana dashboards: declared, built with Grafana's own builders, pushed and annotated."""

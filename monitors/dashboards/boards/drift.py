@@ -1,0 +1,59 @@
+"""Drift of what is served."""
+
+from monitors.dashboards.board import Board, Row, lines, table
+
+__all__ = ["DRIFT"]
+
+DRIFT = Board(
+    uid="streamrec-drift",
+    title="streamrec: drift",
+    says="What is served, against what the serving model was trained on.",
+    rows=(
+        Row(
+            "Features",
+            (
+                lines(
+                    "PSI by feature",
+                    "short",
+                    "Population stability index of the champion's last window. Three windows above 0.2 in a "
+                    "row ask for a retraining.",
+                    ("feature:streamrec_drift_psi:max", "{{feature}}"),
+                    width=24,
+                    limit=0.2,
+                ),
+                table(
+                    "Highest PSI now",
+                    "short",
+                    "The ten features that moved most.",
+                    "topk(10, feature:streamrec_drift_psi:max)",
+                ),
+                table(
+                    "Highest other scores now",
+                    "short",
+                    "KS statistics and the like: each has a threshold of its own.",
+                    'topk(10, max by (feature, method) (streamrec_drift_score{method!="psi"}))',
+                ),
+            ),
+        ),
+        Row(
+            "Verdicts",
+            (
+                lines(
+                    "Windows by verdict",
+                    "short",
+                    "Judged in an hour. too_few and no_reference are no verdicts at all.",
+                    ("sum by (state) (increase(streamrec_drift_windows_total[1h]))", "{{state}}"),
+                    width=12,
+                    stacked=True,
+                ),
+                lines(
+                    "Retrainings asked for",
+                    "short",
+                    "Triggers in an hour.",
+                    ("sum by (reason) (increase(streamrec_retrain_triggers_total[1h]))", "{{reason}}"),
+                    width=12,
+                ),
+            ),
+        ),
+    ),
+)

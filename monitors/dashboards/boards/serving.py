@@ -1,0 +1,110 @@
+"""Requests, stages, and the machine."""
+
+from monitors.dashboards.board import Board, Row, lines, table
+
+__all__ = ["SERVING"]
+
+SERVING = Board(
+    uid="streamrec-serving",
+    title="streamrec: serving",
+    says="Requests, their latency by stage, degradation, and what each role takes of the machine.",
+    rows=(
+        Row(
+            "Requests",
+            (
+                lines(
+                    "Requests by outcome",
+                    "reqps",
+                    "Everything but ok and repeat is an error.",
+                    ("sum by (outcome) (rate(streamrec_requests_total[$__rate_interval]))", "{{outcome}}"),
+                    stacked=True,
+                ),
+                lines(
+                    "Latency",
+                    "s",
+                    "From the record's arrival to its reply; the budget is 100 ms.",
+                    ("streamrec:request_seconds:p50_5m", "p50"),
+                    ("streamrec:request_seconds:p99_5m", "p99"),
+                    limit=0.1,
+                ),
+                lines(
+                    "p99 by stage",
+                    "s",
+                    "Stages of the funnel.",
+                    ("stage:streamrec_stage_seconds:p99_5m", "{{stage}}"),
+                ),
+                lines(
+                    "Error ratio",
+                    "percentunit",
+                    "Of requests.",
+                    ("streamrec:request_errors:ratio_rate5m", "errors"),
+                    limit=0.01,
+                ),
+                lines(
+                    "Degraded slates",
+                    "percentunit",
+                    "Share of slates that stepped down.",
+                    ("streamrec:degraded:ratio_rate5m", "all"),
+                    limit=0.05,
+                ),
+                lines(
+                    "Steps down and failed stages",
+                    "short",
+                    "A second, by name.",
+                    ("sum by (step) (rate(streamrec_degraded_total[$__rate_interval]))", "{{step}}"),
+                    (
+                        "sum by (stage) (rate(streamrec_stage_failures_total[$__rate_interval]))",
+                        "failed: {{stage}}",
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "Roles",
+            (
+                lines(
+                    "Ready",
+                    "short",
+                    "1 while a role has its partitions and its neighbours answer.",
+                    ("min by (role) (streamrec_ready)", "{{role}}"),
+                ),
+                lines(
+                    "Processor",
+                    "short",
+                    "Cores in use.",
+                    ("role:process_cpu_seconds:rate5m", "{{role}}"),
+                    stacked=True,
+                ),
+                lines(
+                    "Memory",
+                    "bytes",
+                    "Resident.",
+                    ("role:process_resident_memory_bytes:sum", "{{role}}"),
+                    stacked=True,
+                ),
+                lines(
+                    "Calls repeated",
+                    "short",
+                    "A second, by the neighbour that failed.",
+                    (
+                        "sum by (role, neighbour) (rate(streamrec_retries_total[$__rate_interval]))",
+                        "{{role}} {{neighbour}}",
+                    ),
+                ),
+                lines(
+                    "Replies refused",
+                    "short",
+                    "A second: reply topics outside the prefix.",
+                    ("sum(rate(streamrec_refused_reply_topics_total[$__rate_interval]))", "refused"),
+                ),
+                table(
+                    "Running code",
+                    "short",
+                    "Version of each process.",
+                    "max by (role, instance, version) (streamrec_build_info)",
+                    width=8,
+                ),
+            ),
+        ),
+    ),
+)

@@ -76,7 +76,7 @@ class Courier:
             ALERTS_DROPPED.labels(name, "off").inc(dropped)
             ALERT_RECEIVER_OFF.labels(name).set(1)
             log.error(
-                "receiver %s answered 410: SWITCHED OFF, %d changes dropped; `streamrec alerts on %s` ends it",
+                "receiver %s answered 410: SWITCHED OFF, %d changes dropped; streamrec alerts on %s ends it",
                 name,
                 dropped,
                 name,

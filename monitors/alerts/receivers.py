@@ -124,7 +124,7 @@ class _File(_Part):
     allow_loopback: bool = False
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     ca: Path | None = None
-    receivers: tuple[_Any, ...] = Field(min_length=1)
+    receivers: tuple[_Any, ...]
 
 
 # --- reading it ---------------------------------------------------------------------------------------
@@ -221,6 +221,8 @@ def _target(receiver: _Receiver, folder: Path, environ: Mapping[str, str]) -> Ta
 def _file_faults(reach: Reach, shape: _File) -> list[str]:
     faults = []
     names = [receiver.name for receiver in shape.receivers]
+    if not names:
+        faults.append("receivers: expected one at the least")
     faults += [
         f"receiver {name}: the name is there twice"
         for name in sorted({n for n in names if names.count(n) > 1})

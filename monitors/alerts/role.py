@@ -28,7 +28,7 @@ from streams.kafka import GroupReader
 from streams.metrics import ALERTS_TAKEN, RETRIES
 from streams.settings import Settings
 
-__all__ = ["deliver", "ledger_path", "run"]
+__all__ = ["alone", "deliver", "ledger_path", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
 
 def _tell(settings: Settings, receivers: Receivers, health: Health, over: threading.Event) -> None:
     """Intake here, delivery on a thread of its own, both on the one ledger of this state folder."""
-    with _alone(ledger_path(settings), health, over) as held:
+    with alone(ledger_path(settings), health, over) as held:
         if not held:
             return
         path = ledger_path(settings)
@@ -160,7 +160,7 @@ def _said(receivers: Receivers, ledger: Ledger) -> str:
 
 
 @contextmanager
-def _alone(path: Path, health: Health, over: threading.Event) -> Iterator[bool]:
+def alone(path: Path, health: Health, over: threading.Event) -> Iterator[bool]:
     """Waits until no other process delivers from this ledger; False if `over` was set meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("a") as lock:

@@ -55,6 +55,11 @@ class Outcomes(NamedTuple):
         """All of them."""
         return sum(self)
 
+    @property
+    def folded(self) -> int:
+        """Those that were applied, be it that an undo took them back."""
+        return self.applied + self.undone
+
     def plus(self, other: "Outcomes") -> "Outcomes":
         """Both together."""
         return Outcomes(*(a + b for a, b in zip(self, other, strict=True)))
@@ -86,7 +91,7 @@ class Document(NamedTuple):
     """A document to write whole. If `guarded`, what stands there must begin with `expected`
     (None: nothing may stand there)."""
 
-    kind: Literal["seen", "seen_older", "history", "shown"]
+    kind: Literal["seen", "seen_older", "history", "shown", "follows", "hides"]
     user_id: str
     value: bytes
     guarded: bool = False
@@ -142,6 +147,9 @@ class Store(Protocol):
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown, in one round trip."""
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user, in one round trip."""
+
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it, as streams.co_watch reads it; None: nothing."""
 
@@ -179,6 +187,9 @@ class Store(Protocol):
 
     def ledger(self) -> Outcomes:
         """What became of all event records that were folded in this namespace."""
+
+    def names(self, scope: Scope, limit: int) -> list[str]:
+        """Up to `limit` names that have a state row, in no order. Walks over all keys: not for serving."""
 
     def ping(self) -> None:
         """Returns when the store answers."""

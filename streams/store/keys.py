@@ -6,6 +6,7 @@ its fences stand under the layout's hash: another layout is another state.
 """
 
 import zlib
+from functools import lru_cache
 
 from streams.features import LAYOUT, Scope
 
@@ -27,7 +28,7 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.SURFACE: "p",
     Scope.QUERY: "q",
 }
-_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v"}
+_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v", "follows": "f", "hides": "x"}
 _KINDS: dict[str, Scope | str] = {
     **{letter: scope for scope, letter in _LETTERS.items()},
     **{letter: document for document, letter in _DOCUMENTS.items()},
@@ -35,11 +36,13 @@ _KINDS: dict[str, Scope | str] = {
 _REMEMBERED = 200_000  # keys kept ready; after that the oldest half is forgotten
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def user_tag(user_id: str) -> str:
     """The shard of a user's state, documents, sessions and pairs."""
     return USER_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def item_tag(name: str) -> str:
     """The shard of an item, a category, a creator, a surface or a query."""
     return ITEM_TAGS[zlib.crc32(name.encode()) % SHARDS]

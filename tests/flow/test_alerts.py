@@ -21,6 +21,7 @@ from standardwebhooks import Webhook
 from typer.testing import CliRunner
 
 from infra.cli import app
+from infra.ports import free_ports
 from monitors.alerts.formats import Post
 from monitors.alerts.guard import Reach
 from monitors.alerts.post import Answer, Lookup, send, system_lookup
@@ -54,12 +55,6 @@ def resolving(*addresses: str) -> Lookup:
         return addresses
 
     return lookup
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 # --- one exchange -------------------------------------------------------------------------------------
@@ -174,7 +169,7 @@ def test_no_proxy_of_the_environment_is_used(receiver: Hook, monkeypatch: pytest
 
 
 def misbehave(kind: str, receiver: Hook, elsewhere: Hook) -> tuple[Lookup, str]:
-    """Sets the trouble up; returns who resolves the receiver's name, and the name's port."""
+    """Sets the trouble up; returns how the receiver's name resolves, and to which port."""
     port = receiver.url.rpartition(":")[2].partition("/")[0]
     if kind == "slow":
         receiver.patience.clear()
@@ -184,7 +179,7 @@ def misbehave(kind: str, receiver: Hook, elsewhere: Hook) -> tuple[Lookup, str]:
         receiver.status, receiver.headers = 302, {"location": elsewhere.url}
     if kind == "private":
         return resolving("10.0.0.1"), port
-    return resolving("127.0.0.1"), str(free_port()) if kind == "down" else port
+    return resolving("127.0.0.1"), str(free_ports(1)[0]) if kind == "down" else port
 
 
 @pytest.mark.parametrize("kind", ["down", "slow", "500", "redirecting", "private"])

@@ -1,12 +1,17 @@
 """The file of receivers: read whole or refused, a line for each fault, and no secret ever shown."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import typer
+from prometheus_client import REGISTRY
 
+from infra.cli import app
 from monitors.alerts.receivers import Receivers, load_receivers
 from streams.errors import OperatorError
+from streams.settings import Settings
 from tests.hook import OLD_SECRET, SECRET
 
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
@@ -90,6 +95,17 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="STREAMREC_ALERT_RECEIVERS: cannot read"):
         load_receivers(tmp_path / "none.toml", {})
+
+
+def test_what_the_page_names_exists_and_it_is_a_page() -> None:
+    assert len(PAGE.splitlines()) <= 90
+    settings = {name.removeprefix("STREAMREC_").lower() for name in re.findall(r"STREAMREC_[A-Z_]+", PAGE)}
+    assert settings == {"alert_receivers"}
+    assert settings <= set(Settings.model_fields)
+    declared = {series.name for series in REGISTRY.collect()}
+    assert set(re.findall(r"`(streamrec_\w+)`", PAGE)) <= declared
+    group = getattr(typer.main.get_command(app), "commands")["alerts"]  # noqa: B009
+    assert set(re.findall(r"streamrec alerts ([a-z]+)", PAGE)) == set(group.commands)
 
 
 def test_the_example_has_two_secrets_for_a_rotation() -> None:

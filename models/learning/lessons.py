@@ -1,0 +1,185 @@
+"""What the learner does with an example: drop repeats, score, learn each head once. Pure.
+
+The state is the online model, what was learned of which example, the quality so far, and the offset
+after the last example: one snapshot holds it all, and going on from it is bit-equal to never having
+stopped.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.learning.crosses import cross, id_hash
+from models.learning.online import OnlineModel
+from models.learning.prequential import Prequential, Scored
+from models.learning.weights import packed, unpacked
+from streams.errors import ModelRefused
+from streams.events import HEADS, Example
+
+__all__ = ["REMEMBERED", "Lessons", "Position"]
+
+REMEMBERED = 2**17  # examples whose revision and learned heads are known; then the oldest is forgotten
+POPULARITY = "item_ctr_7d"
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """The next offset of one partition of `examples` in one life of the topic."""
+
+    epoch: str
+    partition: int
+    offset: int
+
+
+class _Stored(msgspec.Struct, frozen=True, array_like=True):
+    model: bytes
+    ids: bytes
+    revisions: bytes
+    learned: bytes
+    positions: tuple[Position, ...]
+    quality: dict[str, Any]
+
+
+class Lessons:
+    """The learner's whole state. `columns` and `columns_hash` are those that this process computes."""
+
+    def __init__(self, model: OnlineModel, columns: Sequence[str], columns_hash: str) -> None:
+        self.model = model
+        self.positions: dict[tuple[str, int], int] = {}
+        self.quality = {head: Prequential() for head in HEADS}
+        self._columns, self._columns_hash = tuple(columns), columns_hash
+        self._seen: dict[int, tuple[int, int]] = {}  # example -> revision, heads learned as bits
+        self._places = self._placed()
+        at = {name: place for place, name in enumerate(self._columns)}
+        self._popularity = at.get(POPULARITY)
+
+    def apply(self, example: Example) -> tuple[str, ...]:
+        """Takes one example in; returns the heads that learned, none for a repeat or a foreign one.
+
+        An example that another ranker served is remembered and not learned.
+        """
+        key = _key(example.example_id)
+        revision, learned = self._seen.get(key, (0, 0))
+        if example.revision <= revision:
+            return ()
+        mine = example.model.ranker == self.model.ranker
+        labels = [getattr(example.labels, head) for head in HEADS]
+        due = [n for n, label in enumerate(labels) if mine and label is not None and not learned >> n & 1]
+        self._remember(key, example.revision, learned | sum(1 << n for n in due))
+        if due:
+            self._learn(example, labels, due, first=learned == 0)
+        return tuple(HEADS[n] for n in due)
+
+    def replace_model(self, model: OnlineModel) -> None:
+        """Goes on with another pair's online half; what was learned of which example stays known."""
+        self.model = model
+        self._places = self._placed()
+        for quality in self.quality.values():
+            quality.renew()
+
+    def snapshot(self) -> bytes:
+        """The whole state, with a checksum."""
+        seen = self._seen
+        return packed(
+            "learner",
+            _Stored(
+                model=self.model.snapshot(),
+                ids=np.fromiter(seen, "<u8", len(seen)).tobytes(),
+                revisions=np.fromiter((r for r, _ in seen.values()), "<u4", len(seen)).tobytes(),
+                learned=np.fromiter((m for _, m in seen.values()), "<u4", len(seen)).tobytes(),
+                positions=tuple(Position(*at, offset) for at, offset in sorted(self.positions.items())),
+                quality={head: each.stored() for head, each in self.quality.items()},
+            ),
+        )
+
+    @classmethod
+    def restore(cls, data: bytes, columns: Sequence[str], columns_hash: str) -> "Lessons":
+        """The state that wrote the snapshot; the online model keeps the columns it learned.
+
+        Raises:
+            ModelRefused: wrong checksum, other heads, or not such bytes.
+        """
+        stored = unpacked("learner", data, _Stored)
+        if not isinstance(stored, _Stored) or set(stored.quality) != set(HEADS):
+            raise ModelRefused(f"learner: expected heads {HEADS}")
+        found = cls(OnlineModel.restore(stored.model), columns, columns_hash)
+        parts = (np.frombuffer(stored.ids, "<u8"), stored.revisions, stored.learned)
+        revisions, learned = (np.frombuffer(part, "<u4").tolist() for part in parts[1:])
+        found._seen = dict(zip(parts[0].tolist(), zip(revisions, learned, strict=True), strict=True))
+        found.positions = {(at.epoch, at.partition): at.offset for at in stored.positions}
+        found.quality = {head: Prequential.restored(stored.quality[head]) for head in HEADS}
+        return found
+
+    # --- one example --------------------------------------------------------------------------------
+
+    def _learn(self, example: Example, labels: list[bool | None], due: list[int], first: bool) -> None:
+        features, popularity = self._features(example)
+        if first:
+            self.model.observe(features)
+        logits = np.array([example.logits.get(head, 0.0) for head in HEADS])
+        x = self.model.inputs(logits, features, _buckets(example))
+        closed = _is_closed(example)
+        self.model.span = self.model.span.after(example.ts_ms, closed)
+        weight = example.weight * (1.0 if closed else self.model.span.early_weight)
+        for n in due:
+            head, label = HEADS[n], bool(labels[n])
+            online, ranker = _believed(example, head), _chance(example.logits, head)
+            self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity))
+            self.model.learn_one(head, x, label, weight)
+
+    def _features(self, example: Example) -> tuple[NDArray[np.float64], float]:
+        """The model's columns of an example, and its item's popularity; NaN where they are not known."""
+        if example.columns != self._columns_hash or len(example.features) != len(self._columns):
+            return np.full(len(self.model.columns), np.nan), math.nan
+        row = np.array([math.nan if x is None else x for x in example.features] + [math.nan])
+        popularity = math.nan if self._popularity is None else float(row[self._popularity])
+        return row[self._places], popularity
+
+    def _placed(self) -> NDArray[np.intp]:
+        """Where the model's columns stand in a served row; a column no longer computed is the last, NaN."""
+        at = {name: place for place, name in enumerate(self._columns)}
+        return np.array([at.get(name, len(self._columns)) for name in self.model.columns], dtype=np.intp)
+
+    def _remember(self, key: int, revision: int, learned: int) -> None:
+        self._seen[key] = (revision, learned)
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+
+def _key(example_id: str) -> int:
+    return int.from_bytes(blake2b(example_id.encode(), digest_size=8).digest(), "little")
+
+
+def _buckets(example: Example) -> NDArray[np.uint32]:
+    item, category, creator = (
+        np.array([id_hash(name)], dtype=np.uint64)
+        for name in (example.item_id, example.category, example.creator_id)
+    )
+    return cross(id_hash(example.user_id), item, category, creator, id_hash(example.surface))[0]
+
+
+def _is_closed(example: Example) -> bool:
+    """Whether the label window has closed: only then is the absence of these known."""
+    return example.labels.hide is not None and example.labels.share is not None
+
+
+def _believed(example: Example, head: str) -> float:
+    """What the online model told; NaN where it had nothing to tell from: no ranker, nothing learned.
+
+    Such rows all lie at one half, and would count against a model whose base rate is another.
+    """
+    if head not in example.logits and example.adjusted.get(head) == 0.0:
+        return math.nan
+    return _chance(example.adjusted, head)
+
+
+def _chance(logits: Mapping[str, float], head: str) -> float:
+    return _sigmoid(logits[head]) if head in logits else math.nan
+
+
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))

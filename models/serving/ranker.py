@@ -1,0 +1,176 @@
+"""The heavy ranker under ONNX Runtime; only home of onnxruntime.
+
+A ranker is built from verified bytes, never from a path, and serves only after its golden rows
+came out right in this process.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+import onnxruntime as ort
+
+from models.versions.graph_outline import refuse_foreign
+from models.versions.manifest import GOLDEN, RANKER, Golden, Manifest, verified
+from streams.errors import ModelRefused
+from streams.events import HEADS
+
+__all__ = ["ATOL", "RTOL", "SIZES", "Ranker", "golden_arrays"]
+
+SIZES = (16, 64, 128, 300, 512, 1_024)  # a call is padded up to one of these, so that each is warm
+RTOL, ATOL = 1e-4, 1e-4  # float32 through a dozen layers on another CPU
+INPUT, OUTPUT = "features", "logits"
+_OPTIONS = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
+
+
+class Ranker:
+    """Scores candidate sets: raw features in, one logit per head out. Safe to use from any thread.
+
+    Built by `load`; `columns` are the model's own, in its order, and `heads` the order of the logits.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, manifest: Manifest, projection: np.ndarray | None
+    ) -> None:
+        self._session = session
+        self._projection = projection
+        self.manifest = manifest
+        self.version = manifest.version
+        self.columns = manifest.columns
+        self.heads = manifest.heads
+
+    @classmethod
+    def load(
+        cls, manifest: Manifest, files: Mapping[str, bytes], columns: Sequence[str] | None = None
+    ) -> "Ranker":
+        """A ranker that answers rows whose columns are `columns` (default: the model's own).
+
+        Raises:
+            ModelRefused: naming what is wrong: other bytes than the manifest's, a foreign graph, a
+                column that the caller does not have, wrong shapes, options without effect, or
+                golden rows that score otherwise.
+        """
+        model = verified(manifest, RANKER, files.get(RANKER, b""))
+        golden = verified(manifest, GOLDEN, files.get(GOLDEN, b""))
+        unknown = [head for head in manifest.heads if head not in HEADS]
+        if unknown:
+            raise ModelRefused(f"{manifest.version}: head {unknown[0]!r}: expected of {', '.join(HEADS)}")
+        refuse_foreign(model)
+        session = _session(model)
+        _check_shapes(session, len(manifest.columns), len(manifest.heads))
+        projection = _projection(manifest.columns, columns or manifest.columns)
+        ranker = cls(session, manifest, projection)
+        ranker._check_golden(golden)
+        ranker.warm()
+        return ranker
+
+    def score_many(self, x: np.ndarray) -> np.ndarray:
+        """Logits float32 [n, heads] of raw rows `x` [n, d], NaN for missing, columns as named to `load`."""
+        rows = np.asarray(x, dtype=np.float32)
+        if self._projection is not None:
+            rows = rows[:, self._projection]
+        if rows.ndim != 2 or rows.shape[1] != len(self.columns):
+            raise ValueError(f"x: expected [n, {len(self.columns)}], got {rows.shape}")
+        return self._run(rows)
+
+    def warm(self) -> None:
+        """Runs every padded size once, so that no request pays for the first use of one."""
+        for size in SIZES:
+            self._run(np.zeros((size, len(self.columns)), np.float32))
+
+    def _run(self, rows: np.ndarray) -> np.ndarray:
+        if len(rows) > SIZES[-1]:
+            parts = [self._run(rows[at : at + SIZES[-1]]) for at in range(0, len(rows), SIZES[-1])]
+            return np.concatenate(parts)
+        size = next(size for size in SIZES if size >= len(rows))
+        padded = np.zeros((size, rows.shape[1]), np.float32)
+        padded[: len(rows)] = rows
+        logits: np.ndarray = self._session.run([OUTPUT], {INPUT: padded})[0]
+        return logits[: len(rows)]
+
+    def _check_golden(self, value: bytes) -> None:
+        x, expected = golden_arrays(value, len(self.columns), len(self.heads))
+        got = self._run(x)
+        if not np.allclose(got, expected, rtol=RTOL, atol=ATOL):
+            worst = float(np.nanmax(np.abs(got - expected))) if np.isfinite(got).any() else float("nan")
+            raise ModelRefused(f"{self.version}: golden rows differ by up to {worst:.3g}")
+
+
+def golden_arrays(value: bytes, columns: int, heads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Golden rows [n, columns] with NaN for missing, and their logits [n, heads], both float32.
+
+    Raises:
+        ModelRefused: no rows, or rows of another width.
+    """
+    try:
+        golden = msgspec.json.decode(value, type=Golden)
+        x = np.array([[np.nan if v is None else v for v in row] for row in golden.features], np.float32)
+        expected = np.array(golden.logits, np.float32)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise ModelRefused(f"{GOLDEN}: {str(error)[:200]}") from None
+    if not len(x) or x.shape != (len(x), columns) or expected.shape != (len(x), heads):
+        wanted = f"[n, {columns}] and [n, {heads}]"
+        raise ModelRefused(f"{GOLDEN}: expected {wanted}, got {x.shape} and {expected.shape}")
+    return x, expected
+
+
+def _projection(needed: Sequence[str], given: Sequence[str]) -> np.ndarray | None:
+    """Where each needed column stands among the given ones; None when they are the same."""
+    if tuple(needed) == tuple(given):
+        return None
+    place = {name: i for i, name in enumerate(given)}
+    missing = [name for name in needed if name not in place]
+    if missing:
+        raise ModelRefused(f"column {missing[0]!r}: needed by the model, not computed here")
+    return np.array([place[name] for name in needed], np.intp)
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    for name, value in _OPTIONS.items():
+        options.add_session_config_entry(name, value)
+    try:
+        session = ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own classes share no public root
+        raise ModelRefused(f"{RANKER}: {str(error)[:300]}") from None
+    _check_options(session)
+    return session
+
+
+def _check_options(session: ort.InferenceSession) -> None:
+    """Options that are built and never passed go unnoticed until p99 does: ask the session itself."""
+    took = session.get_session_options()
+    settled = {
+        "intra_op_num_threads": (took.intra_op_num_threads, 1),
+        "inter_op_num_threads": (took.inter_op_num_threads, 1),
+        "execution_mode": (took.execution_mode, ort.ExecutionMode.ORT_SEQUENTIAL),
+        **{name: (_entry(took, name), value) for name, value in _OPTIONS.items()},
+    }
+    for name, (got, expected) in settled.items():
+        if got != expected:
+            raise ModelRefused(f"session option {name}: expected {expected}, got {got}")
+    if session.get_providers() != ["CPUExecutionProvider"]:
+        raise ModelRefused(f"providers: expected the CPU, got {session.get_providers()}")
+
+
+def _entry(options: ort.SessionOptions, name: str) -> str | None:
+    try:
+        return str(options.get_session_config_entry(name))
+    except RuntimeError:  # how ONNX Runtime says that there is no such entry
+        return None
+
+
+def _check_shapes(session: ort.InferenceSession, columns: int, heads: int) -> None:
+    for kind, ports, name, width in (
+        ("input", session.get_inputs(), INPUT, columns),
+        ("output", session.get_outputs(), OUTPUT, heads),
+    ):
+        got = [(port.name, port.type, list(port.shape)) for port in ports]
+        shape = got[0][2] if got else []
+        fits = len(got) == 1 and got[0][:2] == (name, "tensor(float)") and len(shape) == 2
+        if not fits or isinstance(shape[0], int) or shape[1] != width:
+            raise ModelRefused(f"{kind}: expected {name} float32 [n, {width}], got {got}")

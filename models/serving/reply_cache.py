@@ -1,0 +1,86 @@
+"""Replies by request id, so that a repeated request gets the slate that it got before."""
+
+import threading
+from collections import OrderedDict, deque
+
+import msgspec
+
+from models.serving.budget import Guard
+from streams.errors import StoreUnavailable
+from streams.events import REPLIES
+from streams.store import Store
+
+__all__ = ["Kept", "ReplyCache"]
+
+TTL_S = REPLIES.retention_ms / 1_000
+IN_MEMORY = 5_000  # replies
+WAITING = 10_000  # replies not yet written; beyond, the oldest go unwritten
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A reply as it was sent, and whose it is."""
+
+    user_id: str
+    value: bytes
+
+
+class _Owner(msgspec.Struct):
+    user_id: str
+
+
+_owner = msgspec.json.Decoder(_Owner)
+
+
+class ReplyCache:
+    """Kept in this process and, behind the reply's back, in Redis for the next process.
+
+    `get` and `put` are for one thread; `write` is called again and again by another one.
+    """
+
+    def __init__(self, store: Store, guard: Guard) -> None:
+        self._store = store
+        self._guard = guard
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._waiting: deque[tuple[str, bytes]] = deque(maxlen=WAITING)
+        self._wake = threading.Event()
+
+    def get(self, request_id: str) -> Kept | None:
+        """The reply kept for a request, or None; from memory alone while Redis is away."""
+        kept = self._kept.get(request_id)
+        if kept is not None:
+            return kept
+        return self._guard.attempt("reply_cache", lambda: self._stored(request_id), "redis")
+
+    def _stored(self, request_id: str) -> Kept | None:
+        value = self._store.get_reply(request_id)
+        return None if value is None else Kept(_owner.decode(value).user_id, value)
+
+    def put(self, request_id: str, kept: Kept) -> None:
+        """Keeps a reply; its way to Redis is not waited for."""
+        self._kept[request_id] = kept
+        if len(self._kept) > IN_MEMORY:
+            self._kept.popitem(last=False)
+        self._waiting.append((request_id, kept.value))
+        self._wake.set()
+
+    def write(self, timeout_s: float = 0.1) -> None:
+        """Waits for replies and writes them to Redis.
+
+        Raises:
+            StoreUnavailable: they stay waiting.
+        """
+        if not self._waiting and not self._wake.wait(timeout_s):
+            return
+        self._wake.clear()
+        while self._waiting:
+            oldest = self._waiting.popleft()
+            try:
+                self._store.put_reply(*oldest, TTL_S)
+            except StoreUnavailable:
+                self._waiting.appendleft(oldest)
+                raise
+
+    @property
+    def written(self) -> bool:
+        """True when nothing waits for Redis."""
+        return not self._waiting

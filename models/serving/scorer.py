@@ -1,0 +1,174 @@
+"""The role `scorer`: a loop over `rank.requests` around the funnel, and the threads that feed it."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from models.serving.budget import Guard
+from models.serving.desk import Desk
+from models.serving.funnel import Funnel
+from models.serving.reply_cache import ReplyCache
+from models.serving.shelves import Shelves
+from models.serving.slot import ModelSlot
+from streams.catalogue import Catalogue
+from streams.errors import KafkaUnavailable
+from streams.events import ITEMS, MODELS, REQUESTS
+from streams.health import Health
+from streams.kafka import Follower, GroupReader, Publisher
+from streams.messages import Message
+from streams.settings import Settings
+from streams.store import Store
+from streams.store.connect import connect
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 16  # requests answered before it looks for new ones
+CATCH_UP_S = 10.0  # for the catalogue and the champion, before the first request
+CHECK_S = 1.0  # between two commits and looks at health
+SETTLE_S = 3.0  # for the last answers to be delivered, at the end
+WEIGHTS_S, SHELVES_S = 0.15, 1.0
+SWITCH_S = 0.001  # a request must not wait 5 ms, Python's default, for a thread that builds shelves
+
+
+class Chore(threading.Thread):
+    """Calls `what` again and again until stopped; a failure is counted and logged once per burst."""
+
+    def __init__(self, name: str, what: Callable[[], None], pause_s: float, guard: Guard) -> None:
+        super().__init__(name=name, daemon=True)
+        self._what = what
+        self._pause_s = pause_s
+        self._guard = guard
+        self._halt = threading.Event()
+
+    def run(self) -> None:
+        """Works until `stop`."""
+        while not self._halt.is_set():
+            done = self._guard.attempt(self.name, lambda: (self._what(), True))
+            self._halt.wait(self._pause_s if done else max(self._pause_s, 0.5))
+
+    def stop(self) -> None:
+        """Ends the thread and waits for it."""
+        self._halt.set()
+        if self.is_alive():
+            self.join(10.0)
+
+
+def run(settings: Settings, health: Health, stop: threading.Event) -> None:
+    """Answers requests until `stop` is set.
+
+    Raises:
+        KafkaUnavailable: the broker is gone for good, or a topic cannot be followed any more.
+    """
+    for need in ("kafka", "redis", "catalogue"):
+        health.set(need, False, "not yet")
+    sys.setswitchinterval(SWITCH_S)
+    with ExitStack() as closing:
+        Scorer(settings, health, closing).serve(stop)
+
+
+class Scorer:
+    """The parts of the role, opened in their order; `closing` closes them in reverse."""
+
+    def __init__(self, settings: Settings, health: Health, closing: ExitStack) -> None:
+        self._health = health
+        self._settings = settings
+        # a request waits for Redis about as long as its budget; what runs beside may wait longer
+        timeout_s = max(0.25, 2 * settings.latency_budget_ms / 1_000)
+        store, beside = connect(settings, timeout_s), connect(settings)
+        closing.callback(store.close)
+        closing.callback(beside.close)
+        catalogue, self._guard = Catalogue(), Guard()
+        slot, shelves = ModelSlot(beside), Shelves(catalogue, beside)
+        self._replies = ReplyCache(store, self._guard)
+        publisher = Publisher(settings, linger_ms=0)
+        closing.callback(publisher.close)
+        funnel = Funnel(settings, catalogue, store, shelves, slot, guard=self._guard)
+        self._desk = Desk(settings, funnel, publisher, self._replies)
+
+        def apply_item(message: Message) -> None:
+            catalogue.apply(message)  # bad items are dead-lettered by the role `features`
+
+        self._items = Follower(settings, [ITEMS], apply_item)
+        self._models = Follower(settings, [MODELS], slot.apply)
+        for follower in (self._items, self._models):
+            follower.start()
+            closing.callback(follower.stop)
+        self._chores = (
+            Chore("weights", self._after_models(slot.refresh), WEIGHTS_S, self._guard),
+            Chore("shelves", self._refresh_with(beside, shelves), SHELVES_S, self._guard),
+            Chore("replies", self._replies.write, 0.0, self._guard),
+        )
+        for chore in self._chores:
+            closing.callback(chore.stop)
+
+    def serve(self, stop: threading.Event) -> None:
+        """Reads and answers until `stop`."""
+        until = time.monotonic() + CATCH_UP_S
+        for follower in (self._items, self._models):
+            while not (stop.is_set() or follower.caught_up.wait(0.1)) and time.monotonic() < until:
+                self._check_followers()
+        for chore in self._chores:
+            chore.start()  # not before: a shelf without items would be counted for nothing
+        with GroupReader(self._settings, "scorer", [REQUESTS], start="latest", wait_ms=5) as reader:
+            next_check = 0.0
+            while not stop.is_set():
+                self._desk.take(reader.poll(self._settings.max_waiting, 0.0 if self._desk.waiting else 0.1))
+                self._desk.work(AT_A_TIME)
+                if time.monotonic() >= next_check:
+                    self._check(reader)
+                    next_check = time.monotonic() + CHECK_S
+            self._desk.work(self._desk.waiting)
+            until = time.monotonic() + SETTLE_S
+            while not self._committable and time.monotonic() < until:
+                time.sleep(0.01)
+            self._check(reader)
+
+    def _check(self, reader: GroupReader) -> None:
+        """Tells how things stand, and commits what was answered for good."""
+        self._check_followers()
+        assigned = bool(reader.assignment())
+        self._health.set("kafka", assigned, "" if assigned else "no partitions assigned yet")
+        caught_up = self._items.caught_up.is_set()
+        self._health.set("catalogue", caught_up, "" if caught_up else "items are being read")
+        if self._committable:
+            try:
+                reader.commit()
+            except KafkaUnavailable as error:
+                log.warning("not committed: %s", error)
+
+    @property
+    def _committable(self) -> bool:
+        """True when all requests were answered for good: delivered, and kept for repeats if possible."""
+        return self._desk.settled and (self._replies.written or self._guard.paused("redis"))
+
+    def _check_followers(self) -> None:
+        for follower in (self._items, self._models):
+            if follower.error is not None:
+                self._health.fail(f"{follower.name}: {follower.error}")
+                raise KafkaUnavailable(f"{follower.name} ended: {follower.error}")
+
+    def _after_models(self, refresh: Callable[[], None]) -> Callable[[], None]:
+        """Refreshes once the topic was read to its end: older champions are not loaded on the way."""
+
+        def call() -> None:
+            if self._models.caught_up.is_set():
+                refresh()
+
+        return call
+
+    def _refresh_with(self, store: Store, shelves: Shelves) -> Callable[[], None]:
+        def call() -> None:
+            try:
+                store.ping()
+                shelves.refresh()
+            except Exception as error:
+                self._health.set("redis", False, str(error))
+                raise
+            self._health.set("redis", True)
+
+        return call

@@ -1,0 +1,105 @@
+"""A tower as ONNX bytes, written node by node.
+
+jax2onnx exports the same network, but its first export in a process took 12 s of CPU (69 s on a
+busy machine), and it names the ports in_0 and out_6 and sets opset 23 by itself. Two dozen nodes
+are written here in 3 ms, and the parity with JAX is checked on golden rows at every export and
+again by every scorer that loads them.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from models.training.towers.network import CLIP, LARGEST, LOGIT_LIMIT, Tower
+
+__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "to_onnx"]
+
+INPUT, OUTPUT = "features", "logits"  # the names that models.serving.ranker asks for
+OPSET = 17  # all that the nodes need, and readable by every ONNX Runtime this project admits
+IR_VERSION = 8
+
+
+class _Graph:
+    """Nodes and constants in the order they were asked for."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: np.ndarray | float) -> str:
+        """The name of a float32 constant."""
+        self.constants.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+        return name
+
+    def node(self, kind: str, *inputs: str, named: str = "", **attributes: Any) -> str:
+        """The name of the one output of a new node."""
+        name = named or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        return name
+
+    def dense(self, layer: str, params: dict[str, np.ndarray], rows: str) -> str:
+        """`rows` times the layer's kernel, plus its bias where it has one."""
+        kernel = self.constant(f"{layer}.kernel", params["kernel"])
+        if "bias" not in params:
+            return self.node("MatMul", rows, kernel)
+        return self.node("Gemm", rows, kernel, self.constant(f"{layer}.bias", params["bias"]))
+
+
+def to_onnx(tower: Tower) -> bytes:
+    """A model `features` [n, d] float32, NaN for missing, to `logits` [n, heads]; n is free.
+
+    Raises:
+        onnx.checker.ValidationError: the graph is not well formed.
+    """
+    graph = _Graph()
+    start = _scaled(graph, tower)
+    joined = _network(graph, tower, start)
+    raw = graph.dense("heads", tower.params["heads"], joined)
+    low, high = graph.constant("logit_low", -LOGIT_LIMIT), graph.constant("logit_high", LOGIT_LIMIT)
+    graph.node("Clip", raw, low, high, named=OUTPUT)
+    columns, heads = len(tower.scaling.mean), tower.network.heads
+    outline = helper.make_graph(
+        graph.nodes,
+        "dcn",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", columns])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", heads])],
+        graph.constants,
+    )
+    model = helper.make_model(
+        outline, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="streamrec"
+    )
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _scaled(graph: _Graph, tower: Tower) -> str:
+    """The steps of `network.scale`, one node each."""
+    zero, one = graph.constant("zero", 0.0), graph.constant("one", 1.0)
+    absent = graph.node("IsNaN", INPUT)
+    least, largest = graph.constant("least", -LARGEST), graph.constant("largest", LARGEST)
+    present = graph.node("Clip", graph.node("Where", absent, zero, INPUT), least, largest)
+    log = graph.node("Log", graph.node("Add", graph.node("Abs", present), one))
+    squeezed = graph.node("Mul", graph.node("Sign", present), log)
+    centred = graph.node("Sub", squeezed, graph.constant("mean", tower.scaling.mean))
+    standard = graph.node("Mul", centred, graph.constant("inverse_std", tower.scaling.inverse_std))
+    low, high = graph.constant("low", -CLIP), graph.constant("high", CLIP)
+    filled = graph.node("Where", absent, zero, graph.node("Clip", standard, low, high))
+    flags = graph.node("Cast", absent, to=TensorProto.FLOAT)
+    told = graph.node("Mul", flags, graph.constant("missing", tower.scaling.missing))
+    return graph.node("Concat", filled, told, axis=1)
+
+
+def _network(graph: _Graph, tower: Tower, start: str) -> str:
+    """The crosses and the layers of `network.Dcn`, side by side."""
+    crossed, deep = start, start
+    for i in range(tower.network.cross_layers):
+        down, up = f"cross_{i}_down", f"cross_{i}_up"
+        low = graph.dense(down, tower.params[down], crossed)
+        product = graph.node("Mul", start, graph.dense(up, tower.params[up], low))
+        crossed = graph.node("Add", crossed, product)
+    for i in range(len(tower.network.hidden)):
+        deep = graph.node("Relu", graph.dense(f"deep_{i}", tower.params[f"deep_{i}"], deep))
+    return graph.node("Concat", crossed, deep, axis=1)

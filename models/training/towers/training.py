@@ -1,0 +1,292 @@
+"""Fits a tower: Adam, a loss over known labels only, early stopping on the newest part, calibration."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+import optax
+
+from models.training.towers.linear import linear_start, logistic
+from models.training.towers.network import Dcn, Params, Tower, fit_scaling, scale
+
+__all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
+
+EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
+
+
+class Config(msgspec.Struct, frozen=True):
+    """How to train; the defaults suit thousands to some hundred thousand rows."""
+
+    cross_layers: int = 2
+    rank: int = 16
+    hidden: tuple[int, ...] = (64, 32)
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.3
+    dropout: float = 0.1  # of input columns, per row: 75 columns on 3,000 rows are learned by heart otherwise
+    max_epochs: int = 30
+    patience: int = 4
+    validation_ratio: float = 0.15
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """One point of the learning curve; losses in nats per known label, `seconds` since the start."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    seconds: float
+
+
+class Fitted(NamedTuple):
+    """A tower, its learning curve, the seconds of each part, and the first row it was not fitted on."""
+
+    tower: Tower
+    curve: tuple[Epoch, ...]
+    seconds: dict[str, float]
+    fitted_rows: int
+
+
+class _Steps(NamedTuple):
+    """What of a `Config` is compiled into the steps; the rest may change without compiling again."""
+
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+
+
+class _State(NamedTuple):
+    params: Params
+    optimiser: Any
+    key: jax.Array
+
+
+def train(
+    x: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    seed: int = 0,
+    *,
+    config: Config | None = None,
+    ignored: np.ndarray | None = None,
+    progress: Callable[[Epoch], None] = lambda _: None,
+) -> Fitted:
+    """A calibrated tower fitted on raw rows `x` [n, d] in order of time, oldest first.
+
+    `labels` [n, heads] are 0, 1 or NaN (not known); `weights` [n] default to 1. The newest
+    `validation_ratio` of the rows decides when to stop and calibrates the logits; scaling and
+    gradients never see it. Columns marked in `ignored` [d] get no say at all. The same arguments
+    give the same tower on the same machine.
+
+    Raises:
+        ValueError: shapes differ, or a head has one class only among the rows fitted on.
+    """
+    config = config or Config()
+    _check(x, labels, weights)
+    began = time.perf_counter()
+    split = len(x) - max(1, int(len(x) * config.validation_ratio))
+    weights = np.ones(len(x), np.float32) if weights is None else weights.astype(np.float32)
+    scaling = fit_scaling(x[:split], ignored)
+    rows = scale(np, scaling, x.astype(np.float32))
+    base = _base_rates(labels[:split], weights[:split])
+    network = Dcn(labels.shape[1], config.cross_layers, config.rank, config.hidden)
+    fold = _Fold(network, config, rows, labels.astype(np.float32), weights, split, seed)
+    params, curve = fold.run(base, progress, began)
+    fitted = time.perf_counter()
+    params = _calibrated(params, fold.logits(params, split), labels[split:], weights[split:])
+    tower = Tower(network, scaling, params)
+    seconds = {"compile": fold.compile_s, "train": fitted - began - fold.compile_s}
+    return Fitted(tower, curve, seconds, split)
+
+
+def _check(x: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> None:
+    if x.ndim != 2 or labels.ndim != 2 or len(x) != len(labels):
+        raise ValueError(f"x, labels: expected [n, d] and [n, heads], got {x.shape} and {labels.shape}")
+    if weights is not None and weights.shape != (len(x),):
+        raise ValueError(f"weights: expected [{len(x)}], got {weights.shape}")
+    if len(x) < 20:
+        raise ValueError(f"x: expected at least 20 rows, got {len(x)}")
+
+
+def _base_rates(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(labels)
+    mass = np.where(known, weights[:, None], 0.0)
+    share = (np.where(known, labels, 0.0) * mass).sum(axis=0) / np.maximum(mass.sum(axis=0), 1e-9)
+    if ((share <= 0) | (share >= 1)).any():
+        raise ValueError(f"labels: expected both classes of each head, got shares of ones {share.tolist()}")
+    return share
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(network: Dcn, recipe: _Steps, seed: jax.Array, kernel: jax.Array, bias: jax.Array) -> _State:
+    """Parameters that begin as a linear model, `kernel` [w, heads]: crosses and layers add nothing yet."""
+    first, later = jax.random.split(jax.random.PRNGKey(seed))
+    params = nn.meta.unbox(network.init(first, jnp.zeros((1, kernel.shape[0]), jnp.float32))["params"])
+    silent = jnp.zeros((params["heads"]["kernel"].shape[0] - kernel.shape[0], kernel.shape[1]))
+    params = {**params, "heads": {"kernel": jnp.concatenate([kernel, silent]), "bias": bias}}
+    return _State(params, _optimiser(recipe).init(params), later)
+
+
+def _loss(network: Dcn, params: Params, rows: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+    """Weighted log loss over known labels, the heads' means added up and divided by their number."""
+    logits = jnp.asarray(network.apply({"params": params}, rows))
+    known = ~jnp.isnan(labels)
+    mass = jnp.where(known, weights[:, None], 0.0)
+    losses = optax.sigmoid_binary_cross_entropy(logits, jnp.where(known, labels, 0.0))
+    return ((losses * mass).sum(axis=0) / jnp.maximum(mass.sum(axis=0), 1e-9)).mean()
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _steps(network: Dcn, recipe: _Steps, state: _State, batches: Any) -> tuple[_State, jax.Array]:
+    """Some steps of Adam over batches [k, b, ...]; at module level: a second training compiles nothing."""
+    optimiser = _optimiser(recipe)
+
+    def step(state: _State, batch: Any) -> tuple[_State, jax.Array]:
+        rows, labels, weights = batch
+        key, now = jax.random.split(state.key)
+        half = rows.shape[1] // 2
+        keep = jax.random.bernoulli(now, 1.0 - recipe.dropout, (rows.shape[0], half))
+        rows = rows * jnp.concatenate([keep, jnp.ones_like(keep)], axis=1)
+        loss, slope = jax.value_and_grad(partial(_loss, network))(state.params, rows, labels, weights)
+        updates, inner = optimiser.update(slope, state.optimiser, state.params)
+        return _State(optax.apply_updates(state.params, updates), inner, key), loss
+
+    return jax.lax.scan(step, state, batches)
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(network: Dcn, params: Params, rows: jax.Array) -> jax.Array:
+    return jnp.asarray(network.apply({"params": params}, rows))
+
+
+def _optimiser(recipe: _Steps) -> optax.GradientTransformation:
+    return optax.adamw(recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+class _Fold:
+    """The rows of one training, and the loop over them."""
+
+    STEPS = 8  # batches of one compiled call
+
+    def __init__(
+        self,
+        network: Dcn,
+        config: Config,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        split: int,
+        seed: int,
+    ) -> None:
+        self.network, self.config, self.split, self.seed = network, config, split, seed
+        self.rows, self.labels, self.weights = rows, labels, weights
+        self.batch = next(size for size in (128, 512, 2_048) if split < size * 400 or size == 2_048)
+        self.recipe = _Steps(config.learning_rate, config.weight_decay, config.dropout)
+        self.compile_s = 0.0
+
+    def run(
+        self, base: np.ndarray, progress: Callable[[Epoch], None], began: float
+    ) -> tuple[Params, tuple[Epoch, ...]]:
+        """The parameters of the best epoch on the newest rows, and the learning curve."""
+        state = self._compile(base)
+        random = np.random.default_rng(self.seed)
+        best, best_epoch, curve = state.params, 0, list[Epoch]()
+        best_loss = log_loss(self.logits(best, self.split), *self._newest())
+        for number in range(1, self.config.max_epochs + 1):
+            state, train_loss = self._epoch(state, random)
+            loss = log_loss(self.logits(state.params, self.split), *self._newest())
+            curve.append(Epoch(number, train_loss, loss, time.perf_counter() - began))
+            progress(curve[-1])
+            if loss < best_loss:
+                best, best_loss, best_epoch = state.params, loss, number
+            if number - best_epoch >= self.config.patience:
+                break
+        return best, tuple(curve)
+
+    def logits(self, params: Params, start: int) -> np.ndarray:
+        """Logits [n - start, heads] of the rows from `start` on."""
+        rows = self.rows[start:]
+        parts = []
+        for at in range(0, len(rows), EVALUATED):
+            part = rows[at : at + EVALUATED]
+            padded = np.pad(part, ((0, EVALUATED - len(part)), (0, 0)))
+            parts.append(np.asarray(_apply(self.network, params, padded))[: len(part)])
+        return np.concatenate(parts)
+
+    def _newest(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.labels[self.split :], self.weights[self.split :]
+
+    def _compile(self, base: np.ndarray) -> _State:
+        """The state before the first step; everything is compiled when it returns."""
+        began = time.perf_counter()
+        kernel, bias = linear_start(
+            self.rows[: self.split], self.labels[: self.split], self.weights[: self.split], base
+        )
+        state = _start(self.network, self.recipe, self.seed, kernel, bias)
+        nothing = np.zeros((self.STEPS, self.batch), np.int64)
+        jax.block_until_ready(_steps(self.network, self.recipe, state, self._batches(nothing)))
+        self.logits(state.params, len(self.rows) - 1)
+        self.compile_s = time.perf_counter() - began
+        return state
+
+    def _batches(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.rows[picked], self.labels[picked], self.weights[picked]
+
+    def _epoch(self, state: _State, random: np.random.Generator) -> tuple[_State, float]:
+        """One pass in random order; the last call is filled up with rows drawn again: shapes stay fixed."""
+        call = self.STEPS * self.batch
+        order = random.permutation(self.split)
+        order = np.concatenate([order, random.integers(0, self.split, -len(order) % call)])
+        losses = []
+        for picked in order.reshape(-1, self.STEPS, self.batch):
+            state, loss = _steps(self.network, self.recipe, state, self._batches(picked))
+            losses.append(np.asarray(loss).mean())
+        return state, float(np.mean(losses))
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """Mean over heads of the weighted log loss over known labels, in nats; heads without any are left out."""
+    known = ~np.isnan(labels)
+    losses = np.logaddexp(0.0, logits) - np.where(known, labels, 0.0) * logits
+    mass = np.where(known, weights[:, None], 0.0)
+    total = mass.sum(axis=0)
+    seen = total > 0
+    return float(((losses * mass).sum(axis=0)[seen] / total[seen]).mean()) if seen.any() else np.inf
+
+
+def _calibrated(params: Params, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Params:
+    """The parameters with each head's logit replaced by a * logit + b, fitted on the newest rows."""
+    slopes, shifts = np.ones(labels.shape[1]), np.zeros(labels.shape[1])
+    for head in range(labels.shape[1]):
+        known = ~np.isnan(labels[:, head])
+        slopes[head], shifts[head] = _platt(logits[known, head], labels[known, head], weights[known])
+    heads = params["heads"]
+    kernel = np.asarray(heads["kernel"]) * slopes.astype(np.float32)
+    bias = np.asarray(heads["bias"]) * slopes.astype(np.float32) + shifts.astype(np.float32)
+    host = jax.tree_util.tree_map(np.asarray, params)
+    return {**host, "heads": {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}}
+
+
+def _platt(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, prior: float = 20.0
+) -> tuple[float, float]:
+    """Slope a in [0.2, 2] and shift b in [-3, 3] of sigmoid(a * logit + b).
+
+    A Gaussian prior around a = 1, b = 0 worth about `prior` rows keeps few rows from moving it.
+    """
+    design = np.column_stack([logits, np.ones(len(logits))])
+    fitted = logistic(design, labels, weights, np.array([1.0, 0.0]), np.full(2, prior * 0.25))
+    return float(np.clip(fitted[0], 0.2, 2.0)), float(np.clip(fitted[1], -3.0, 3.0))
+
+
+def warm(columns: int, heads: int, seed: int = 0) -> None:
+    """Compiles what a training of `columns` and `heads` needs, by one epoch over a few made-up rows."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(64, columns)).astype(np.float32)
+    labels = np.repeat(np.tile([0.0, 1.0], 32)[:, None], heads, axis=1)
+    train(x, labels, seed=seed, config=Config(max_epochs=1))

@@ -19,7 +19,7 @@ class Receiver(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_POST(self) -> None:
-        body = self.rfile.read(min(int(self.headers.get("content-length", 0)), MAX_BYTES))
+        body = self.rfile.read(max(0, min(int(self.headers.get("content-length", 0)), MAX_BYTES)))
         try:
             message = webhook.verify(
                 body, dict(self.headers)

@@ -45,7 +45,9 @@ class Courier:
         standing = self._ledger.standing(name)
         ALERTS_WAITING.labels(name).set(standing.waiting)
         ALERT_RECEIVER_OFF.labels(name).set(standing.off_ms is not None)
-        if standing.off_ms is not None or not standing.waiting or now_ms < standing.next_ms:
+        if standing.off_ms is not None or not standing.waiting:
+            return False
+        if now_ms < standing.next_ms <= now_ms + RETRY_AFTER_MS:  # beyond that, the clock was set back
             return False
         if not self._may_send(now_ms):
             return False
@@ -60,7 +62,7 @@ class Courier:
 
     def _may_send(self, now_ms: int) -> bool:
         """The rate limit: what waits meanwhile goes out together."""
-        while self._sent and self._sent[0] <= now_ms - MINUTE_MS:
+        while self._sent and not now_ms - MINUTE_MS < self._sent[0] <= now_ms:
             self._sent.popleft()
         return len(self._sent) < self.target.per_minute
 

@@ -14,7 +14,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from monitors.alerts.receivers import Format, Target
-from streams.events import DAY_MS, Alert
+from streams.events import DAY_MS, MAX_MS, Alert
 
 __all__ = ["LARGEST_BATCH", "Notice", "Post", "bounded", "compose", "message_id"]
 
@@ -157,7 +157,7 @@ def _alertmanager(_: Target, notices: Sequence[Notice]) -> Any:
         if told is not None and (alert.status == "resolved" or _am_labels(told) != _am_labels(alert)):
             out.append(_am_alert(told, alert.summary, told.ts_ms, alert.ts_ms))
         if alert.status == "firing":
-            out.append(_am_alert(alert, alert.summary, alert.ts_ms, alert.ts_ms + HOLDS_MS))
+            out.append(_am_alert(alert, alert.summary, alert.ts_ms, min(alert.ts_ms + HOLDS_MS, MAX_MS)))
     return out
 
 

@@ -23,7 +23,7 @@ from streams.events import DAY_MS, Alert
 __all__ = ["KEPT_MS", "MAX_WAITING", "Batch", "Ledger", "Standing"]
 
 KEPT_MS = 3 * DAY_MS  # as long as the topic holds it
-KNOWN_MS = 7 * DAY_MS  # how long an ended alert is remembered
+ENDED_MS, KNOWN_MS = 7 * DAY_MS, 365 * DAY_MS  # how long an alert that ended, and any, is remembered
 MAX_WAITING = 20_000  # firings of one receiver
 Taken = Literal["queued", "repeated", "stale", "unpaired"]
 
@@ -112,7 +112,7 @@ class Ledger:
                 for table, column in (("receivers", "name"), ("told", "receiver"), ("queue", "receiver")):
                     db.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))  # noqa: S608
             new = [target for target in targets if target.name not in there]
-            firing = [alert for alert in self._known() if alert.status == "firing"]
+            firing = self.firing() if new else []
             for target in new:
                 db.execute("INSERT INTO receivers (name) VALUES (?)", (target.name,))
                 db.execute("DELETE FROM queue WHERE receiver = ?", (target.name,))  # it comes anew below
@@ -170,7 +170,9 @@ class Ledger:
         with self._all_or_nothing() as db:
             db.execute(_UNPAIRED, (receiver,))
             rows = db.execute(_SENT, (receiver,)).fetchall()
-            if rows:
+            if len(rows) > limit:  # its format is another than when the message was made
+                db.execute("UPDATE queue SET batch = NULL WHERE receiver = ?", (receiver,))
+            elif rows:
                 return self._as_batch(receiver, rows[0][2], [(r[0], r[1]) for r in rows], rows[0][3])
             due = db.execute(_DUE, (receiver, now_ms, limit)).fetchall()
             if not due:
@@ -233,10 +235,8 @@ class Ledger:
     def expire(self, receiver: str, now_ms: int) -> int:
         """Drops what could not be told in 3 days and what exceeds the bound; returns how many changes."""
         with self._all_or_nothing() as db:
-            db.execute(
-                "DELETE FROM known WHERE ts_ms < ? AND status = 'resolved'",
-                (now_ms - KNOWN_MS,),
-            )
+            forgotten = (now_ms - KNOWN_MS, now_ms - ENDED_MS)
+            db.execute("DELETE FROM known WHERE ts_ms < ? OR (ts_ms < ? AND status = 'resolved')", forgotten)
             old = db.execute(
                 "DELETE FROM queue WHERE receiver = ? AND queued_ms < ?", (receiver, now_ms - KEPT_MS)
             ).rowcount

@@ -156,7 +156,9 @@ def _take(reader: GroupReader, receivers: Receivers, ledger: Ledger) -> None:
 
 def _said(receivers: Receivers, ledger: Ledger) -> str:
     off = [t.name for t in receivers.targets if ledger.standing(t.name).off_ms is not None]
-    return f"{len(receivers.targets)} receivers" + (f", switched off: {', '.join(off)}" if off else "")
+    return f"{len(receivers.targets) or 'no'} receivers" + (
+        f", switched off: {', '.join(off)}" if off else ""
+    )
 
 
 @contextmanager

@@ -200,6 +200,31 @@ def test_the_queue_is_bounded(office: Office, monkeypatch: pytest.MonkeyPatch) -
     assert [name for name, _ in office.told()] == [f"a{k}" for k in range(10, 60)]
 
 
+def test_a_clock_set_back_does_not_silence_a_receiver(tmp_path: Path) -> None:
+    office = Office(tmp_path, per_minute=1)
+    office.answers = lambda *_: DOWN
+    office.now_ms += 30 * 86_400_000
+    office.change("a")
+    office.run(1)
+    office.now_ms -= 30 * 86_400_000
+    office.answers = lambda *_: OK
+    office.run(1)
+    assert office.told() == [("a", "firing")]
+
+
+def test_a_receiver_of_another_format_than_before_gets_what_waits(office: Office) -> None:
+    office.answers = lambda *_: DOWN
+    for fingerprint in "abc":
+        office.change(fingerprint)
+    office.run(1)
+    office.targets = [msgspec.structs.replace(office.targets[0], format="pagerduty")]
+    office.answers = lambda *_: OK
+    office.restart()
+    office.run(60)
+    keys = [json.loads(post.body)["dedup_key"] for *_, post, answer in office.posts if answer is OK]
+    assert keys == ["a", "b", "c"]
+
+
 def test_what_is_firing_is_known(office: Office) -> None:
     for fingerprint in ("a", "b", "c"):
         office.change(fingerprint)

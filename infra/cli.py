@@ -22,6 +22,7 @@ COMMANDS = (
     "replay",
     "sim",
     "models",
+    "alerts",
     "bench",
     "dlq",
     "forget",

@@ -158,6 +158,8 @@ class Applier:
         rejected = False
         while shards:
             folds = fold_users(shards, batch, self._fences, self._documents, self._catalogue.get, judging)
+            if doubtful := [tag for tag, fold in folds.items() if fold.doubtful]:
+                self._reread(doubtful)
             if not rejected:
                 self._reject(batch)
                 self._tell([each for fold in folds.values() for each in fold.flagged])

@@ -82,6 +82,7 @@ class Deciding:
         self._became: list[tuple[str, str]] = []
         self.took_back = 0  # targets that undos met
         self.waiting = 0  # undos that met none
+        self.doubtful = False  # a memory that forgot nothing lacks what the fence says was folded
 
     def count(self, source: Source, name: str) -> None:
         """Notes what became of one record."""
@@ -219,6 +220,7 @@ class Deciding:
         at = memory.find(fact.mark, self._place(fact))
         if at is None:
             repeat = memory.find(fact.mark) is not None
+            self.doubtful |= not (repeat or fact.late or memory.dropped)
             if repeat or fact.late or not memory.dropped or is_undo(fact.event):
                 return ()
             return ((decide(fact.event, self._item(fact)), 1),)

@@ -30,6 +30,7 @@ class UserFold(msgspec.Struct, frozen=True):
     took_back: int  # targets that undos took back
     waiting: int  # undos whose target is not there
     flagged: list[tuple[Fact, Verdict]]  # events that do not teach
+    doubtful: bool  # what was folded before is not remembered: perhaps the store was rolled back
 
 
 def dead_tag(source: Source) -> str:
@@ -87,7 +88,8 @@ def _user_fold(deciding: Deciding, tag: str, batch: Batch, fences: Fences, part:
     )
     decided = deciding.fresh + deciding.told
     took_back, waiting, flagged = deciding.took_back, deciding.waiting, deciding.flagged
-    return UserFold(write, deciding.drafts, decided, deciding.outcomes, took_back, waiting, flagged)
+    doubtful = deciding.doubtful
+    return UserFold(write, deciding.drafts, decided, deciding.outcomes, took_back, waiting, flagged, doubtful)
 
 
 def _documents(drafts: Mapping[str, UserDocuments]) -> list[Document]:

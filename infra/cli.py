@@ -22,8 +22,9 @@ COMMANDS = (
     "replay",
     "sim",
     "models",
-    "bench",
+    "alerts",
     "dashboards",
+    "bench",
 )
 
 app = typer.Typer(

@@ -30,7 +30,11 @@ ROLES: dict[str, Role] = {
         Role("scorer", "models.serving.scorer", "answers requests with slates"),
         Role("trainer", "models.training.trainer", "trains, gates and publishes model versions"),
         Role("monitor", "monitors.monitor", "judges drift and asks for retraining"),
-        Role("alerts", "streams.inspector", "keeps malformed replies, reports, alerts (delivers none yet)"),
+        Role(
+            "alerts",
+            "monitors.alerts.role",
+            "tells receivers of alerts; keeps malformed replies, reports, alerts",
+        ),
     )
 }
 

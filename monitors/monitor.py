@@ -1,4 +1,4 @@
-"""The role `monitor`: served rows in, drift reports and retrain triggers out.
+"""The role `monitor`: served rows in, drift reports, retrain triggers and alerts out.
 
 It judges what is served now: it reads `served` from its end and commits nothing. A backlog would come
 partition after partition, and so in no order of time; a restart costs the open window instead.
@@ -14,7 +14,18 @@ from monitors.quality import ClickThrough, Counted
 from monitors.watch import DriftWatch, Outgoing
 from streams.codec import decode
 from streams.errors import KafkaUnavailable
-from streams.events import CLICKS, IMPRESSIONS, MODELS, SERVED, TOPICS, TRIGGERS, Event, Record, Served
+from streams.events import (
+    ALERTS,
+    CLICKS,
+    IMPRESSIONS,
+    MODELS,
+    SERVED,
+    TOPICS,
+    TRIGGERS,
+    Event,
+    Record,
+    Served,
+)
 from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
@@ -37,11 +48,11 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     for need in ("kafka", "partitions"):
         health.set(need, False, "not yet")
     arrived: SimpleQueue[Message] = SimpleQueue()
-    follower = Follower(settings, (MODELS, TRIGGERS), arrived.put)
+    follower = Follower(settings, (MODELS, TRIGGERS, ALERTS), arrived.put)
     follower.start()
     role = _Role(settings, health, arrived)
     try:
-        # Without what was asked before, a restart would ask again.
+        # Without what was asked and told before, a restart would ask and tell again.
         while not stop.is_set() and not follower.caught_up.wait(POLL_S):
             _raise(follower.error)
         while not stop.is_set():

@@ -19,12 +19,24 @@ from numpy.typing import NDArray
 from models.versions.manifest import PROFILE, Version
 from models.versions.profile import Profile
 from models.versions.registry import Champions, load_version
+from monitors.alarms import drift_alert, drift_fingerprint
 from monitors.columns import cluster_of, may_trigger
 from monitors.drift import Reference, Size, Verdict, judge, observed, psi, reference_of
 from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
-from streams.events import DRIFT, TRIGGERS, DriftReport, ModelRecord, Record, RetrainTrigger, Served, Topic
+from streams.events import (
+    ALERTS,
+    DRIFT,
+    TRIGGERS,
+    Alert,
+    DriftReport,
+    ModelRecord,
+    Record,
+    RetrainTrigger,
+    Served,
+    Topic,
+)
 from streams.features import COLUMN_NAMES, columns_hash, unfit
 from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
@@ -64,12 +76,13 @@ class _Model:
 
 
 class DriftWatch:
-    """Turns records of `served`, `models` and `retrain.triggers` into what is to be written."""
+    """Turns records of `served`, `models`, `retrain.triggers` and `alerts` into what is to be written."""
 
     def __init__(self, settings: Settings, load: Load = load_version) -> None:
         self._settings, self._load = settings, load
         self._rules = Rules(cooldown_ms=settings.retrain_cooldown_ms, per_day=settings.retrain_per_day)
         self._state = State()
+        self._firing = False  # the alert on drift
         self._champions = Champions()
         self._stored: dict[str, tuple[str, str]] = {}  # version -> uri, sha256
         self._models: OrderedDict[str | None, _Model] = OrderedDict()
@@ -82,6 +95,8 @@ class DriftWatch:
             self._on_model(record)
         elif isinstance(record, RetrainTrigger):
             self._state = remember(self._state, record)
+        elif isinstance(record, Alert) and record.fingerprint == drift_fingerprint(self._settings.namespace):
+            self._firing = record.status == "firing"
         return []
 
     def _on_model(self, record: ModelRecord) -> None:
@@ -145,13 +160,13 @@ class DriftWatch:
             for reference, values in zip(model.frozen.references, columns, strict=True)
             for verdict in judge(reference, values, self._size(model, closed, reference.feature))
         ]
-        trigger = self._step(version, model, closed, verdicts, now_ms)
+        news = self._step(version, model, closed, verdicts, now_ms)
         if model.baseline is None and closed.window.rows >= self._settings.drift_window_rows:
             model.baseline = tuple(map(observed, model.frozen.references, columns))
         BATCH_SECONDS.labels("monitor").observe(time.perf_counter() - began)
         self._measure(version, verdicts)
         reports = [_report(version, closed, verdict, now_ms) for verdict in verdicts]
-        return reports + ([(TRIGGERS, trigger)] if trigger else [])
+        return reports + news
 
     def _size(self, model: _Model, closed: Sampled, feature: str) -> Size:
         return Size(
@@ -163,17 +178,22 @@ class DriftWatch:
 
     def _step(
         self, version: str | None, model: _Model, closed: Sampled, verdicts: Sequence[Verdict], now_ms: int
-    ) -> RetrainTrigger | None:
+    ) -> list[Outgoing]:
+        """A champion's window may ask for retraining, and begins or ends the alert on drift."""
         champion = self._champions.champion
         if champion is None or version != champion.version:
-            return None
+            return []
         telling = [
             v for v in verdicts if v.score is not None and v.method == "psi" and may_trigger(v.feature)
         ]
         telling = [self._since_baseline(model, closed, v) for v in telling]
         judged = Judged(model=champion.version, window=closed.window, verdicts=telling)
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
-        return trigger
+        alert = drift_alert(self._settings.namespace, self._firing, self._state, judged, now_ms)
+        if alert:
+            self._firing = alert.status == "firing"
+        news = ((TRIGGERS, trigger), (ALERTS, alert))
+        return [(topic, record) for topic, record in news if record is not None]
 
     def _since_baseline(self, model: _Model, closed: Sampled, verdict: Verdict) -> Verdict:
         """The gentler of the verdict and what the model's baseline says of the same column."""

@@ -1,4 +1,4 @@
-"""The role `alerts` until it delivers any: it keeps malformed messages of topics without a group apart.
+"""A part of the role `alerts`: it keeps malformed messages of topics without a keeper of their own apart.
 
 Replies, reports, steps of models, alerts and forgotten users are read by nobody yet, or followed by many,
 each from a place of its own. This reader has a commit, and dead-letters a bad message once.

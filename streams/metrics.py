@@ -95,6 +95,19 @@ SLATE_CLICKS = Counter(
     ["surface", "model", "variant"],
 )
 
+# alerts
+ALERTS_TAKEN = Counter("streamrec_alerts_total", "Alerts read, by what became of them.", ["outcome"])
+ALERTS_WAITING = Gauge("streamrec_alerts_waiting", "Changes not yet told to a receiver.", ["receiver"])
+ALERT_DELIVERIES = Counter(
+    "streamrec_alert_deliveries_total", "Messages to receivers by how they ended.", ["receiver", "outcome"]
+)
+ALERTS_DROPPED = Counter(
+    "streamrec_alerts_dropped_total", "Changes never told: receiver off, expired.", ["receiver", "reason"]
+)
+ALERT_RECEIVER_OFF = Gauge(
+    "streamrec_alert_receiver_off", "1 where a receiver answered 410 and is off.", ["receiver"]
+)
+
 # traffic (the simulator and the replay)
 TRAFFIC_EVENTS = Counter("streamrec_traffic_events_total", "Event records produced.", ["topic"])
 TRAFFIC_REQUESTS = Counter("streamrec_traffic_requests_total", "Requests sent.")

@@ -15,6 +15,7 @@ from models.versions.registry import publish, seal
 from monitors.monitor import run
 from streams.codec import decode
 from streams.events import (
+    ALERTS,
     DRIFT,
     MODELS,
     SERVED,
@@ -31,6 +32,7 @@ from streams.events import (
 from streams.health import Health
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
+from tests.build import make_alert
 from tests.waiting import eventually
 
 COLUMNS = ("item_duration_s", "user_ctr_7d", "hour_sin")
@@ -140,6 +142,7 @@ def traffic(make_settings: Callable[..., Settings], embedded_kafka: str) -> Iter
     # On the embedded broker a topic is there once something was sent to it.
     traffic.publisher.send(SERVED, traffic.slate(np.zeros((1, 1))), partition=0)
     traffic.publisher.send(TRIGGERS, BOOTSTRAP)
+    traffic.publisher.send(ALERTS, make_alert(fingerprint="another"))
     traffic.crown("m1")
     yield traffic
     traffic.publisher.close()
@@ -160,6 +163,9 @@ def test_a_planted_shift_ends_in_one_trigger_and_a_quiet_stream_in_none(traffic:
     assert trigger.evidence[1].startswith("psi item_duration_s")
     drifted = {(r.feature, r.method) for r in reports if r.state == "drifted"}
     assert drifted == {("item_duration_s", "psi"), ("item_duration_s", "ks")}
+    _, alert = records(settings, ALERTS)
+    assert (alert.status, alert.labels["model"]) == ("firing", "m1")
+    assert alert.summary.startswith("drift: item_duration_s (PSI ")
 
 
 def test_a_restart_keeps_to_the_cool_down(traffic: Traffic) -> None:

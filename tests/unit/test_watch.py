@@ -8,6 +8,7 @@ from models.versions.registry import seal
 from monitors.watch import DriftWatch
 from streams.errors import ModelRefused
 from streams.events import (
+    Alert,
     DriftReport,
     ModelRecord,
     RetrainTrigger,
@@ -18,6 +19,7 @@ from streams.events import (
 )
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
 from streams.settings import Settings
+from tests.build import make_alert
 
 NOON = 1_700_000_000_000
 COLUMNS = ("user_ctr_7d", "item_duration_s", "hour_sin", "user_impressions_total", "undeclared")
@@ -85,8 +87,15 @@ class World:
         )
 
     def triggers(self, windows: int, **means: float) -> list[RetrainTrigger]:
-        written = [record for _ in range(windows) for record in self.window(**means)]
-        return [record for record in written if isinstance(record, RetrainTrigger)]
+        return [r for r in self.windows(windows, **means) if isinstance(r, RetrainTrigger)]
+
+    def alerts(self, windows: int, ranker: str = "m1", **means: float) -> list[str]:
+        """Status and model of the alerts written."""
+        written = self.windows(windows, ranker, **means)
+        return [f"{r.status} {r.labels['model']}" for r in written if isinstance(r, Alert)]
+
+    def windows(self, windows: int, ranker: str = "m1", **means: float) -> list:
+        return [record for _ in range(windows) for record in self.window(ranker, **means)]
 
 
 def test_the_columns_used_here_are_declared_but_for_one() -> None:
@@ -133,7 +142,7 @@ def test_what_moved_before_the_models_first_windows_never_asks(column: str) -> N
 
 def test_rows_of_another_model_are_judged_by_its_own_profile_and_never_ask() -> None:
     world = World(champion("m1"), champion("m2"))
-    written = [r for _ in range(6) for r in world.window(ranker="m1", user_ctr_7d=1.0)]
+    written = world.windows(6, user_ctr_7d=1.0)
     assert {r.model for r in written} == {"m1"}
     assert all(isinstance(r, DriftReport) for r in written)
 
@@ -180,6 +189,31 @@ def test_a_restart_keeps_to_the_cool_down_of_what_was_asked_before() -> None:
     world = World(champion("m1"), asked)
     world.triggers(3)
     assert world.triggers(8, user_ctr_7d=1.0) == []
+
+
+def test_drift_fires_one_alert_and_its_end_resolves_it() -> None:
+    world = World(champion("m1"))
+    assert world.alerts(3) == []
+    assert world.alerts(8, user_ctr_7d=1.0, item_duration_s=1.0) == ["firing m1"]
+    assert world.alerts(3, user_ctr_7d=1.0) == []
+    assert world.alerts(3) == ["resolved m1"]
+    assert world.alerts(3) == []
+
+
+def test_a_champion_trained_on_what_drifted_ends_the_alert() -> None:
+    world = World(champion("m1"))
+    world.alerts(3)
+    assert world.alerts(5, user_ctr_7d=1.0) == ["firing m1"]
+    world.watch.take(champion("m2"), NOON)
+    assert world.alerts(2, "m2", user_ctr_7d=1.0) == []
+    assert world.alerts(5, "m2", user_ctr_7d=1.0) == ["resolved m2"]
+
+
+@pytest.mark.parametrize(("status", "said"), [("firing", ["resolved m1"]), ("resolved", [])])
+def test_a_restart_knows_whether_its_alert_fires(status: str, said: list[str]) -> None:
+    before = make_alert(fingerprint="streamrec.drift", status=status)
+    another = make_alert(fingerprint="another.drift", status="firing" if status == "resolved" else "resolved")
+    assert World(champion("m1"), before, another).alerts(5) == said
 
 
 def test_a_model_of_fewer_columns_is_judged_by_name_in_rows_of_more() -> None:

@@ -30,6 +30,10 @@ MAY_BE_EMPTY = {
     "Swept keys",
     "Feedback without a slate",
     "Slates by the end of their label window",
+    "Alerts by what became of them",
+    "Deliveries",
+    "Not yet told",
+    "Never told, and receivers that are off",
     # once there is a model
     "Steps down and failed stages",
     "PSI by feature",

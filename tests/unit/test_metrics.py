@@ -11,7 +11,13 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 from tests.promql import ROOT, declared
 
 UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_items", "_keys", "_nats")
-WITHOUT_UNIT = {"streamrec_ready", "streamrec_drift_score"}  # a truth value, and a divergence
+# truth values, a divergence, a count that its first word names
+WITHOUT_UNIT = {
+    "streamrec_ready",
+    "streamrec_alert_receiver_off",
+    "streamrec_drift_score",
+    "streamrec_alerts_waiting",
+}
 PERSONAL = {
     "user",
     "user_id",

@@ -106,5 +106,45 @@ SERVING = Board(
                 ),
             ),
         ),
+        Row(
+            "Alerts",
+            (
+                lines(
+                    "Alerts by what became of them",
+                    "short",
+                    "In an hour.",
+                    ("sum by (outcome) (increase(streamrec_alerts_total[1h]))", "{{outcome}}"),
+                    width=6,
+                ),
+                lines(
+                    "Deliveries",
+                    "short",
+                    "In an hour.",
+                    (
+                        "sum by (receiver, outcome) (increase(streamrec_alert_deliveries_total[1h]))",
+                        "{{receiver}} {{outcome}}",
+                    ),
+                    width=6,
+                ),
+                lines(
+                    "Not yet told",
+                    "short",
+                    "Changes that wait for a receiver.",
+                    ("max by (receiver) (streamrec_alerts_waiting)", "{{receiver}}"),
+                    width=6,
+                ),
+                lines(
+                    "Never told, and receivers that are off",
+                    "short",
+                    "Changes dropped in an hour; 1 where a receiver answered 410.",
+                    (
+                        "sum by (receiver, reason) (increase(streamrec_alerts_dropped_total[1h]))",
+                        "{{receiver}} {{reason}}",
+                    ),
+                    ("max by (receiver) (streamrec_alert_receiver_off)", "off: {{receiver}}"),
+                    width=6,
+                ),
+            ),
+        ),
     ),
 )

@@ -6,52 +6,29 @@ answer was lost, a store rolled back); the fences are read again and the shard i
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
 
 from streams.catalogue import Catalogue
+from streams.deciding import Decided
 from streams.documents import UserDocuments
-from streams.facts import Batch, Dead, Fact, intake
-from streams.fold import Decision, by_item_shard, by_user_shard, dead_tag, fold_items, fold_users
+from streams.facts import Batch, intake
+from streams.fences import Fences, RolledBackError
+from streams.fold import UserFold, by_user_shard, dead_tag, fold_items, fold_users
 from streams.handler import Rewind
 from streams.messages import Message, Source
-from streams.metrics import EVENTS, STALE_FENCES
-from streams.store.contract import Move, Position, ShardFence, ShardWrite, Store
+from streams.metrics import EVENTS, STALE_FENCES, UNDOS
+from streams.rejects import Forgets, Rejects
+from streams.remembered import SEEN_LIMIT
+from streams.store.contract import ShardWrite, Store
 from streams.store.keys import TAGS, user_tag
 
-__all__ = ["Applier", "Rejects"]
+__all__ = ["Applier"]
 
 log = logging.getLogger(__name__)
 
 MAX_FACTS = 4_000  # folded at once; a larger batch is cut
 MAX_KEYS = 3_500  # one script writes at most 4,000 keys (Lua's stack)
 _REMEMBERED_USERS = 5_000
-
-
-class Rejects(Protocol):
-    """Where events go that are not folded. What is given is kept at least once after `flush`."""
-
-    def dead(self, dead: Dead) -> None:
-        """Keeps a record that could not be read."""
-
-    def late(self, fact: Fact) -> None:
-        """Keeps an event that came too late."""
-
-    def flush(self) -> None:
-        """Returns when all of it is kept."""
-
-
-class Forgets:
-    """Rejects that go nowhere; they are counted in the ledger all the same."""
-
-    def dead(self, dead: Dead) -> None:
-        """Drops it."""
-
-    def late(self, fact: Fact) -> None:
-        """Drops it."""
-
-    def flush(self) -> None:
-        """Returns at once."""
 
 
 class _TooWideError(Exception):
@@ -79,34 +56,20 @@ class Applier:
         rejects: Rejects | None = None,
         settle: Callable[[Collection[str]], None] | None = None,
     ) -> None:
-        self._store, self._catalogue, self._epoch = store, catalogue, epoch
+        self._store, self._catalogue = store, catalogue
         self._wall_ms = wall_ms
         self._rejects: Rejects = rejects or Forgets()
         self._settle = settle
-        self._epochs: dict[str, str] = {}
-        self._fences: dict[str, ShardFence] = {}
+        self._fences = Fences(store, epoch)
         self._documents: dict[str, UserDocuments] = {}
-        self._stream_ms: dict[Source, int] = {}
-        self._done: dict[Source, int] = {}  # last offset folded everywhere, or resumed after
+        self._crowded = False  # a user's memory waits for idle shards
 
     def resume(self, sources: Collection[Source]) -> dict[Source, int]:
         """Reads the fences; returns the next offset to read of each source, if any was folded."""
-        self._fences = self._store.fences(TAGS)
-        self._epochs.clear()
         self._documents.clear()
-        self._stream_ms.clear()
-        self._done.clear()
-        for source in sources:
-            self._meet(source)
-        return {source: done + 1 for source, done in self._done.items() if done >= 0}
-
-    def _meet(self, source: Source) -> None:
-        """Finds where a source was left: at the least fence of all shards."""
-        if source.topic not in self._epochs:
-            self._epochs[source.topic] = self._epoch(source.topic)
-        epoch = self._epochs[source.topic]
-        least = min((fence.at(source, epoch) for fence in self._fences.values()), key=lambda at: at.offset)
-        self._done[source], self._stream_ms[source] = least.offset, least.stream_ms
+        self._fences.load()
+        self._fences.meet(sources)
+        return {source: done + 1 for source, done in self._fences.done.items() if done >= 0}
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Folds messages, those of one source in order of their offsets.
@@ -116,23 +79,28 @@ class Applier:
             StoreUnavailable: some shards may be written; apply the same messages again.
         """
         self._check_sources(messages)
-        batch = intake(messages, self._stream_ms, self._wall_ms())
-        if len(batch.facts) > MAX_FACTS and len(messages) > 1:
-            self._halves(messages)
-            return
+        wall_ms, at = self._wall_ms(), 0
+        while at < len(messages):
+            batch = intake(messages[at:], self._fences.stream_ms, wall_ms, MAX_FACTS)
+            self._apply(batch, messages[at : at + batch.messages])
+            at += batch.messages
+
+    def _apply(self, batch: Batch, messages: Sequence[Message]) -> None:
         if self._settle is not None:
             self._settle({fact.event.item_id for fact in batch.facts if fact.event.item_id is not None})
         try:
-            self._fold(batch)
+            self._fold_items(batch, self._fold_users(batch))
         except _TooWideError:
             if len(messages) == 1:
                 raise
-            self._halves(messages)
-
-    def _halves(self, messages: Sequence[Message]) -> None:
-        half = len(messages) // 2
-        self.apply(messages[:half])
-        self.apply(messages[half:])
+            half = len(messages) // 2
+            self.apply(messages[:half])
+            self.apply(messages[half:])
+            return
+        self._fences.folded(batch.last, batch.stream_ms)
+        if self._crowded:
+            self._crowded = False
+            self.advance()
 
     def _check_sources(self, messages: Sequence[Message]) -> None:
         """Makes sure that every source is known, and that its topic is still the same topic.
@@ -143,51 +111,34 @@ class Applier:
         first: dict[Source, int] = {}
         for message in messages:
             first.setdefault(message.source, message.offset)
-        if not self._fences:
-            self._fences = self._store.fences(TAGS)
-        for source in first:
-            if source not in self._done:
-                self._meet(source)
-        backwards = {s.topic for s, offset in first.items() if offset <= self._done[s]}
-        if any(self._epoch(topic) != self._epochs[topic] for topic in backwards):
-            log.warning("a topic was made anew: one of %s", ", ".join(sorted(backwards)))
+        self._fences.meet(first)
+        backwards = {s.topic for s, offset in first.items() if offset <= self._fences.done[s]}
+        if remade := self._fences.remade(backwards):
+            log.warning("a topic was made anew: %s", ", ".join(sorted(remade)))
             raise self._rewind()
 
     def _rewind(self) -> Rewind:
-        sources = set(self._done)
+        sources = set(self._fences.done)
         found = self.resume(sources)
         return Rewind({source: found.get(source, 0) for source in sources})
 
-    def _fold(self, batch: Batch) -> None:
-        decided = self._fold_users(batch)
-        self._fold_items(batch, decided)
-        for source, last in batch.last.items():
-            if last > self._done[source]:
-                self._done[source], self._stream_ms[source] = last, batch.stream_ms[source]
-
     # --- users, then items ------------------------------------------------------------------------
 
-    def _fold_users(self, batch: Batch) -> list[tuple[Fact, Decision]]:
+    def _fold_users(self, batch: Batch) -> list[Decided]:
         shards = by_user_shard(batch)
         self._read_documents({fact.event.user_id for fact in batch.facts})
-        decided: list[tuple[Fact, Decision]] = []
+        decided: list[Decided] = []
         rejected = False
         while shards:
-            folds = {
-                tag: fold_users(
-                    tag, facts, batch, self._fences[tag], self._documents, self._epochs, self._catalogue.get
-                )
-                for tag, facts in shards.items()
-            }
+            folds = fold_users(shards, batch, self._fences, self._documents, self._catalogue.get)
             if not rejected:
                 self._reject(batch)
                 rejected = True
             refused = self._write([fold.write for fold in folds.values()])
             for tag, fold in folds.items():
                 if tag not in refused:
-                    self._accepted(fold.drafts)
-                    decided += fold.decisions
-                    _count(fold.outcomes)
+                    self._accepted(fold)
+                    decided += fold.decided
             shards = {tag: shards[tag] for tag in refused}
             stale = {fact.event.user_id for facts in shards.values() for fact in facts}
             for user_id in stale:
@@ -195,21 +146,22 @@ class Applier:
             self._read_documents(stale)
         return decided
 
-    def _fold_items(self, batch: Batch, decided: Sequence[tuple[Fact, Decision]]) -> None:
-        shards = by_item_shard(decided)
-        while shards:
-            writes = [
-                fold_items(tag, parts, batch, self._fences[tag], self._epochs)
-                for tag, parts in shards.items()
-            ]
-            refused = self._write(writes)
-            shards = {tag: shards[tag] for tag in refused}
+    def _fold_items(self, batch: Batch, decided: Sequence[Decided]) -> None:
+        refused = self._write(fold_items(decided, batch, self._fences))
+        while refused:
+            refused = self._write(fold_items(decided, batch, self._fences, refused))
 
     def _reject(self, batch: Batch) -> None:
         """Keeps dead and late events of the batch, before any fence passes them."""
-        dead = [d for d in batch.dead if self._is_fresh(dead_tag(d.message.source), *_coordinates(d.message))]
+        dead = [
+            d
+            for d in batch.dead
+            if d.message.offset > self._fences.at(dead_tag(d.message.source), d.message.source)
+        ]
         late = [
-            f for f in batch.facts if f.late and self._is_fresh(user_tag(f.event.user_id), f.source, f.offset)
+            f
+            for f in batch.facts
+            if f.late and f.offset > self._fences.at(user_tag(f.event.user_id), f.source)
         ]
         for record in dead:
             self._rejects.dead(record)
@@ -217,9 +169,6 @@ class Applier:
             self._rejects.late(fact)
         if dead or late:
             self._rejects.flush()
-
-    def _is_fresh(self, tag: str, source: Source, offset: int) -> bool:
-        return offset > self._fences[tag].at(source, self._epochs[source.topic]).offset
 
     def _write(self, writes: Sequence[ShardWrite]) -> set[str]:
         """Writes; returns the tags of refused shards, whose fences were read again."""
@@ -230,43 +179,44 @@ class Applier:
         refused = {write.tag for write, ok in zip(writes, done, strict=True) if not ok}
         for write in writes:
             if write.tag not in refused:
-                self._fences[write.tag] = _moved(self._fences[write.tag], write)
+                self._fences.moved(write)
         if refused:
             STALE_FENCES.inc(len(refused))
-            self._reread(refused)
+            self._reread(sorted(refused))
         return refused
 
-    def _reread(self, tags: Collection[str]) -> None:
+    def _reread(self, tags: Sequence[str]) -> None:
         """Reads fences again.
 
         Raises:
             Rewind: one stands before what was folded: the store was rolled back.
         """
-        for tag, fence in self._store.fences(tuple(tags)).items():
-            for source in self._done:
-                epoch = self._epochs[source.topic]
-                held, believed = fence.at(source, epoch).offset, self._fences[tag].at(source, epoch).offset
-                if held < believed:
-                    log.error("the store has lost writes: reading again")
-                    raise self._rewind()
-                if held > believed:
-                    self._documents.clear()  # somebody else folded users that are remembered here
-            self._fences[tag] = fence
+        try:
+            if self._fences.reread(tags):
+                self._documents.clear()  # somebody else folded users that are remembered here
+        except RolledBackError:
+            log.error("the store has lost writes: reading again")
+            raise self._rewind() from None
 
     # --- documents --------------------------------------------------------------------------------
 
     def _read_documents(self, user_ids: Collection[str]) -> None:
-        if len(self._documents) > _REMEMBERED_USERS:
-            for old in list(self._documents)[: _REMEMBERED_USERS // 2]:
-                del self._documents[old]
         missing = [user_id for user_id in user_ids if user_id not in self._documents]
+        surplus = len(self._documents) + len(missing) - _REMEMBERED_USERS
+        if surplus > 0:
+            spare = [user_id for user_id in self._documents if user_id not in user_ids]
+            for old in spare[: max(surplus, _REMEMBERED_USERS // 4)]:
+                del self._documents[old]
         self._documents.update(self._store.documents(missing))
 
-    def _accepted(self, drafts: Mapping[str, UserDocuments]) -> None:
-        for user_id, draft in drafts.items():
+    def _accepted(self, fold: UserFold) -> None:
+        """Notes what stands in the store now, and counts it."""
+        for user_id, draft in fold.drafts.items():
             draft.settle()
             self._documents.pop(user_id, None)  # the latest used ones are forgotten last
             self._documents[user_id] = draft
+            self._crowded = self._crowded or len(draft.memory) > SEEN_LIMIT // 2
+        _count(fold)
 
     # --- idle shards ------------------------------------------------------------------------------
 
@@ -280,28 +230,12 @@ class Applier:
         if not self._fences:
             return
         self._reread(TAGS)
-        writes = []
-        for tag, fence in self._fences.items():
-            steps = []
-            for source, done in self._done.items():
-                epoch = self._epochs[source.topic]
-                before = fence.at(source, epoch).offset
-                if before < done:
-                    steps.append(Move(source, epoch, before, done, self._stream_ms[source]))
-            if steps:
-                writes.append(ShardWrite(tag=tag, moves=tuple(steps)))
-        self._write(writes)
+        self._write(self._fences.idle())
 
 
-def _moved(fence: ShardFence, write: ShardWrite) -> ShardFence:
-    moved = {m.source: Position(m.epoch, m.after, m.stream_ms) for m in write.moves}
-    return ShardFence({**fence.positions, **moved}, fence.ledger.plus(write.ledger))
-
-
-def _coordinates(message: Message) -> tuple[Source, int]:
-    return message.source, message.offset
-
-
-def _count(outcomes: Mapping[tuple[str, str], int]) -> None:
-    for (topic, outcome), n in outcomes.items():
+def _count(fold: UserFold) -> None:
+    for (topic, outcome), n in fold.outcomes.items():
         EVENTS.labels(topic, outcome).inc(n)
+    for result, n in (("took_back", fold.took_back), ("waits", fold.waiting)):
+        if n:
+            UNDOS.labels(result).inc(n)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from streams.events import Click, Event, Feedback, Impression, Item, Watch
+from streams.events import Click, Event, Feedback, Item, Watch
 from streams.labels import LONG_VIEW_MS
 
 __all__ = ["COMPLETION_RATIO", "UNDO", "Act", "Deed", "Signed", "decide", "is_undo"]
@@ -56,8 +56,8 @@ class Deed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 Signed = tuple[Deed, int]  # a deed and +1, or -1 where it is taken back
 
+_FEEDBACK = {act.name.lower(): act for act in Act}
 _Common = tuple[int, str | None, str | None, str | None, str, str | None, str | None]
-_PLAIN: dict[type, Act] = {Impression: Act.IMPRESSION, Click: Act.CLICK, Watch: Act.WATCH}
 
 
 def is_undo(event: Event) -> bool:
@@ -75,7 +75,8 @@ def decide(event: Any, item: Item | None) -> Deed:
         KeyError: the event is an undo.
     """
     category, creator = (item.category, item.creator_id) if item is not None else (None, None)
-    if type(event) is Feedback and event.creator_id is not None:
+    feedback = isinstance(event, Feedback)
+    if feedback and event.creator_id is not None:
         creator = event.creator_id
     common: _Common = (
         event.ts_ms,
@@ -86,12 +87,12 @@ def decide(event: Any, item: Item | None) -> Deed:
         event.session_id,
         getattr(event, "query", None),
     )
-    kind = type(event)
-    if kind is Watch:
+    if isinstance(event, Watch):
         return _watched(event, item, common)
-    if kind is Feedback:
-        return Deed(Act[event.action.upper()], *common, value_micros=event.value_micros or 0)
-    return Deed(_PLAIN[kind], *common, position=event.position)
+    if feedback:
+        return Deed(_FEEDBACK[event.action], *common, value_micros=event.value_micros or 0)
+    act = Act.CLICK if isinstance(event, Click) else Act.IMPRESSION
+    return Deed(act, *common, position=event.position)
 
 
 def _watched(event: Watch, item: Item | None, common: _Common) -> Deed:

@@ -1,26 +1,26 @@
 """What is kept of one user beside the counters, and its bytes.
 
-Three documents: `seen` (which events were folded, so that a resend is known), `history` (the newest
-clicks and watches) and `shown` (the newest impressions). History and shown are bounded sets ordered
-by (event time, event hash), so the order of arrival does not matter. `seen` is guarded: its first
-eight bytes are a hash of the rest, and whoever writes it says which one it read.
+`seen` and `seen_older` are the memory of events (see streams.remembered), `history` the newest clicks
+and watches, `shown` the newest impressions. History and shown are bounded sets ordered by (event time,
+event hash), so the order of arrival does not matter. `seen` is guarded: its first eight bytes are its
+version, and whoever writes it says which one it read; the others are only written together with it.
 """
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from streams.remembered import VERSION_BYTES, Memory
+
 __all__ = [
+    "DOCUMENTS",
     "HISTORY_CAP",
-    "REPEAT_CAP",
-    "REPEAT_WINDOW_MS",
     "SHOWN_CAP",
+    "VERSION_BYTES",
     "Engagement",
     "HistoryEntry",
-    "Seen",
     "Showing",
     "ShownEntry",
     "UserDocuments",
@@ -28,12 +28,9 @@ __all__ = [
     "read_shown",
 ]
 
+DOCUMENTS = ("seen", "seen_older", "history", "shown")  # as UserDocuments.read takes them
 HISTORY_CAP = 100
 SHOWN_CAP = 200
-REPEAT_CAP = 256  # the newest events of a user among which a resend is recognised
-REPEAT_WINDOW_MS = 86_400_000
-SEEN_LIMIT = 1_024  # never more, even where other workers' batches are in flight
-VERSION_BYTES = 8
 
 
 class Engagement(NamedTuple):
@@ -77,119 +74,136 @@ class ShownEntry(_Entry, frozen=True, array_like=True, gc=False):
     item_id: str
 
 
-class Seen(_Entry, frozen=True, array_like=True, gc=False):
-    """A folded event: where it stood in Kafka and what was decided of it.
+class _Placed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where an entry stands: the first two fields of every kind."""
 
-    `seq` counts the user's folded events; `source` is the partition's number (see fold.source_id).
-    """
-
-    seq: int
-    source: int
-    offset: int
-    place: int
     ts_ms: int
-    category: str | None
-    creator: str | None
-    completed: bool
+    mark: int
 
 
-class _SeenDocument(msgspec.Struct, array_like=True):
-    seq: int
-    dropped: int
-    seen: dict[int, Seen]
-
-
-_encoder = msgspec.msgpack.Encoder()
-_seen = msgspec.msgpack.Decoder(_SeenDocument)
+_encode = msgspec.msgpack.Encoder().encode
 _history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _shown = msgspec.msgpack.Decoder(list[ShownEntry])
+_raw = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_placed = msgspec.msgpack.Decoder(list[_Placed])
+
+
+class Newest:
+    """The newest entries up to a cap, ascending, each as its bytes: an entry is encoded once."""
+
+    __slots__ = ("_cap", "_entries", "_places")
+
+    def __init__(self, cap: int, value: bytes | None = None) -> None:
+        self._cap = cap
+        self._entries = [bytes(entry) for entry in _raw.decode(value)] if value else []
+        self._places = [(at.ts_ms, at.mark) for at in _placed.decode(value)] if value else []
+
+    def copy(self) -> "Newest":
+        """One that shares nothing mutable."""
+        out = Newest(self._cap)
+        out._entries, out._places = self._entries.copy(), self._places.copy()
+        return out
+
+    def put(self, entry: HistoryEntry | ShownEntry) -> bool:
+        """Puts an entry in its place; False: it was there, or is older than all of a full set."""
+        place, at = (entry.ts_ms, entry.mark), len(self._places)
+        if at and self._places[-1] >= place:
+            at = bisect_left(self._places, place)
+            if self._places[at] == place or (at == 0 and len(self._places) >= self._cap):
+                return False
+        self._places.insert(at, place)
+        self._entries.insert(at, _encode(entry))
+        if len(self._places) > self._cap:
+            del self._places[0], self._entries[0]
+        return True
+
+    def remove(self, ts_ms: int, mark: int) -> bool:
+        """Takes an entry away; False: it was not there."""
+        at = bisect_left(self._places, (ts_ms, mark))
+        if at == len(self._places) or self._places[at] != (ts_ms, mark):
+            return False
+        del self._places[at], self._entries[at]
+        return True
+
+    def encoded(self) -> bytes:
+        """All entries as one msgpack array."""
+        return b"\xdd" + len(self._entries).to_bytes(4, "big") + b"".join(self._entries)
 
 
 class UserDocuments:
-    """A user's three documents, decoded. A fold works on a `copy`, never on what was read."""
+    """A user's documents. A fold works on a `copy`, never on what was read."""
 
-    __slots__ = ("_written", "dropped", "history", "seen", "seq", "shown", "touched", "version")
+    __slots__ = ("_history", "_shown", "memory", "touched")
 
-    def __init__(self) -> None:
-        self.version: bytes | None = None  # of what stands in the store; None: nothing yet
-        self._written: bytes | None = None  # of what was encoded last
-        self.seq = 0
-        self.dropped = 0
-        self.seen: dict[int, Seen] = {}
-        self.history: list[HistoryEntry] = []
-        self.shown: list[ShownEntry] = []
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
+        self._history = Newest(HISTORY_CAP)
+        self._shown = Newest(SHOWN_CAP)
         self.touched: set[str] = set()
 
     @classmethod
-    def read(cls, seen: bytes | None, history: bytes | None, shown: bytes | None) -> "UserDocuments":
+    def read(
+        cls, seen: bytes | None, older: bytes | None, history: bytes | None, shown: bytes | None
+    ) -> "UserDocuments":
         """Documents from the store's bytes; None stands for an absent one."""
-        out = cls()
-        if seen is not None:
-            out.version = seen[:VERSION_BYTES]
-            document = _seen.decode(memoryview(seen)[VERSION_BYTES:])
-            out.seq, out.dropped, out.seen = document.seq, document.dropped, document.seen
-        out.history = _history.decode(history) if history else []
-        out.shown = _shown.decode(shown) if shown else []
+        out = cls(Memory.read(seen, older))
+        out._history, out._shown = Newest(HISTORY_CAP, history), Newest(SHOWN_CAP, shown)
         return out
+
+    @property
+    def version(self) -> bytes | None:
+        """Of what stands in the store; None: nothing yet."""
+        return self.memory.version
 
     def copy(self) -> "UserDocuments":
         """A draft that shares nothing mutable."""
-        out = UserDocuments()
-        out.version, out.seq, out.dropped = self.version, self.seq, self.dropped
-        out.seen, out.history, out.shown = dict(self.seen), list(self.history), list(self.shown)
+        out = UserDocuments(self.memory.copy())
+        out._history, out._shown = self._history, self._shown  # copied when they change
         return out
 
     def engage(self, entry: HistoryEntry) -> None:
         """Adds a click or a watch."""
-        if _insert(self.history, entry, HISTORY_CAP):
-            self.touched.add("history")
+        self._history_draft().put(entry)
 
     def show(self, entry: ShownEntry) -> None:
         """Adds an impression."""
-        if _insert(self.shown, entry, SHOWN_CAP):
-            self.touched.add("shown")
+        self._shown_draft().put(entry)
 
-    def remember(self, mark: int, seen: Seen) -> None:
-        """Adds a folded event, whose `seq` is this document's plus one."""
-        self.seq = seen.seq
-        self.seen.pop(mark, None)  # a mark past its window moves to the end
-        self.seen[mark] = seen
-        self.touched.add("seen")
+    def take_back(self, ts_ms: int, mark: int) -> None:
+        """Removes an engagement or an impression, if it is there."""
+        self._history_draft().remove(ts_ms, mark)
+        self._shown_draft().remove(ts_ms, mark)
+
+    def _history_draft(self) -> Newest:
+        if "history" not in self.touched:
+            self.touched.add("history")
+            self._history = self._history.copy()
+        return self._history
+
+    def _shown_draft(self) -> Newest:
+        if "shown" not in self.touched:
+            self.touched.add("shown")
+            self._shown = self._shown.copy()
+        return self._shown
 
     def encoded(self) -> dict[str, bytes]:
         """Bytes of every touched document by its name; the new version is in `seen`."""
         out: dict[str, bytes] = {}
         if "seen" in self.touched:
-            body = _encoder.encode(_SeenDocument(self.seq, self.dropped, self.seen))
-            self._written = hashlib.blake2b(body, digest_size=VERSION_BYTES).digest()
-            out["seen"] = self._written + body
+            out["seen"] = self.memory.encoded()
+        if "seen_older" in self.touched:
+            out["seen_older"] = self.memory.encoded_older()
         if "history" in self.touched:
-            out["history"] = _encoder.encode(self.history)
+            out["history"] = self._history.encoded()
         if "shown" in self.touched:
-            out["shown"] = _encoder.encode(self.shown)
+            out["shown"] = self._shown.encoded()
         return out
 
     def settle(self) -> None:
         """Notes that what was encoded last now stands in the store."""
-        self.version = self._written or self.version
+        if "seen" in self.touched:
+            self.memory.settle()
         self.touched.clear()
-
-
-def _insert(entries: list[Any], entry: Any, cap: int) -> bool:
-    """Puts `entry` in its place of an ascending list of at most `cap`; False: nothing changed."""
-    if not entries or _place(entries[-1]) < _place(entry):
-        entries.append(entry)
-    else:
-        at = bisect_left(entries, _place(entry), key=_place)
-        if _place(entries[at]) == _place(entry) or (at == 0 and len(entries) >= cap):
-            return False
-        entries.insert(at, entry)
-    del entries[: max(0, len(entries) - cap)]
-    return True
-
-
-def _place(entry: Any) -> tuple[int, int]:
-    return entry.ts_ms, entry.mark
 
 
 def read_history(value: bytes | None) -> tuple[Engagement, ...]:

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.codec import Malformed, decode
-from streams.documents import REPEAT_WINDOW_MS
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, WATERMARK_MS
+from streams.intake import decode_plain
 from streams.messages import Message, Source, header
+from streams.remembered import event_mark
 
-__all__ = ["Batch", "Dead", "Fact", "Kind", "event_mark", "intake", "is_watermark", "source_id"]
+__all__ = ["REPEAT_WINDOW_MS", "Batch", "Dead", "Fact", "Kind", "intake", "is_watermark", "source_id"]
+
+
+REPEAT_WINDOW_MS = 86_400_000  # an event this much older than its partition's newest one is late
 
 
 class Kind(IntEnum):
@@ -33,15 +37,15 @@ _KINDS = {
 }
 
 
-class Fact(NamedTuple):
-    """An event and its coordinates. `mark` is a hash of its topic and event id."""
+class Fact(msgspec.Struct, frozen=True, gc=False):
+    """An event and its coordinates. `mark` is a hash of its event id with its topic's number."""
 
     event: Any  # an Event with item_id, of `kind`
     kind: Kind
     source: Source
     offset: int
     place: int
-    mark: int
+    mark: bytes
     late: bool
 
 
@@ -53,14 +57,13 @@ class Dead(NamedTuple):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Messages decoded; by source their first and last offsets, and the stream time before the first
-    and at the last one (-1: none yet)."""
+    """Messages decoded, `messages` of them; by source their last offset and the stream time at it
+    (-1: none yet)."""
 
     facts: tuple[Fact, ...]
     dead: tuple[Dead, ...]
-    first: dict[Source, int]
+    messages: int
     last: dict[Source, int]
-    before_ms: dict[Source, int]
     stream_ms: dict[Source, int]
 
 
@@ -71,40 +74,48 @@ def source_id(source: Source, epoch: str) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big")
 
 
-def event_mark(topic: str, event_id: str) -> int:
-    """A 64-bit hash by which a resend is recognised."""
-    return int.from_bytes(hashlib.blake2b(f"{topic}/{event_id}".encode(), digest_size=8).digest(), "big")
+def intake(
+    messages: Sequence[Message], stream_ms: Mapping[Source, int], wall_ms: int, most: int = 1 << 30
+) -> Batch:
+    """Decodes messages of event topics, as many as hold `most` events, and at least one message.
 
-
-def intake(messages: Sequence[Message], stream_ms: Mapping[Source, int], wall_ms: int) -> Batch:
-    """Decodes messages of event topics. `stream_ms` is the stream time before them, where known.
-
-    An event is late if it is more than REPEAT_WINDOW_MS older than the newest event so far of its
-    partition. An empty value with a watermark says nothing here and is passed over.
+    `stream_ms` is the stream time before them, where known. An event is late if it is more than
+    REPEAT_WINDOW_MS older than the newest event so far of its partition. An empty value with a
+    watermark says nothing here and is passed over.
     """
     facts: list[Fact] = []
     dead: list[Dead] = []
-    first: dict[Source, int] = {}
     last: dict[Source, int] = {}
-    newest = dict(stream_ms)
+    newest: dict[Source, int] = {}
+    taken = 0
     for message in messages:
-        source = message.source
-        first.setdefault(source, message.offset)
-        last[source] = message.offset
-        if is_watermark(message):
-            continue
-        decoded = decode(TOPICS[message.topic], message.key, message.value, wall_ms)
-        dead.extend(Dead(message, malformed) for malformed in decoded.malformed)
-        now_ms, kind = newest.get(source, -1), _KINDS[message.topic]
-        for index, event in enumerate(decoded.records):
-            now_ms = max(now_ms, event.ts_ms)
-            late = event.ts_ms < now_ms - REPEAT_WINDOW_MS
-            mark = event_mark(message.topic, event.event_id)
-            facts.append(Fact(event, kind, source, message.offset, index, mark, late))
+        records, malformed = _decoded(message, wall_ms)
+        if taken and len(facts) + len(records) > most:
+            break
+        taken += 1
+        source, offset = message.source, message.offset
+        last[source] = offset
+        now_ms, kind = newest.get(source, stream_ms.get(source, -1)), _KINDS[message.topic]
+        dead.extend(Dead(message, each) for each in malformed)
+        for index, event in enumerate(records):
+            ts_ms = event.ts_ms
+            if ts_ms > now_ms:
+                now_ms = ts_ms
+            late = ts_ms < now_ms - REPEAT_WINDOW_MS
+            facts.append(Fact(event, kind, source, offset, index, event_mark(kind, event.event_id), late))
         newest[source] = now_ms
-    before_ms = {source: stream_ms.get(source, -1) for source in last}
-    at_end_ms = {source: newest.get(source, -1) for source in last}
-    return Batch(tuple(facts), tuple(dead), first, last, before_ms, at_end_ms)
+    return Batch(tuple(facts), tuple(dead), taken, last, newest)
+
+
+def _decoded(message: Message, wall_ms: int) -> tuple[Sequence[Any], Sequence[Malformed]]:
+    topic = TOPICS[message.topic]
+    plain = decode_plain(topic, message.key, message.value, wall_ms)
+    if plain is not None:
+        return plain, ()
+    if is_watermark(message):
+        return (), ()
+    decoded = decode(topic, message.key, message.value, wall_ms)
+    return decoded.records, decoded.malformed
 
 
 def is_watermark(message: Message) -> bool:

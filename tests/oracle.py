@@ -14,6 +14,9 @@ from streams.features import LAYOUTS, Scope
 MINUTE = 60 * 1000
 DAY = 24 * 60 * MINUTE
 HALF_LIVES = {"10m": 10 * MINUTE, "30m": 30 * MINUTE, "1h": 60 * MINUTE, "7d": 7 * DAY}
+INTEGERS = {"impressions", "clicks", "watches", "watch_ms", "completions", "long_views", "likes", "hides"}
+INTEGERS |= {"shares", "follows"}
+LEDGER = ("applied", "repeats", "late", "dead", "undone")
 Partition = tuple[str, int]
 Key = tuple[str, str]
 
@@ -25,7 +28,8 @@ class Expected:
         self.adds: dict[Key, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         self.engaged: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.shown: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        self.ledger = {"applied": 0, "repeats": 0, "late": 0, "dead": 0}
+        self.undone: dict[Key, list[tuple[int, dict[str, float]]]] = defaultdict(list)
+        self.ledger = dict.fromkeys(LEDGER, 0)
 
     def total(self, key: Key, counter: str) -> float:
         """A lifetime total."""
@@ -38,8 +42,16 @@ class Expected:
         )
 
     def newest_ms(self, key: Key) -> int:
-        """The newest event's time."""
-        return max(ts for ts, _ in self.adds[key])
+        """The newest event's time, also of one that was undone."""
+        return max(ts for ts, _ in (*self.adds[key], *self.undone[key]))
+
+    def rounding(self, key: Key, counter: str, half_life_ms: float, now_ms: int) -> float:
+        """The largest term that was added and taken back again: what is left of it is rounding."""
+        undone = self.undone.get(key, [])
+        return max(
+            (adds.get(counter, 0.0) * 2.0 ** (-(now_ms - ts) / half_life_ms) for ts, adds in undone),
+            default=0.0,
+        )
 
 
 def expected_state(
@@ -54,7 +66,8 @@ def expected_state(
     catalogue = items if isinstance(items, Mapping) else {item.item_id: item for item in items}
     out = Expected()
     out.ledger["dead"] = dead
-    known = set()
+    known: set[tuple[str, str, str]] = set()
+    applied: list[Any] = []
     for (topic, _), in_order in events.items():
         newest = -1
         for event in in_order:
@@ -66,22 +79,32 @@ def expected_state(
                 out.ledger["repeats"] += 1
             else:
                 known.add(name)
-                out.ledger["applied"] += 1
-                _count(out, event, catalogue)
+                applied.append(event)
+    undone = {(e.user_id, e.undoes) for e in applied if _is_undo(e)}
+    for event in applied:
+        back = (event.user_id, event.event_id) in undone and not _is_undo(event)
+        out.ledger["undone" if back else "applied"] += 1
+        _count(out, event, catalogue, back)
     return out
 
 
-def _count(out: Expected, event: Any, catalogue: Mapping[str, Item]) -> None:
+def _is_undo(event: Event) -> bool:
+    return isinstance(event, Feedback) and event.action == "undo"
+
+
+def _count(out: Expected, event: Any, catalogue: Mapping[str, Item], back: bool) -> None:
     item = catalogue.get(event.item_id) if event.item_id else None
-    if isinstance(event, Feedback) and event.action == "undo":
+    if _is_undo(event):
         return
-    if isinstance(event, Impression):
+    if back:
+        pass
+    elif isinstance(event, Impression):
         out.shown[event.user_id].append((event.ts_ms, event.item_id))
     elif not isinstance(event, Feedback):
         out.engaged[event.user_id].append((event.ts_ms, event.item_id))
     adds = _adds(event, item)
     for key in _keys(event, item):
-        out.adds[key].append((event.ts_ms, adds))
+        (out.undone if back else out.adds)[key].append((event.ts_ms, adds))
 
 
 def _keys(event: Any, item: Item | None) -> list[Key]:
@@ -124,10 +147,10 @@ def _adds(event: Any, item: Item | None) -> dict[str, float]:
 def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1e-9) -> list[str]:
     """Where a store is not as expected: totals and times exactly, decayed values to `relative`."""
     found: list[str] = []
-    held = dict(zip(("applied", "repeats", "late", "dead"), store.ledger(), strict=True))
+    held = dict(zip(LEDGER, store.ledger(), strict=True))
     if held != expected.ledger:
         found.append(f"ledger: expected {expected.ledger}, got {held}")
-    for key in expected.adds:
+    for key in {**expected.adds, **expected.undone}:
         found += _different_row(store, expected, key, now_ms, relative)
     for read, lists, cap in ((store.history, expected.engaged, 100), (store.shown, expected.shown, 200)):
         for user_id, entries in lists.items():
@@ -144,12 +167,16 @@ def _different_row(store: Any, expected: Expected, key: Key, now_ms: int, relati
     for slot, values in LAYOUTS[scope].read(row, now_ms).items():
         counter, _, window = slot.rpartition("_")
         if window == "total":
-            want, near = expected.total(key, counter), 0.0
+            want, half_life, near = expected.total(key, counter), math.inf, 0.0
         elif window in HALF_LIVES:
-            want, near = expected.decayed(key, counter, HALF_LIVES[window], now_ms), relative
+            half_life, near = HALF_LIVES[window], relative
+            want = expected.decayed(key, counter, half_life, now_ms)
         else:
             continue  # idle_h and quiet_h: times, looked at above
-        if not math.isclose(values[0], want, rel_tol=near, abs_tol=1e-300 if near else 0.0):
+        rounding = relative * expected.rounding(key, counter, half_life, now_ms)
+        if near == 0.0 and counter in INTEGERS:
+            rounding = 0.0
+        if not math.isclose(values[0], want, rel_tol=near, abs_tol=max(rounding, 1e-300)):
             found.append(f"{key} {slot}: expected {want!r}, got {float(values[0])!r}")
     return found
 

@@ -23,7 +23,6 @@ from streams.features.counters import (
 )
 from streams.features.declare import Feature
 from streams.features.layout import HEAD, Floats, Layout, layout_hash, layouts_of
-from streams.features.sums import Sums as _Sums
 from streams.features.vectors import compute, rounded
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "Layout",
     "Scene",
     "Scope",
-    "Sums",
     "View",
     "columns_hash",
     "effects",
@@ -95,10 +93,3 @@ def row_of(scope: Scope, ref_ms: float, last_ms: float = 0.0, **counters: float)
     for counter, value in counters.items():
         out[HEAD:][layout.counters == COUNTERS.index(counter)] = value
     return out
-
-
-class Sums(_Sums):
-    """Sums deeds up by row, laid out as declared here."""
-
-    def __init__(self) -> None:
-        super().__init__(LAYOUTS)

@@ -4,7 +4,7 @@
 -- file that ends in the middle of its transaction, and the next restart would apply the half.
 --
 -- KEYS: the fence, n rows, d documents.
--- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {4}, n, groups of rows
+-- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {5}, n, groups of rows
 --       {how many, half-life of each slot in ms (infinite: a total)}, numbers of the guarded documents},
 --       n rows of little-endian doubles {ref_ms, last_ms, slots}, the versions expected of the guarded
 --       documents (8 bytes each, zeros: none may stand there), d documents.
@@ -13,7 +13,7 @@ local head = cmsgpack.unpack(ARGV[1])
 local moves, ledger, n, groups, guards = head[1], head[2], head[3], head[4], head[5]
 local held = redis.call('MGET', unpack(KEYS))
 
-local fence = {{}, {0, 0, 0, 0}}
+local fence = {{}, {0, 0, 0, 0, 0}}
 if held[1] then fence = cmsgpack.unpack(held[1]) end
 local positions = fence[1]
 for _, move in ipairs(moves) do
@@ -28,7 +28,7 @@ for i, guard in ipairs(guards) do
   if document then version = string.sub(document, 1, 8) end
   if version ~= string.sub(ARGV[3], i * 8 - 7, i * 8) then return 0 end
 end
-for i = 1, 4 do fence[2][i] = fence[2][i] + ledger[i] end
+for i = 1, #ledger do fence[2][i] = (fence[2][i] or 0) + ledger[i] end
 
 local out = {KEYS[1], cmsgpack.pack(fence)}
 local i, first = 1, 1

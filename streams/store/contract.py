@@ -47,6 +47,7 @@ class Outcomes(NamedTuple):
     repeats: int = 0
     late: int = 0
     dead: int = 0
+    undone: int = 0  # taken back by an undo, before or after they were applied
 
     @property
     def records(self) -> int:
@@ -84,7 +85,7 @@ class Document(NamedTuple):
     """A document to write whole. If `guarded`, what stands there must begin with `expected`
     (None: nothing may stand there)."""
 
-    kind: Literal["seen", "history", "shown"]
+    kind: Literal["seen", "seen_older", "history", "shown"]
     user_id: str
     value: bytes
     guarded: bool = False

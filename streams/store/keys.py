@@ -27,7 +27,7 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.SURFACE: "p",
     Scope.QUERY: "q",
 }
-_DOCUMENTS = {"seen": "s", "history": "h", "shown": "v"}
+_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v"}
 _REMEMBERED = 200_000  # keys kept ready; after that the oldest half is forgotten
 
 
@@ -70,7 +70,7 @@ class Keys:
         return f"{{[ui][0-9][0-9]}}:{self._state}:{_LETTERS[scope]}:*"
 
     def document(self, kind: str, user_id: str) -> str:
-        """One of a user's documents: `seen`, `history` or `shown`."""
+        """One of a user's documents (see streams.documents)."""
         return f"{{{user_tag(user_id)}}}:{self._state}:{_DOCUMENTS[kind]}:{user_id}"
 
     def fence(self, tag: str) -> str:

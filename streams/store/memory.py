@@ -8,7 +8,15 @@ from operator import itemgetter
 
 import numpy as np
 
-from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
+from streams.documents import (
+    DOCUMENTS,
+    VERSION_BYTES,
+    Engagement,
+    Showing,
+    UserDocuments,
+    read_history,
+    read_shown,
+)
 from streams.events import Item
 from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
 from streams.features.layout import merge
@@ -72,9 +80,7 @@ class MemoryStore:
         """Every user's documents."""
         with self._lock:
             return {
-                user: UserDocuments.read(
-                    *(self._documents.get((kind, user)) for kind in ("seen", "history", "shown"))
-                )
+                user: UserDocuments.read(*(self._documents.get((kind, user)) for kind in DOCUMENTS))
                 for user in user_ids
             }
 

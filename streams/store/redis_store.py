@@ -7,7 +7,15 @@ from itertools import groupby, islice
 import msgspec
 import numpy as np
 
-from streams.documents import VERSION_BYTES, Engagement, Showing, UserDocuments, read_history, read_shown
+from streams.documents import (
+    DOCUMENTS,
+    VERSION_BYTES,
+    Engagement,
+    Showing,
+    UserDocuments,
+    read_history,
+    read_shown,
+)
 from streams.errors import OperatorError
 from streams.events import Item
 from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -21,7 +29,6 @@ __all__ = ["RedisStore"]
 _SCRIPT = Script(files("streams.store").joinpath("apply.lua").read_text())
 _EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
 _HALVES = {scope: tuple(layout.half_lives.tolist()) for scope, layout in LAYOUTS.items()}
-_KINDS = ("seen", "history", "shown")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -86,8 +93,9 @@ class RedisStore:
         """Every user's documents, by one MGET."""
         if not user_ids:
             return {}
-        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in _KINDS])
-        return {user: UserDocuments.read(*values[3 * i : 3 * i + 3]) for i, user in enumerate(user_ids)}
+        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in DOCUMENTS])
+        n = len(DOCUMENTS)
+        return {user: UserDocuments.read(*values[n * i : n * i + n]) for i, user in enumerate(user_ids)}
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
         """Does each write whole, all in one round trip; False: refused."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from streams.documents import DOCUMENTS
 from streams.features import Scope
 from streams.store.flights import tag_of_key
 from streams.store.keys import Keys, tag_of, user_tag
@@ -43,5 +44,5 @@ def test_all_that_a_script_writes_for_a_user_lies_in_one_slot(
     name = f"{user}/{category}" if scope is Scope.USER_CATEGORY else user
     assert tag_of(scope, name) == user_tag(user)
     mine = [keys.fence(user_tag(user)), keys.row(scope, name)]
-    mine += [keys.document(kind, user) for kind in ("seen", "history", "shown")]
+    mine += [keys.document(kind, user) for kind in DOCUMENTS]
     assert len({slot(key) for key in mine}) == 1

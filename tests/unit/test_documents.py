@@ -4,7 +4,6 @@ from streams.documents import (
     HISTORY_CAP,
     Engagement,
     HistoryEntry,
-    Seen,
     Showing,
     ShownEntry,
     UserDocuments,
@@ -20,36 +19,53 @@ def test_history_keeps_the_newest_in_any_order_of_arrival() -> None:
         documents = UserDocuments()
         for entry in order:
             documents.engage(entry)
-        ends.append(documents.history)
-    assert ends[0] == ends[1] == ends[2] == entries[7:]
+        ends.append(documents.encoded()["history"])
+    assert ends[0] == ends[1] == ends[2]
+    assert [past.item_id for past in read_history(ends[0])] == [e.item_id for e in reversed(entries[7:])]
 
 
 def test_the_same_entry_is_kept_once() -> None:
     documents = UserDocuments()
     for _ in range(2):
         documents.show(ShownEntry(5, 1, "i1"))
-    assert documents.shown == [ShownEntry(5, 1, "i1")]
+    assert read_shown(documents.encoded()["shown"]) == (Showing("i1", 5, 1),)
 
 
-def test_documents_survive_their_bytes_and_the_version_is_of_the_content() -> None:
+def test_what_is_taken_back_leaves_and_what_is_not_there_may_be_taken_back() -> None:
     documents = UserDocuments()
-    documents.remember(7, Seen(1, 2**32 - 1, 5, 0, 1_700_000_000_000, "c", None, True))
+    documents.engage(HistoryEntry(5, 1, "i1", None, None, None))
+    documents.engage(HistoryEntry(5, 2, "i2", None, None, None))
+    documents.show(ShownEntry(5, 3, "i3"))
+    for ts_ms, mark in ((5, 1), (5, 3), (5, 9), (6, 2)):
+        documents.take_back(ts_ms, mark)
+    written = documents.encoded()
+    assert [past.item_id for past in read_history(written["history"])] == ["i2"]
+    assert read_shown(written["shown"]) == ()
+
+
+def test_documents_survive_their_bytes() -> None:
+    documents = UserDocuments()
     documents.engage(HistoryEntry(5, 2**64 - 1, "i1", 0.5, "c", None))
     documents.show(ShownEntry(4, 8, "i1"))
     written = documents.encoded()
-    documents.settle()
-    again = UserDocuments.read(written["seen"], written["history"], written["shown"])
-    assert (again.seen, again.history, again.shown) == (documents.seen, documents.history, documents.shown)
-    assert again.version == documents.version == written["seen"][:8]
+    again = UserDocuments.read(None, None, written["history"], written["shown"])
     assert again.encoded() == {}
+    again.engage(HistoryEntry(6, 1, "i2", None, None, None))
+    again.show(ShownEntry(3, 1, "i0"))
+    written = again.encoded()
+    assert [past.item_id for past in read_history(written["history"])] == ["i2", "i1"]
+    assert [past.item_id for past in read_shown(written["shown"])] == ["i1", "i0"]
 
 
 def test_a_copy_is_a_draft_of_its_own() -> None:
     documents = UserDocuments()
+    documents.show(ShownEntry(1, 1, "i"))
+    documents.settle()
     draft = documents.copy()
-    draft.remember(1, Seen(1, 0, 0, 0, 0, None, None, False))
-    draft.show(ShownEntry(1, 1, "i"))
-    assert (documents.seen, documents.shown, documents.touched) == ({}, [], set())
+    draft.show(ShownEntry(2, 2, "j"))
+    assert documents.touched == set()
+    documents.touched.add("shown")
+    assert [past.item_id for past in read_shown(documents.encoded()["shown"])] == ["i"]
 
 
 def test_readers_see_an_item_once_with_its_newest_time_and_known_ratio() -> None:
@@ -66,10 +82,3 @@ def test_readers_see_an_item_once_with_its_newest_time_and_known_ratio() -> None
     assert read_history(written["history"]) == (Engagement("a", 3, 0.5, "c", "m"), Engagement("b", 2))
     assert read_shown(written["shown"]) == (Showing("x", 3, 2), Showing("y", 2, 1))
     assert read_history(None) == read_shown(None) == ()
-
-
-def test_a_mark_seen_again_moves_to_the_end() -> None:
-    documents = UserDocuments()
-    for mark in (0, 1, 2, 0):
-        documents.remember(mark, Seen(documents.seq + 1, 0, 0, 0, 0, None, None, False))
-    assert [(mark, seen.seq) for mark, seen in documents.seen.items()] == [(1, 2), (2, 3), (0, 4)]

@@ -5,11 +5,11 @@ import pytest
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
-from streams.documents import REPEAT_CAP, SEEN_LIMIT
 from streams.events import CLICKS, WATCHES, WATERMARK_MS
 from streams.facts import intake, is_watermark
 from streams.features import LAYOUTS, Scope
 from streams.messages import Message, Source
+from streams.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.store import MemoryStore, Outcomes
 from tests.build import T0, make_click, make_item, make_message, make_watch
 from tests.oracle import differences, expected_state
@@ -114,7 +114,7 @@ def test_a_resend_is_known_among_the_newest_events_of_its_user_and_memory_is_bou
     assert store.ledger().repeats == 1
     applier.apply([clicks(events[0], offset=len(events) + 1)])
     assert store.ledger().repeats == 1
-    assert len(store.documents(["u1"])["u1"].seen) <= REPEAT_CAP * 5 // 4
+    assert len(store.documents(["u1"])["u1"].memory) <= SEEN_LIMIT
 
 
 def test_a_message_of_900_events_of_one_user_redelivered_midway_is_still_exact() -> None:
@@ -139,7 +139,7 @@ def test_a_message_of_900_events_of_one_user_redelivered_midway_is_still_exact()
     make_applier(store).apply([clicks(*events)])
     expected = expected_state({(CLICKS.name, 0): events})
     assert differences(store, expected, T0 + HOUR) == []
-    assert len(store.documents(["u1"])["u1"].seen) <= max(SEEN_LIMIT, len(events))
+    assert len(store.documents(["u1"])["u1"].memory) <= max(SEEN_LIMIT, len(events))
 
 
 def test_the_oracle_notices_a_single_event_too_many() -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import redis
 
-from streams.documents import HistoryEntry, Seen, UserDocuments
+from streams.deeds import Act, Deed
+from streams.documents import HistoryEntry, UserDocuments
 from streams.errors import OperatorError, StoreUnavailable
 from streams.features import LAYOUTS, Scene, Scope
 from streams.features.counters import query_key
 from streams.messages import Source
 from streams.redis_address import redis_address
+from streams.remembered import Place, event_mark
 from streams.settings import Settings
 from streams.store import Document, MemoryStore, Move, Outcomes, Position, ShardWrite
 from streams.store.connect import connect, open_flights
@@ -119,7 +121,8 @@ def test_rows_of_every_scope_add_in_one_write(store: Any) -> None:
 def draft(*marks: int) -> UserDocuments:
     documents = UserDocuments()
     for mark in marks:
-        documents.remember(mark, Seen(documents.seq + 1, 1, mark, 0, T0, "c", None, False))
+        documents.memory.add(event_mark(0, str(mark)), Place(1, mark, 0), Deed(Act.CLICK, T0, "i", "c"))
+        documents.touched.add("seen")
         documents.engage(HistoryEntry(T0 + mark, mark, f"i{mark}", None, "c", None))
     return documents
 

@@ -1,0 +1,192 @@
+"""Deciding what becomes of a user's events: applied, a repeat, late, or undone. Pure.
+
+An event is decided once, in its user's shard, whose documents keep the decision. When it is read again
+(a redelivery), the other shards are told the same: what was applied is looked up, never decided anew.
+
+An undo takes its target back whichever of them comes first. If the target is among the user's newest
+events, what it did is folded again with the sign -1 at the target's own time; else the undo waits in
+the memory, and the target, when it comes, is counted as `undone` and folded with both signs, so that
+either order leaves the same. A second undo, an undo of an undo, and one whose target is not among the
+newest REPEAT_CAP events take nothing back.
+
+What is exact, and where it ends: decisions are exact while the event is in the user's memory, and an
+event leaves it only when all shards have folded it (remembered.Memory.rotate). So what is read again and
+not remembered matters to a shard alone that was rolled back by itself; it is then folded as applied, by
+the catalogue as of now, which is wrong if it was a repeat or an undo, if it was undone, or if its item's
+category or creator changed. The same holds of a user with more than SEEN_LIMIT events in flight.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from streams.deeds import Act, Deed, Signed, decide, is_undo
+from streams.documents import HistoryEntry, ShownEntry, UserDocuments
+from streams.events import Item
+from streams.facts import Fact, Kind
+from streams.messages import Source
+from streams.remembered import Place, event_mark
+
+__all__ = ["Decided", "Deciding", "Lookup"]
+
+Lookup = Callable[[str], Item | None]
+MAX_WATCH_RATIO = 10.0
+BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
+NO_EVENT = bytes(7)
+
+
+class Decided(NamedTuple):
+    """An event and what it does to counters: nothing, a deed, or deeds that are taken back."""
+
+    fact: Fact
+    signed: tuple[Signed, ...]
+
+
+class Deciding:
+    """The running state of one user shard.
+
+    Args:
+        documents: every user's, as they stand in the store.
+        at: by source, the last offset that the shard has folded.
+        numbers: by source, the partition's number (facts.source_id).
+        floors: by a partition's number, the offset up to which all shards have folded it.
+        lookup: the catalogue.
+    """
+
+    def __init__(
+        self,
+        documents: Mapping[str, UserDocuments],
+        at: Mapping[Source, int],
+        numbers: Mapping[Source, int],
+        floors: Mapping[int, int],
+        lookup: Lookup,
+    ) -> None:
+        self._documents, self._at, self._numbers = documents, at, numbers
+        self._floors, self._lookup = floors, lookup
+        self.drafts: dict[str, UserDocuments] = {}
+        self.fresh: list[Decided] = []  # what this shard itself folds
+        self.decided: list[Decided] = []  # what the other shards are told
+        self.outcomes: dict[tuple[str, str], int] = {}
+        self.took_back = 0  # targets that undos met
+        self.waiting = 0  # undos that met none
+
+    def count(self, source: Source, name: str, n: int = 1) -> None:
+        """Notes what became of one record."""
+        key = (source.topic, name)
+        self.outcomes[key] = self.outcomes.get(key, 0) + n
+
+    def is_fresh(self, source: Source, offset: int) -> bool:
+        """True if this shard has not folded that message yet."""
+        return offset > self._at[source]
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Decides events in their order, and folds those that are fresh."""
+        for fact in facts:
+            if not self.is_fresh(fact.source, fact.offset):
+                self._again(fact)
+            elif fact.late:
+                self.count(fact.source, "late")
+            else:
+                self._first(fact)
+
+    # --- the first time ---------------------------------------------------------------------------
+
+    def _first(self, fact: Fact) -> None:
+        draft = self._draft(fact.event.user_id)
+        memory = draft.memory
+        at = memory.find(fact.mark)
+        if at is not None and memory.is_recent(at):
+            self.count(fact.source, "repeats")
+            return
+        draft.touched.add("seen")
+        place = Place(self._numbers[fact.source], fact.offset, fact.place)
+        if is_undo(fact.event):
+            self._undo(fact, draft, place)
+            return
+        deed = decide(fact.event, self._item(fact))
+        if memory.is_awaited(fact.mark[BASE]):
+            self.count(fact.source, "undone")
+            memory.add(fact.mark, place, deed, undone=True)
+            self._fold(fact, ((deed, 1), (deed, -1)))
+            return
+        self.count(fact.source, "applied")
+        memory.add(fact.mark, place, deed)
+        self._list(fact.mark, deed, draft)
+        self._fold(fact, ((deed, 1),))
+
+    def _undo(self, fact: Fact, draft: UserDocuments, place: Place) -> None:
+        """Takes back what is there to be taken back; what is not there yet is waited for."""
+        self.count(fact.source, "applied")
+        base = target_of(fact)
+        found = draft.memory.targets(base)
+        signed: list[Signed] = []
+        for at in found:
+            deed, _ = draft.memory.deed(at)
+            if deed is not None:
+                signed.append((deed, -1))
+                mark = draft.memory.mark(at)
+                draft.take_back(deed.ts_ms, int.from_bytes(mark, "big"))
+        self.took_back += len(signed)
+        self.waiting += not signed
+        draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
+        self._fold(fact, tuple(signed))
+
+    def _fold(self, fact: Fact, signed: tuple[Signed, ...]) -> None:
+        decided = Decided(fact, signed)
+        self.fresh.append(decided)
+        self.decided.append(decided)
+
+    def _item(self, fact: Fact) -> Item | None:
+        item_id = fact.event.item_id
+        return self._lookup(item_id) if item_id is not None else None
+
+    def _draft(self, user_id: str) -> UserDocuments:
+        draft = self.drafts.get(user_id)
+        if draft is None:
+            draft = self.drafts[user_id] = self._documents[user_id].copy()
+            if draft.memory.rotate(self._floors):
+                draft.touched |= {"seen", "seen_older"}
+        return draft
+
+    def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
+        """Adds a click or a watch to the history, an impression to what was shown."""
+        if deed.item_id is None:
+            return
+        number = int.from_bytes(mark, "big")
+        if deed.act is Act.IMPRESSION:
+            draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
+        elif deed.act is Act.CLICK or deed.act is Act.WATCH:
+            ratio = min(deed.watch_ms / deed.duration_ms, MAX_WATCH_RATIO) if deed.duration_ms else None
+            entry = HistoryEntry(deed.ts_ms, number, deed.item_id, ratio, deed.category, deed.creator)
+            draft.engage(entry)
+
+    # --- again ------------------------------------------------------------------------------------
+
+    def _again(self, fact: Fact) -> None:
+        """Tells the other shards what was decided when this one folded the event."""
+        signed = self._as_decided(fact)
+        if signed:
+            self.decided.append(Decided(fact, signed))
+
+    def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
+        user_id = fact.event.user_id
+        memory = (self.drafts.get(user_id) or self._documents[user_id]).memory
+        at = memory.find(fact.mark)
+        if at is None:
+            if fact.late or not memory.dropped or is_undo(fact.event):
+                return ()
+            return ((decide(fact.event, self._item(fact)), 1),)
+        if memory.place(at) != (self._numbers[fact.source], fact.offset, fact.place):
+            return ()
+        if is_undo(fact.event):
+            found = [memory.deed(target)[0] for target in memory.targets(target_of(fact), at)]
+            return tuple((deed, -1) for deed in found if deed is not None)
+        deed, undone = memory.deed(at)
+        if deed is None:
+            return ()
+        return ((deed, 1), (deed, -1)) if undone else ((deed, 1),)
+
+
+def target_of(fact: Fact) -> bytes:
+    """The hash of the event id that an undo names, or of no id at all."""
+    undoes = fact.event.undoes
+    return NO_EVENT if undoes is None else event_mark(Kind.FEEDBACK, undoes)[BASE]

@@ -6,6 +6,7 @@ its fences stand under the layout's hash: another layout is another state.
 """
 
 import zlib
+from collections.abc import Iterable
 
 from streams.features import LAYOUT, Scope
 
@@ -28,7 +29,7 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.QUERY: "q",
 }
 _DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v"}
-_REMEMBERED = 200_000  # keys kept ready; after that the oldest half is forgotten
+_REMEMBERED = 100_000  # keys of a scope kept ready; after that the oldest half is forgotten
 
 
 def user_tag(user_id: str) -> str:
@@ -52,18 +53,24 @@ class Keys:
     def __init__(self, namespace: str, layout: str = LAYOUT) -> None:
         self._namespace = namespace
         self._state = f"{namespace}:{layout}"
-        self._rows: dict[tuple[Scope, str], str] = {}
+        self._rows: dict[Scope, dict[str, str]] = {scope: {} for scope in Scope}
 
     def row(self, scope: Scope, name: str) -> str:
         """A state row."""
-        known = self._rows.get((scope, name))
-        if known is None:
-            known = f"{{{tag_of(scope, name)}}}:{self._state}:{_LETTERS[scope]}:{name}"
-            if len(self._rows) >= _REMEMBERED:
-                for old in list(self._rows)[: _REMEMBERED // 2]:
-                    self._rows.pop(old, None)
-            self._rows[(scope, name)] = known
-        return known
+        return self._rows[scope].get(name) or self._named(scope, name)
+
+    def rows(self, scope: Scope, names: Iterable[str]) -> list[str]:
+        """State rows of one scope: a ranking names a thousand of them."""
+        known = self._rows[scope].get
+        return [known(name) or self._named(scope, name) for name in names]
+
+    def _named(self, scope: Scope, name: str) -> str:
+        known = self._rows[scope]
+        if len(known) >= _REMEMBERED:
+            for old in list(known)[: _REMEMBERED // 2]:
+                known.pop(old, None)
+        key = known[name] = f"{{{tag_of(scope, name)}}}:{self._state}:{_LETTERS[scope]}:{name}"
+        return key
 
     def pattern(self, scope: Scope) -> str:
         """What SCAN matches every state row of a scope by."""

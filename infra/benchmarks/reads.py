@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.benchmarks.feast import Feast, FeastMissing, environment
+from infra.benchmarks.feast_process import VERSION, Feast, FeastMissing, environment
 from infra.benchmarks.folding import fold_all
 from infra.benchmarks.load import START_MS, STEP_MS, Load, make_items, make_messages, zipf
 from infra.benchmarks.speeds import MeasureError, Middle, Times, times_of, times_ratio
@@ -178,8 +178,6 @@ def _feast(
     settings: Settings, asked: Request, values: NDArray[np.float32]
 ) -> tuple[AbstractContextManager[Any] | None, str]:
     """Feast with these values and its version, or None and why not."""
-    from infra.benchmarks.feast import VERSION
-
     ((host, port),) = redis_address(settings.redis).nodes
     try:
         python: Path = environment()

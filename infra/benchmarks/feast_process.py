@@ -82,7 +82,7 @@ class Feast:
         self._log = (Path(self._folder.name) / "log").open("w+")
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._process = subprocess.Popen(
-            [str(python), str(SCRIPT), self._folder.name, redis],
+            [str(python), "-P", str(SCRIPT), self._folder.name, redis],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

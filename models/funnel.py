@@ -18,6 +18,7 @@ from models.retrieval import Ask, Candidates, Shelf, given, retrieve
 from models.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
 from models.slot import Pair
 from streams.catalogue import Catalogue
+from streams.co_watch import companions
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
 from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
@@ -27,6 +28,7 @@ from streams.store import Store
 __all__ = ["LIGHT", "POPULAR", "Funnel", "Ranked"]
 
 LIGHT, POPULAR = "light", "popular"
+SEEDS = 10  # newest items of a history whose companions are candidates
 HISTORY_WEIGHT = 0.5  # of an engagement whose watch ratio is not known
 
 
@@ -110,16 +112,26 @@ class Funnel:
         if not budget.spent:
             past = self._guard.attempt("history", lambda: self._store.past(request.user_id), "redis")
         history, shown = past or ((), ())
+        liked = [(e.item_id, _liking(e.watch_ratio)) for e in history]
         ask = Ask(
             now_ms=now_ms,
             size=self._settings.candidates,
             limit=request.limit,
             exclude=request.exclude,
             seen=[*(e.item_id for e in history), *(s.item_id for s in shown)],
-            history=[(e.item_id, _liking(e.watch_ratio)) for e in history],
+            history=liked,
+            beside={} if budget.spent else self._beside(liked[:SEEDS], now_ms),
             query=request.query,
         )
         return retrieve(shelf, ask)
+
+    def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
+        """What was watched with the newest items of a history, by item hash."""
+        if not seeds:
+            return {}
+        item_ids = [item_id for item_id, _ in seeds]
+        sets = self._guard.attempt("co_watch", lambda: self._store.companions(item_ids), "redis")
+        return companions(sets, [weight for _, weight in seeds], now_ms) if sets else {}
 
     def _read(self, case: Case) -> Read | None:
         item_ids, request = case.candidates.item_ids, case.request

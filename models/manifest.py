@@ -50,6 +50,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     columns: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=4_096)]
     columns_hash: str
+    definitions: Annotated[tuple[str, ...], Meta(max_length=4_096)] = ()  # as `columns`; empty: not known
     heads: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=16)]
     window: Window
     rows: int
@@ -94,6 +95,8 @@ def decode_manifest(value: bytes) -> Manifest:
         raise ModelRefused(f"{MANIFEST}: {str(error)[:300]}") from None
     if len(set(manifest.columns)) < len(manifest.columns):
         raise ModelRefused(f"{MANIFEST}: columns: a name stands there twice")
+    if manifest.definitions and len(manifest.definitions) != len(manifest.columns):
+        raise ModelRefused(f"{MANIFEST}: definitions: expected one a column")
     return manifest
 
 

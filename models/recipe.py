@@ -38,6 +38,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     columns: tuple[str, ...]
     columns_hash: str
+    definitions: tuple[str, ...] = ()
     trigger_id: str | None = None
     parent: str | None = None
     seed: int = 0
@@ -190,6 +191,7 @@ def _seal(
         created_ms=order.created_ms,
         columns=order.columns,
         columns_hash=order.columns_hash,
+        definitions=order.definitions,
         heads=HEADS,
         window=Window(from_ms=first, to_ms=last + 1, rows=n),
         rows=n,

@@ -18,7 +18,7 @@ from models.registry import Champions, discard, load_version, new_version, publi
 from models.training_set import read_training_rows
 from streams.errors import KafkaUnavailable, ModelRefused
 from streams.events import ModelRecord, ModelState, RetrainTrigger
-from streams.features import COLUMN_NAMES, columns_hash
+from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash, unfit
 from streams.metrics import TRAINING_SECONDS, TRAININGS
 from streams.settings import Settings
 
@@ -77,7 +77,7 @@ class Retraining:
         if self.serving() is not None:
             return None
         for uri, sha256, manifest in stored_versions(self._settings.models_url):
-            if manifest.gate or manifest.columns_hash != columns_hash():
+            if manifest.gate or unfit(manifest.columns, manifest.definitions):
                 continue
             try:
                 version = load_version(uri, sha256)
@@ -94,7 +94,7 @@ class Retraining:
     def serving(self) -> ModelRecord | None:
         """The champion, if it can serve on the columns of this code."""
         champion = self.champions.champion
-        usable = champion is not None and set(champion.columns) <= set(COLUMN_NAMES)
+        usable = champion is not None and unfit(champion.columns, champion.definitions) is None
         return champion if usable else None
 
     def bootstrap(self, rows: int) -> RetrainTrigger | None:
@@ -143,6 +143,7 @@ class Retraining:
             created_ms=created_ms,
             columns=COLUMN_NAMES,
             columns_hash=columns_hash(),
+            definitions=tuple(DEFINITIONS.values()),
             trigger_id=trigger.trigger_id,
             parent=champion.version if champion else None,
             seed=self._settings.train_seed,
@@ -181,6 +182,8 @@ class Retraining:
             return None, ()
         try:
             version = load_version(champion.uri, champion.sha256)
+            if reason := unfit(version.manifest.columns, version.manifest.definitions):
+                raise ModelRefused(reason)
             return Ranker.load(version.manifest, version.files, COLUMN_NAMES), ()
         except ModelRefused as error:
             return None, (f"not compared with the champion: {error}",)
@@ -218,6 +221,7 @@ class Retraining:
             uri=uri,
             sha256=sha256,
             columns=manifest.columns,
+            definitions=manifest.definitions,
             metrics={**manifest.metrics, **seconds},
             reasons=reasons,
         )

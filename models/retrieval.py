@@ -5,7 +5,7 @@ Everything here is pure and works on a `Shelf`, the catalogue as arrays. A shelf
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from streams.co_watch import item_hash
 from streams.events import Item
 
 __all__ = [
@@ -34,7 +35,12 @@ Rows = npt.NDArray[np.intp]
 DIMENSIONS = 64
 SPREAD = 8  # dimensions that one hashed token touches: fewer and unlike tokens collide, more and they blur
 WEIGHTS = {"category": 1.0, "creator": 0.7, "tag": 0.5}
-SHARES = {"similar": 0.4, "trending": 0.2, "fresh": 0.2}  # of the candidates; popular fills what is left
+SHARES = {  # of the candidates; popular fills what is left
+    "co_watch": 0.15,
+    "similar": 0.35,
+    "trending": 0.2,
+    "fresh": 0.2,
+}
 RECENT = 10.0  # places in the history after which an item counts half
 
 
@@ -55,6 +61,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
     by_trend: Rows
     by_published: Rows
     words: dict[str, Rows]
+    hashes: dict[int, int]  # rows by streams.co_watch.item_hash
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,6 +87,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     exclude: Collection[str] = ()
     seen: Collection[str] = ()
     history: Sequence[tuple[str, float]] = ()  # (item_id, weight > 0), newest first
+    beside: Mapping[int, float] = {}  # weight by item hash of what is watched with the history's items
     query: str | None = None
 
 
@@ -152,6 +160,7 @@ def build_shelf(items: Iterable[Item]) -> Shelf:
         by_trend=_best(nothing),
         by_published=_best(published),
         words=_words(ordered),
+        hashes={item_hash(item.item_id): row for row, item in enumerate(ordered)},
     )
 
 
@@ -204,7 +213,8 @@ def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
 
 
 def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
-    """Up to `ask.size` items from all sources: matches of a query, similar, trending, fresh, popular.
+    """Up to `ask.size` items from all sources: matches of a query, watched with those of the history,
+    similar, trending, fresh, popular.
 
     Nothing excluded or not yet published is named. Items seen before come only where fewer than
     `ask.limit` others are left.
@@ -235,12 +245,19 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
 
 
 def _orders(shelf: Shelf, ask: Ask) -> Iterable[tuple[str, Rows]]:
+    if ask.beside:
+        yield "co_watch", _beside(shelf, ask.beside)
     liked = taste(shelf, ask.history)
     if liked is not None:
         yield "similar", _best(shelf.vectors @ liked)
     yield "trending", shelf.by_trend[: int(np.count_nonzero(shelf.trend > 0))]
     yield "fresh", shelf.by_published
     yield "popular", shelf.by_popularity
+
+
+def _beside(shelf: Shelf, weights: Mapping[int, float]) -> Rows:
+    found = sorted((-weight, shelf.hashes[of]) for of, weight in weights.items() if of in shelf.hashes)
+    return np.array([row for _, row in found], np.intp)
 
 
 def _rows_of(shelf: Shelf, item_ids: Iterable[str]) -> Rows:

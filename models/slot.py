@@ -20,7 +20,7 @@ from models.weights import weights_name
 from streams.codec import decode
 from streams.errors import ModelRefused
 from streams.events import MODELS, ModelRecord
-from streams.features import COLUMN_NAMES
+from streams.features import COLUMN_NAMES, unfit
 from streams.messages import Message
 from streams.metrics import MODEL, WEIGHTS_AGE
 from streams.store import Store
@@ -151,6 +151,8 @@ class ModelSlot:
         if not champion.uri or not champion.sha256:
             raise ModelRefused("its record names no files")
         manifest, files = self._load(champion.uri, champion.sha256)
+        if reason := unfit(manifest.columns, manifest.definitions):
+            raise ModelRefused(f"{champion.version}: {reason}")
         ranker = Ranker.load(manifest, files, COLUMN_NAMES)
         if ONLINE not in files:
             raise ModelRefused(f"{champion.version}: no {ONLINE}: a version is a pair")

@@ -25,6 +25,7 @@ from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
 from streams.events import DRIFT, TRIGGERS, DriftReport, ModelRecord, Record, RetrainTrigger, Served, Topic
+from streams.features import COLUMN_NAMES, columns_hash, unfit
 from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
 
@@ -41,10 +42,14 @@ OPEN_MODELS = 4  # the champion, those before it, and None
 
 
 class _Frozen(msgspec.Struct, frozen=True, eq=False):
-    """What a version was trained on: the hash of the columns logged, and a reference for each."""
+    """What a version was trained on: the hash of the columns logged, and a reference for each.
+
+    `places` tells where they stand in rows that this code serves; None where one is missing here.
+    """
 
     columns_hash: str
     references: tuple[Reference, ...]
+    places: NDArray[np.intp] | None = None
 
 
 class _Model:
@@ -90,9 +95,11 @@ class DriftWatch:
         if not served.slate:
             return []
         model = self._model(version)
-        if model.frozen and not _fits(model.frozen, served):
+        rows = _rows(model.frozen, served) if model.frozen else None
+        if model.frozen and rows is None:
             version, model = None, self._model(None)
-        rows = _rows(served) if model.frozen else np.empty((len(served.slate), 0), np.float32)
+        if rows is None:
+            rows = np.empty((len(served.slate), 0), np.float32)
         closed = model.windows.add(served.ts_ms, rows, _clusters(served))
         return self._close(version, model, closed, now_ms) if closed else []
 
@@ -113,7 +120,11 @@ class DriftWatch:
         except (ModelRefused, KeyError) as error:
             log.warning("%s has no profile to judge by: %s", version, error)
             return None
-        return _Frozen(manifest.columns_hash, tuple(reference_of(column) for column in profile.columns))
+        places = None
+        if unfit(manifest.columns, manifest.definitions) is None:
+            places = np.array([COLUMN_NAMES.index(column.name) for column in profile.columns], np.intp)
+        references = tuple(reference_of(column) for column in profile.columns)
+        return _Frozen(manifest.columns_hash, references, places)
 
     # --- a window that ended ----------------------------------------------------------------------
 
@@ -201,14 +212,19 @@ def _report(version: str | None, closed: Sampled, verdict: Verdict, now_ms: int)
     )
 
 
-def _fits(frozen: _Frozen, served: Served) -> bool:
-    """True if the slate's rows have the columns that the model was trained on, in their order."""
-    width = len(frozen.references)
-    return served.columns == frozen.columns_hash and all(len(i.features) == width for i in served.slate)
-
-
-def _rows(served: Served) -> NDArray[np.float32]:
-    return np.array([item.features for item in served.slate], dtype=np.float32)
+def _rows(frozen: _Frozen, served: Served) -> NDArray[np.float32] | None:
+    """The slate's rows [n, references] in the columns that the model was trained on; None where they
+    cannot be told from what was logged: its columns are neither the model's nor this code's."""
+    if served.columns == frozen.columns_hash:
+        places: NDArray[np.intp] | slice = slice(None)
+        width = len(frozen.references)
+    elif served.columns == columns_hash() and frozen.places is not None:
+        places, width = frozen.places, len(COLUMN_NAMES)
+    else:
+        return None
+    if any(len(item.features) != width for item in served.slate):
+        return None
+    return np.array([item.features for item in served.slate], dtype=np.float32)[:, places]
 
 
 def _clusters(served: Served) -> dict[str, list[str]]:

@@ -173,7 +173,7 @@ class Applier:
     def _write(self, writes: Sequence[ShardWrite]) -> set[str]:
         """Writes; returns the tags of refused shards, whose fences were read again."""
         writes = [write for write in writes if write.moves]
-        if any(len(write.keys) + len(write.documents) > MAX_KEYS for write in writes):
+        if any(len(write.keys) + len(write.documents) + len(write.companions) > MAX_KEYS for write in writes):
             raise _TooWideError
         done = self._store.write(writes)
         refused = {write.tag for write, ok in zip(writes, done, strict=True) if not ok}
@@ -194,9 +194,18 @@ class Applier:
         try:
             if self._fences.reread(tags):
                 self._documents.clear()  # somebody else folded users that are remembered here
-        except RolledBackError:
-            log.error("the store has lost writes: reading again")
+        except RolledBackError as error:
+            log.error("the store has lost writes: reading again: %s", error)
+            self._hold_what_is_left(error.tags)
             raise self._rewind() from None
+
+    def _hold_what_is_left(self, lost: Collection[str]) -> None:
+        """Moves idle shards that lost nothing up to what is folded, before it is decided anew.
+
+        Else a resend that came before the event it repeats, this time, would be new to a shard that had
+        nothing to do with it the first time. Shards that are refused have lost something too.
+        """
+        self._store.write([write for write in self._fences.idle() if write.tag not in lost])
 
     # --- documents --------------------------------------------------------------------------------
 

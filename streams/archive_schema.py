@@ -23,6 +23,7 @@ _EVENT = [
     ("session_id", pa.string()),
     ("surface", pa.string()),
     ("item_id", pa.string()),
+    ("query", pa.string()),
 ]
 _EXAMPLE = [
     ("example_id", pa.string()),

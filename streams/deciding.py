@@ -14,11 +14,15 @@ event leaves it only when all shards have folded it (remembered.Memory.rotate). 
 not remembered matters to a shard alone that was rolled back by itself; it is then folded as applied, by
 the catalogue as of now, which is wrong if it was a repeat or an undo, if it was undone, or if its item's
 category or creator changed. The same holds of a user with more than SEEN_LIMIT events in flight.
+Where users' shards alone are rolled back and a new process takes over, a resend or an undo on another
+partition than its target may be read before it this time; that is exact once idle shards have been
+moved (Applier.advance), so it concerns the last second before the loss.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from streams.co_watch import REACH, Pair, pairs_of
 from streams.deeds import Act, Deed, Signed, decide, is_undo
 from streams.documents import HistoryEntry, ShownEntry, UserDocuments
 from streams.events import Item
@@ -30,6 +34,7 @@ __all__ = ["Decided", "Deciding", "Lookup"]
 
 Lookup = Callable[[str], Item | None]
 MAX_WATCH_RATIO = 10.0
+LIKED_PERMILLE = 500  # watched at least so far, an item counts as watched together with others
 BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
 NO_EVENT = bytes(7)
 
@@ -39,6 +44,7 @@ class Decided(NamedTuple):
 
     fact: Fact
     signed: tuple[Signed, ...]
+    pairs: tuple[Pair, ...] = ()  # what items' sets of what was watched together gain or lose
 
 
 class Deciding:
@@ -111,7 +117,7 @@ class Deciding:
         self.count(fact.source, "applied")
         memory.add(fact.mark, place, deed)
         self._list(fact.mark, deed, draft)
-        self._fold(fact, ((deed, 1),))
+        self._fold(fact, ((deed, 1),), _pairs(fact.mark, deed, draft, 1))
 
     def _undo(self, fact: Fact, draft: UserDocuments, place: Place) -> None:
         """Takes back what is there to be taken back; what is not there yet is waited for."""
@@ -119,19 +125,22 @@ class Deciding:
         base = target_of(fact)
         found = draft.memory.targets(base)
         signed: list[Signed] = []
+        pairs: list[Pair] = []
         for at in found:
             deed, _ = draft.memory.deed(at)
             if deed is not None:
                 signed.append((deed, -1))
                 mark = draft.memory.mark(at)
-                draft.take_back(deed.ts_ms, int.from_bytes(mark, "big"))
+                if deed.item_id is not None:
+                    draft.take_back(deed.ts_ms, list_mark(mark, deed), deed.item_id)
+                pairs += _pairs(mark, deed, draft, -1)
         self.took_back += len(signed)
         self.waiting += not signed
         draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
-        self._fold(fact, tuple(signed))
+        self._fold(fact, tuple(signed), tuple(pairs))
 
-    def _fold(self, fact: Fact, signed: tuple[Signed, ...]) -> None:
-        decided = Decided(fact, signed)
+    def _fold(self, fact: Fact, signed: tuple[Signed, ...], pairs: tuple[Pair, ...] = ()) -> None:
+        decided = Decided(fact, signed, pairs)
         self.fresh.append(decided)
         self.decided.append(decided)
 
@@ -151,11 +160,11 @@ class Deciding:
         """Adds a click or a watch to the history, an impression to what was shown."""
         if deed.item_id is None:
             return
-        number = int.from_bytes(mark, "big")
+        number = list_mark(mark, deed)
         if deed.act is Act.IMPRESSION:
             draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
         elif deed.act is Act.CLICK or deed.act is Act.WATCH:
-            ratio = min(deed.watch_ms / deed.duration_ms, MAX_WATCH_RATIO) if deed.duration_ms else None
+            ratio = _permille(deed)
             entry = HistoryEntry(deed.ts_ms, number, deed.item_id, ratio, deed.category, deed.creator)
             draft.engage(entry)
 
@@ -165,7 +174,22 @@ class Deciding:
         """Tells the other shards what was decided when this one folded the event."""
         signed = self._as_decided(fact)
         if signed:
-            self.decided.append(Decided(fact, signed))
+            self.decided.append(Decided(fact, signed, self._pairs_again(fact, signed)))
+
+    def _pairs_again(self, fact: Fact, signed: tuple[Signed, ...]) -> tuple[Pair, ...]:
+        """The pairs that the event made or took: they are sets, so what came since does no harm."""
+        user_id = fact.event.user_id
+        documents = self.drafts.get(user_id) or self._documents[user_id]
+        if len(signed) == 2 and not is_undo(fact.event):
+            return ()  # undone before it came
+        if not is_undo(fact.event):
+            return _pairs(fact.mark, signed[0][0], documents, 1)
+        memory, pairs = documents.memory, list[Pair]()
+        for at in memory.targets(target_of(fact), memory.find(fact.mark)):
+            deed = memory.deed(at)[0]
+            if deed is not None:
+                pairs += _pairs(memory.mark(at), deed, documents, -1)
+        return tuple(pairs)
 
     def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
         user_id = fact.event.user_id
@@ -184,6 +208,30 @@ class Deciding:
         if deed is None:
             return ()
         return ((deed, 1), (deed, -1)) if undone else ((deed, 1),)
+
+
+def list_mark(mark: bytes, deed: Deed) -> int:
+    """16 bits of an event's hash and topic, odd for a click and a watch that lasted: these pair."""
+    ratio = _permille(deed)
+    liked = deed.act is Act.CLICK or (deed.act is Act.WATCH and (ratio is None or ratio >= LIKED_PERMILLE))
+    return (int.from_bytes(mark[:2], "big") ^ mark[-1] << 1) & 0xFFFE | liked
+
+
+def _permille(deed: Deed) -> int | None:
+    """The share that was watched; None for a click or an unknown duration."""
+    if not deed.duration_ms:
+        return None
+    return round(1_000 * min(deed.watch_ms / deed.duration_ms, MAX_WATCH_RATIO))
+
+
+def _pairs(mark: bytes, deed: Deed, documents: UserDocuments, sign: int) -> tuple[Pair, ...]:
+    """What sets of companions gain and lose by a deed that the history has (+1) or has no more (-1)."""
+    number = list_mark(mark, deed)
+    if deed.item_id is None or not number & 1:
+        return ()
+    here = (deed.ts_ms, number, deed.item_id)
+    before, after, there = documents.engaged_around(here, REACH)
+    return tuple(pairs_of(here, before, after, sign)) if there == (sign > 0) else ()
 
 
 def target_of(fact: Fact) -> bytes:

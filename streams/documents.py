@@ -8,7 +8,8 @@ version, and whoever writes it says which one it read; the others are only writt
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -56,12 +57,12 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class HistoryEntry(_Entry, frozen=True, array_like=True, gc=False):
-    """An engagement as kept."""
+    """An engagement as kept; the watch ratio is in thousandths."""
 
     ts_ms: int
     mark: int
     item_id: str
-    watch_ratio: float | None
+    watch_permille: int | None
     category: str | None
     creator: str | None
 
@@ -75,10 +76,12 @@ class ShownEntry(_Entry, frozen=True, array_like=True, gc=False):
 
 
 class _Placed(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where an entry stands: the first two fields of every kind."""
+    """Where an entry stands: the first three fields of every kind. `mark` is 16 bits of the event's
+    hash, which tell apart what happened to one item in one millisecond."""
 
     ts_ms: int
     mark: int
+    item_id: str
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -96,7 +99,7 @@ class Newest:
     def __init__(self, cap: int, value: bytes | None = None) -> None:
         self._cap = cap
         self._entries = [bytes(entry) for entry in _raw.decode(value)] if value else []
-        self._places = [(at.ts_ms, at.mark) for at in _placed.decode(value)] if value else []
+        self._places = [(at.ts_ms, at.mark, at.item_id) for at in _placed.decode(value)] if value else []
 
     def copy(self) -> "Newest":
         """One that shares nothing mutable."""
@@ -106,7 +109,7 @@ class Newest:
 
     def put(self, entry: HistoryEntry | ShownEntry) -> bool:
         """Puts an entry in its place; False: it was there, or is older than all of a full set."""
-        place, at = (entry.ts_ms, entry.mark), len(self._places)
+        place, at = (entry.ts_ms, entry.mark, entry.item_id), len(self._places)
         if at and self._places[-1] >= place:
             at = bisect_left(self._places, place)
             if self._places[at] == place or (at == 0 and len(self._places) >= self._cap):
@@ -117,10 +120,22 @@ class Newest:
             del self._places[0], self._entries[0]
         return True
 
-    def remove(self, ts_ms: int, mark: int) -> bool:
+    def around(self, place: tuple[int, int, str], most: int) -> tuple[list[Any], list[Any], bool]:
+        """The places with an odd mark before and after one, nearest first, at most so many of each; and
+        whether it is there itself."""
+        at = bisect_left(self._places, place)
+        here = at < len(self._places) and self._places[at] == place
+        before, after = reversed(self._places[:at]), self._places[at + here :]
+        return (
+            list(islice((p for p in before if p[1] & 1), most)),
+            list(islice((p for p in after if p[1] & 1), most)),
+            here,
+        )
+
+    def remove(self, ts_ms: int, mark: int, item_id: str) -> bool:
         """Takes an entry away; False: it was not there."""
-        at = bisect_left(self._places, (ts_ms, mark))
-        if at == len(self._places) or self._places[at] != (ts_ms, mark):
+        at = bisect_left(self._places, (ts_ms, mark, item_id))
+        if at == len(self._places) or self._places[at] != (ts_ms, mark, item_id):
             return False
         del self._places[at], self._entries[at]
         return True
@@ -169,10 +184,17 @@ class UserDocuments:
         """Adds an impression."""
         self._shown_draft().put(entry)
 
-    def take_back(self, ts_ms: int, mark: int) -> None:
+    def take_back(self, ts_ms: int, mark: int, item_id: str) -> None:
         """Removes an engagement or an impression, if it is there."""
-        self._history_draft().remove(ts_ms, mark)
-        self._shown_draft().remove(ts_ms, mark)
+        self._history_draft().remove(ts_ms, mark, item_id)
+        self._shown_draft().remove(ts_ms, mark, item_id)
+
+    def engaged_around(
+        self, place: tuple[int, int, str], most: int
+    ) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], bool]:
+        """Liked engagements (ts_ms, mark, item_id) before and after one, nearest first, and whether it
+        is in the history itself."""
+        return self._history.around(place, most)
 
     def _history_draft(self) -> Newest:
         if "history" not in self.touched:
@@ -215,10 +237,11 @@ def _engagements(entries: Sequence[HistoryEntry]) -> tuple[Engagement, ...]:
     found: dict[str, Engagement] = {}
     for e in reversed(entries):
         known = found.get(e.item_id)
+        ratio = None if e.watch_permille is None else e.watch_permille / 1_000
         if known is None:
-            found[e.item_id] = Engagement(e.item_id, e.ts_ms, e.watch_ratio, e.category, e.creator)
-        elif known.watch_ratio is None and e.watch_ratio is not None:
-            found[e.item_id] = known._replace(watch_ratio=e.watch_ratio)
+            found[e.item_id] = Engagement(e.item_id, e.ts_ms, ratio, e.category, e.creator)
+        elif known.watch_ratio is None and ratio is not None:
+            found[e.item_id] = known._replace(watch_ratio=ratio)
     return tuple(found.values())
 
 

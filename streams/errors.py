@@ -6,6 +6,7 @@ __all__ = [
     "ModelRefused",
     "OperatorError",
     "RankError",
+    "StoreHangs",
     "StoreUnavailable",
     "StreamrecError",
 ]
@@ -29,6 +30,10 @@ class KafkaRefused(KafkaUnavailable):
 
 class StoreUnavailable(StreamrecError):
     """Redis did not answer, or refused a command."""
+
+
+class StoreHangs(StoreUnavailable):
+    """Redis took a call and did not answer within the time allowed."""
 
 
 class ModelRefused(StreamrecError):

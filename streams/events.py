@@ -50,6 +50,7 @@ class Event(Record, frozen=True, kw_only=True):
     request_id: Id | None = None
     session_id: Id | None = None
     surface: Id = "default"
+    query: Text | None = None  # what was searched when it happened
 
 
 class Impression(Event, frozen=True, kw_only=True):
@@ -293,6 +294,7 @@ class ModelRecord(Record, frozen=True, kw_only=True):
     uri: str | None = None
     sha256: str | None = None
     columns: tuple[str, ...] = ()
+    definitions: tuple[str, ...] = ()  # of the columns, in their order; empty: not known
     metrics: dict[str, float] = {}
     reasons: tuple[str, ...] = ()
 

@@ -22,6 +22,10 @@ def floors_of(fences: Mapping[str, ShardFence]) -> dict[int, int]:
 class RolledBackError(Exception):
     """The store stands before what was folded into it: it has lost writes."""
 
+    def __init__(self, tags: Collection[str]) -> None:
+        super().__init__(f"shards {', '.join(sorted(tags))} stand before what was folded")
+        self.tags = set(tags)
+
 
 class Fences:
     """The fences of all shards, as read and as moved since.
@@ -98,17 +102,19 @@ class Fences:
         """Reads some fences again; True: somebody else has folded into one of them.
 
         Raises:
-            RolledBackError: one stands before what was folded.
+            RolledBackError: some stand before what was folded; nothing is noted then.
         """
-        rivals = False
-        for tag, fence in self._store.fences(tags).items():
+        rivals, found, lost = False, self._store.fences(tags), set()
+        for tag, fence in found.items():
             for source in self.done:
                 held = fence.at(source, self.epochs[source.topic]).offset
                 believed = self.at(tag, source)
                 if held < believed:
-                    raise RolledBackError
+                    lost.add(tag)
                 rivals = rivals or held > believed
-            self._held[tag] = fence
+        if lost:
+            raise RolledBackError(lost)
+        self._held.update(found)
         if len(tags) == len(TAGS):
             self.floors = floors_of(self._held)
         return rivals

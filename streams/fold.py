@@ -13,8 +13,8 @@ from streams.documents import UserDocuments
 from streams.facts import Batch, Fact, source_id
 from streams.fences import Fences
 from streams.messages import Source
-from streams.store.contract import Document, Outcomes, ShardWrite
-from streams.store.keys import ITEM_TAGS, user_tag
+from streams.store.contract import Companions, Document, Outcomes, ShardWrite
+from streams.store.keys import ITEM_TAGS, item_tag, user_tag
 
 __all__ = ["UserFold", "by_user_shard", "dead_tag", "fold_items", "fold_users"]
 
@@ -111,7 +111,34 @@ def fold_items(
     `only` names the shards that are wanted, if not all of them.
     """
     at = {tag: {source: fences.at(tag, source) for source in batch.last} for tag in ITEM_TAGS}
+    parts, sets = item_rows(decided, at, only), _companions(decided, only)
     return [
-        ShardWrite(tag=tag, moves=fences.moves(tag, batch.last, batch.stream_ms), keys=keys, rows=rows)
-        for tag, (keys, rows) in item_rows(decided, at, only).items()
+        ShardWrite(
+            tag=tag,
+            moves=fences.moves(tag, batch.last, batch.stream_ms),
+            keys=parts.get(tag, NOTHING)[0],
+            rows=parts.get(tag, NOTHING)[1],
+            companions=tuple(sets.get(tag, ())),
+        )
+        for tag in dict.fromkeys((*parts, *sets))
     ]
+
+
+def _companions(decided: Sequence[Decided], only: Collection[str] | None) -> dict[str, list[Companions]]:
+    """What sets gain and lose, by shard; what was said last of an entry holds. A set keeps an entry once,
+    so telling one again changes nothing."""
+    by_item: dict[str, dict[bytes, int]] = {}
+    for one in decided:
+        for item_id, entry, sign in one.pairs:
+            entries = by_item.get(item_id)
+            if entries is None:
+                entries = by_item[item_id] = {}
+            entries[entry] = sign
+    found: dict[str, list[Companions]] = {}
+    for item_id, entries in by_item.items():
+        tag = item_tag(item_id)
+        if only is None or tag in only:
+            gained = b"".join([entry for entry, sign in entries.items() if sign > 0])
+            lost = b"".join([entry for entry, sign in entries.items() if sign < 0])
+            found.setdefault(tag, []).append(Companions(item_id, gained, lost))
+    return found

@@ -19,7 +19,8 @@ class Watchdog(threading.Thread):
     """Dumps all stacks and exits when messages wait and none was handled for `stall_s`, or when the
     loop that measures it does not come round for so long.
 
-    Any thread may call its methods.
+    A neighbour that refuses is waited for, however long. One that takes calls and answers none is a
+    stall like any other: what hangs may be our own connection. Any thread may call its methods.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Watchdog(threading.Thread):
         self._beaten = time.monotonic()
 
     def progressed(self) -> None:
-        """Something was handled, or a neighbour is being waited for."""
+        """Something was handled, or a neighbour that is away is being waited for."""
         self._progressed = time.monotonic()
 
     def lag(self, messages: int) -> None:

@@ -13,23 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
-from tenacity.nap import sleep_using_event
-from tenacity.stop import stop_when_event_set
 
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.handler import Handler, Rewind
 from streams.health import Health
 from streams.kafka import cluster_id
 from streams.messages import Message, Source
-from streams.metrics import BATCH_SECONDS, LAG, MESSAGES, RETRIES, REWINDS
+from streams.metrics import BATCH_SECONDS, LAG, MESSAGES, REWINDS
 from streams.order import Order, within
+from streams.patience import Patience
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.watchdog import Watchdog
@@ -38,7 +36,6 @@ __all__ = ["Handler", "Rewind", "run_worker"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 TAKE_MESSAGES = 1_000
 TAKE_WITHIN_S = 0.02
 FETCH_WAIT_MS = 30
@@ -114,6 +111,7 @@ class _Worker:
         self._store = connect(settings)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=handler.role)
         self._watchdog = Watchdog(handler.role, settings.stall_s, health)
+        self._patience = Patience(handler.role, health, self._watchdog, stop)
         self._fault: BaseException | None = None
         self._order = Order()
         self._rewound: dict[Source, int] = {}
@@ -262,7 +260,7 @@ class _Worker:
         await self._in_thread(self._noted, dict(self._order.expected))
 
     def _assigned(self, sources: set[Source], wanted: dict[Source, int]) -> None:
-        wanted.update(self._retried(lambda: self._handler.assigned(sources)))
+        wanted.update(self._patience.call(lambda: self._handler.assigned(sources)))
         for source in sources & set(self._rewound):
             wanted[source] = min(self._rewound.pop(source), wanted.get(source, 2**62))
 
@@ -281,7 +279,7 @@ class _Worker:
         if not batch:
             return
         with BATCH_SECONDS.labels(self._handler.role).time():
-            self._retried(lambda: self._handler.handle(batch))
+            self._patience.call(lambda: self._handler.handle(batch))
         for message in batch:
             MESSAGES.labels(message.topic).inc()
         self._watchdog.progressed()
@@ -292,36 +290,13 @@ class _Worker:
             self._handler.tick()
             self._store.ping()
         except (StoreUnavailable, KafkaUnavailable) as error:
-            self._failed(error)
+            self._patience.failed(error)
         else:
             self._health.set("redis", True)
 
     def _noted(self, offsets: Mapping[Source, int]) -> None:
-        self._retried(lambda: self._store.put_progress(self._handler.role, offsets))
+        self._patience.call(lambda: self._store.put_progress(self._handler.role, offsets))
         self._health.set("redis", True)
-
-    def _retried(self, work: Callable[[], T]) -> T:
-        """Calls until a neighbour is back, or until the process is asked to stop."""
-
-        def failed(state: RetryCallState) -> None:
-            if state.outcome is not None and (error := state.outcome.exception()) is not None:
-                self._failed(error)
-
-        return Retrying(
-            retry=retry_if_exception_type((StoreUnavailable, KafkaUnavailable)),
-            wait=wait_exponential_jitter(0.1, 5.0),
-            stop=stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
-            before_sleep=failed,
-            reraise=True,
-        )(work)
-
-    def _failed(self, error: BaseException) -> None:
-        neighbour = "redis" if isinstance(error, StoreUnavailable) else "kafka"
-        RETRIES.labels(neighbour).inc()
-        self._health.set(neighbour, False, str(error)[:200])
-        self._watchdog.progressed()  # waiting for a neighbour is no stall
-        log.warning("%s: trying again: %s", self._handler.role, error)
 
     async def _measure(self, app: _App) -> None:
         """Notes how many messages wait, by asking the broker, not what was fetched last."""

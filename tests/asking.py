@@ -68,9 +68,15 @@ def stock(settings: Settings) -> None:
         publisher.flush()
 
 
-def pair_version(version: str = "v1", columns: Sequence[str] = ("item_known", "item_tags")) -> Version:
+def pair_version(
+    version: str = "v1",
+    columns: Sequence[str] = ("item_known", "item_tags"),
+    definitions: tuple[str, ...] = (),
+) -> Version:
     """A version whose logits are the sum of `columns`, with untrained online weights of its own."""
-    made = linear_version(linear_graph(len(columns)), tuple(columns), version=version)
+    made = linear_version(
+        linear_graph(len(columns)), tuple(columns), version=version, definitions=definitions
+    )
     online = OnlineModel(version, COLUMN_NAMES).snapshot()
     fields = {n: getattr(made.manifest, n) for n in made.manifest.__struct_fields__ if n != "files"}
     return seal({**made.files, ONLINE: online}, **fields)

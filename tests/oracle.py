@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from streams.events import Click, Event, Feedback, Impression, Item
+from streams.events import Click, Event, Feedback, Impression, Item, Watch
 from streams.features import LAYOUTS, Scope
 
 MINUTE = 60 * 1000
@@ -28,6 +28,7 @@ class Expected:
         self.adds: dict[Key, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         self.engaged: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.shown: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self.pairing: dict[str, list[tuple[int, int, str]]] = defaultdict(list)  # ts, mark, item by user
         self.undone: dict[Key, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         self.ledger = dict.fromkeys(LEDGER, 0)
 
@@ -102,6 +103,9 @@ def _count(out: Expected, event: Any, catalogue: Mapping[str, Item], back: bool)
         out.shown[event.user_id].append((event.ts_ms, event.item_id))
     elif not isinstance(event, Feedback):
         out.engaged[event.user_id].append((event.ts_ms, event.item_id))
+        mark = _mark(event, item)
+        if mark % 2:
+            out.pairing[event.user_id].append((event.ts_ms, mark, event.item_id))
     adds = _adds(event, item)
     for key in _keys(event, item):
         (out.undone if back else out.adds)[key].append((event.ts_ms, adds))
@@ -152,9 +156,43 @@ def differences(store: Any, expected: Expected, now_ms: int, relative: float = 1
         found.append(f"ledger: expected {expected.ledger}, got {held}")
     for key in {**expected.adds, **expected.undone}:
         found += _different_row(store, expected, key, now_ms, relative)
+    found += _different_companions(store, expected)
     for read, lists, cap in ((store.history, expected.engaged, 100), (store.shown, expected.shown, 200)):
         for user_id, entries in lists.items():
             found += _different_list(user_id, read(user_id), entries, cap)
+    return found
+
+
+def _mark(event: Any, item: Item | None) -> int:
+    """Odd for a click, and for a watch of half the item or of one of unknown length."""
+    digest = hashlib.blake2b(event.event_id.encode(), digest_size=7).digest()
+    kind = 2 if isinstance(event, Watch) else 1
+    number = (digest[0] * 256 + digest[1]) ^ (2 * kind)
+    duration = (event.duration_ms or (item.duration_ms if item else 0) or 0) if kind == 2 else 0
+    return number - number % 2 + int(not duration or round(1_000 * event.watch_ms / duration) >= 500)
+
+
+def _different_companions(store: Any, expected: Expected) -> list[str]:
+    """Compares the sets of what was watched together, where neither history nor set is full."""
+    want: dict[str, set[bytes]] = defaultdict(set)
+    for user_id, engaged in expected.pairing.items():
+        if len(expected.engaged[user_id]) > 100:
+            return []
+        in_order = sorted(set(engaged))
+        for n, (ts, mark, item) in enumerate(in_order):
+            for m in {n - 2, n - 1, n + 1, n + 2} & set(range(len(in_order))):
+                other_ts, other_mark, other = in_order[m]
+                if item != other and abs(ts - other_ts) <= 60 * MINUTE:
+                    name = hashlib.blake2b(other.encode(), digest_size=6).digest()
+                    head = max(ts, other_ts).to_bytes(6, "big") + (mark ^ other_mark).to_bytes(2, "big")
+                    want[item].add(head + name)
+    items = sorted({item for entries in expected.engaged.values() for _, item in entries})
+    found = []
+    for item, value in zip(items, store.companions(items), strict=True):
+        got = [(value or b"")[at : at + 14] for at in range(0, len(value or b""), 14)]
+        full = len(want[item]) > 64
+        if got != sorted(got) or (not full and set(got) != want[item]) or not set(got) <= want[item]:
+            found.append(f"{item} watched with: expected {len(want[item])}, got {len(got)}")
     return found
 
 

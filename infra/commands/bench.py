@@ -1,28 +1,30 @@
-"""`streamrec bench ctr`: does the system please simulated viewers more than simpler policies do?"""
+"""`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
+do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_features import features
+from infra.commands.bench_soak import soak
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
+    from infra.benchmarks.memory import MemoryReport
     from infra.lockstep import Comparison, Plan
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `bench ctr`."""
-    bench = typer.Typer(no_args_is_help=True)
-    bench.callback(help="Measure what the system is worth.")(_of_its_own)
+    """Adds `bench`."""
+    bench = typer.Typer(help="Measure what the system is worth.", no_args_is_help=True)
     bench.command("ctr")(ctr)
+    bench.command("memory")(memory)
+    bench.command("features")(features)
+    bench.command("soak")(soak)
     app.add_typer(bench, name="bench")
-
-
-def _of_its_own() -> None:
-    """Keeps `ctr` a command under `bench` while it is the only one."""
 
 
 def ctr(
@@ -59,6 +61,33 @@ def ctr(
         _write(result, json_file)
 
 
+def memory(
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
+) -> None:
+    """Measure the bytes of a user with a full past and of an item, by part, on a Redis of its own."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from infra.benchmarks.memory import measure_memory
+
+    report = measure_memory()
+    table = Table(title="bytes in Redis (MEMORY USAGE)", title_justify="left")
+    for heading in ("of", "part", "keys", "bytes each", "in the goal"):
+        table.add_column(heading, justify="right" if heading in ("keys", "bytes each") else "left")
+    for part in report.parts:
+        counted = "yes" if part.in_goal else ""
+        table.add_row(part.of, part.name, str(part.keys), f"{part.bytes_each:,}", counted)
+    console = Console()
+    console.print(table)
+    for name, got, goal in (
+        ("user", report.user_bytes, report.user_goal_bytes),
+        ("item", report.item_bytes, report.item_goal_bytes),
+    ):
+        console.print(f"{name}: {got:,} bytes, goal {goal:,}: {'met' if got <= goal else 'missed'}")
+    if json_file is not None:
+        _write(report, json_file)
+
+
 def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -78,7 +107,7 @@ def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     return compare(outcomes)
 
 
-def _write(result: "Comparison", file: Path) -> None:
+def _write(result: "Comparison | MemoryReport", file: Path) -> None:
     import msgspec
 
     try:

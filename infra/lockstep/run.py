@@ -14,7 +14,7 @@ from models.ranker import Ranker
 from models.recipe import Order, make_version
 from models.slot import Pair, pair_of
 from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
-from streams.features import COLUMN_NAMES, columns_hash
+from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
 
 __all__ = ["Outcome", "Seen", "run_policies", "run_policy", "train", "warm_up"]
 
@@ -79,7 +79,14 @@ def warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
 
 def train(learning: Learning, seed: int) -> Version:
     """The first version, by the code that every later one is made by."""
-    order = Order(version=VERSION, created_ms=0, columns=COLUMN_NAMES, columns_hash=columns_hash(), seed=seed)
+    order = Order(
+        version=VERSION,
+        created_ms=0,
+        columns=COLUMN_NAMES,
+        columns_hash=columns_hash(),
+        definitions=tuple(DEFINITIONS.values()),
+        seed=seed,
+    )
     return make_version(
         order, rows_of(sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position)))
     )

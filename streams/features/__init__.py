@@ -50,6 +50,7 @@ __all__ = [
     "rounded",
     "row_of",
     "scene_of",
+    "unfit",
     "user_keys",
     "vectors",
 ]
@@ -67,6 +68,24 @@ _HASH = declare.columns_hash(COLUMNS)
 def columns_hash(features: Sequence[Feature] = COLUMNS) -> str:
     """Sixteen hex digits that change with any feature's definition, and with their order."""
     return _HASH if features is COLUMNS else declare.columns_hash(features)
+
+
+def unfit(columns: Sequence[str], definitions: Sequence[str] = ()) -> str | None:
+    """Why what was fitted on these columns cannot be served here; None where it can.
+
+    Args:
+        columns: the names that it needs; others that are computed here do not matter.
+        definitions: what each of them meant; empty where that is not known.
+
+    >>> unfit(("item_tags",)), unfit(("item_tags", "no_such"))
+    (None, "column 'no_such': not computed here")
+    """
+    for name, meant in zip(columns, definitions or [""] * len(columns), strict=True):
+        if name not in DEFINITIONS:
+            return f"column {name!r}: not computed here"
+        if meant and meant != DEFINITIONS[name]:
+            return f"column {name!r}: was defined anew, {meant} is now {DEFINITIONS[name]}"
+    return None
 
 
 def vectors(

@@ -13,6 +13,7 @@ from streams.features.layout import Layout
 
 __all__ = ["compute", "rounded"]
 
+NOTHING = 1e-9  # closer to 0 than this is 0: what was added and taken back leaves a rounding behind
 _DROPPED_BITS = 8  # of float32's 24 significant ones
 
 
@@ -59,5 +60,6 @@ def compute(
             out[place] = feature.value(*[slots[name] for name in feature.reads])
         else:
             out[place] = feature.value(asked)
+    out[np.abs(out) < NOTHING] = 0.0
     _round(out)
     return np.ascontiguousarray(out.T)

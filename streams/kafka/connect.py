@@ -28,8 +28,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("librdkafka")
 quiet_log = logging.getLogger("librdkafka.asked")  # whose errors are told by the exception alone
-quiet_log.propagate = False
-quiet_log.addHandler(logging.NullHandler())
+quiet_log.setLevel(logging.CRITICAL)
 
 LOOK_S = 3.0  # after so long we look whether we were refused
 REFUSALS = ("SASL authentication error", "certificate")  # no waiting mends them

@@ -15,6 +15,7 @@ from streams.messages import Source
 __all__ = [
     "NOWHERE",
     "NO_ROWS",
+    "Companions",
     "Document",
     "Move",
     "Outcomes",
@@ -92,6 +93,14 @@ class Document(NamedTuple):
     expected: bytes | None = None
 
 
+class Companions(NamedTuple):
+    """Entries (streams.co_watch) that an item's set of what was watched with it gains and loses."""
+
+    item_id: str
+    gained: bytes
+    lost: bytes
+
+
 class ShardWrite(msgspec.Struct, frozen=True):
     """Everything one micro-batch changes in one shard; done whole or refused whole.
 
@@ -105,6 +114,7 @@ class ShardWrite(msgspec.Struct, frozen=True):
     rows: Floats = NO_ROWS
     documents: tuple[Document, ...] = ()
     ledger: Outcomes = Outcomes()
+    companions: tuple[Companions, ...] = ()
 
 
 class Store(Protocol):
@@ -131,6 +141,9 @@ class Store(Protocol):
 
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown, in one round trip."""
+
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it, as streams.co_watch reads it; None: nothing."""
 
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

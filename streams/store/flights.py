@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import redis
 from redis.cluster import PipelineCommand, RedisCluster
 
-from streams.errors import StoreUnavailable
+from streams.errors import StoreHangs, StoreUnavailable
 
 __all__ = ["Call", "ClusterFlights", "Command", "Flights", "Script", "ServerFlights", "tag_of_key"]
 
@@ -85,7 +85,8 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
-        raise StoreUnavailable(f"Redis: {error}") from error
+        hangs = isinstance(error, redis.exceptions.TimeoutError)
+        raise (StoreHangs if hangs else StoreUnavailable)(f"Redis: {error}") from error
 
 
 class _Sending:

@@ -80,6 +80,10 @@ class Keys:
         """One of a user's documents (see streams.documents)."""
         return f"{{{user_tag(user_id)}}}:{self._state}:{_DOCUMENTS[kind]}:{user_id}"
 
+    def companions(self, item_id: str) -> str:
+        """An item's set of what was watched with it."""
+        return f"{{{item_tag(item_id)}}}:{self._state}:w:{item_id}"
+
     def fence(self, tag: str) -> str:
         """A shard's fences and ledger."""
         return f"{{{tag}}}:{self._state}:fence"

@@ -8,6 +8,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from streams.co_watch import PAIR_BYTES, merged
 from streams.documents import (
     DOCUMENTS,
     VERSION_BYTES,
@@ -35,6 +36,7 @@ class MemoryStore:
         self._clock = clock
         self.rows: dict[tuple[Scope, str], Floats] = {}
         self._documents: dict[tuple[str, str], bytes] = {}
+        self._companions: dict[str, bytes] = {}
         self._fences: dict[str, ShardFence] = {}
         self._replies: dict[str, tuple[float, bytes]] = {}
         self._blobs: dict[str, tuple[str, bytes]] = {}
@@ -71,6 +73,11 @@ class MemoryStore:
         """A user's history and what was shown."""
         return self.history(user_id), self.shown(user_id)
 
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it."""
+        with self._lock:
+            return [self._companions.get(item_id) for item_id in item_ids]
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
         with self._lock:
@@ -99,6 +106,9 @@ class MemoryStore:
                 return False
         for document in write.documents:
             self._documents[(document.kind, document.user_id)] = document.value
+        for item_id, gained, lost in write.companions:
+            parts = [[b[i : i + PAIR_BYTES] for i in range(0, len(b), PAIR_BYTES)] for b in (gained, lost)]
+            self._companions[item_id] = merged(self._companions.get(item_id), *parts)
         at = 0
         for scope, group in groupby(write.keys, key=itemgetter(0)):
             keys, layout = list(group), LAYOUTS[scope]

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
 from streams.documents import (
     DOCUMENTS,
     VERSION_BYTES,
@@ -84,6 +85,12 @@ class RedisStore:
         history, shown = self._flights.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
         return read_history(history), read_shown(shown)
 
+    def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
+        """Each item's set of what was watched with it, by one MGET."""
+        return (
+            self._flights.mget([self._keys.companions(item_id) for item_id in item_ids]) if item_ids else []
+        )
+
     # --- features, written ------------------------------------------------------------------------
 
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
@@ -111,15 +118,19 @@ class RedisStore:
             self._keys.fence(write.tag),
             *(self._keys.row(scope, name) for scope, name in write.keys),
             *(self._keys.document(document.kind, document.user_id) for document in write.documents),
+            *(self._keys.companions(each.item_id) for each in write.companions),
         ]
         moves = [(_source_name(m.source), m.epoch, m.before, m.after, m.stream_ms) for m in write.moves]
         guards = [at for at, d in enumerate(write.documents, 1) if d.guarded]
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
         scopes = [scope for scope, _ in write.keys]
         groups = [(len(list(group)), _HALVES[scope]) for scope, group in groupby(scopes)]
-        head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards))
+        sets = (len(write.companions), PAIR_BYTES, PAIR_BYTES * CO_WATCH_CAP)
+        head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards, sets))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
-        return Call(keys, [head, rows, versions, *(document.value for document in write.documents)])
+        values = [document.value for document in write.documents]
+        values += [value for each in write.companions for value in (each.gained, each.lost)]
+        return Call(keys, [head, rows, versions, *values])
 
     # --- beside features --------------------------------------------------------------------------
 

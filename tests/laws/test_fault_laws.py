@@ -143,7 +143,8 @@ def test_a_category_that_changes_while_shards_are_half_written_is_counted_once_e
 @LONG_LAW
 @given(logs(), st.data())
 def test_shards_rolled_back_alone_are_filled_again(log: Log, data: Any) -> None:
-    """As when one node of a cluster comes back with an old snapshot."""
+    """As when one node of a cluster comes back with an old snapshot. A new process knows no more than the
+    fences, so idle shards have been moved then, as they are each second."""
     store = MemoryStore()
     applier = make_applier(store)
     applier.resume(log)
@@ -151,11 +152,14 @@ def test_shards_rolled_back_alone_are_filled_again(log: Log, data: Any) -> None:
     deliver(applier, {s: messages[: cut[s]] for s, messages in log.items()}, data.draw)
     saved = {name: copy.copy(value) for name, value in vars(store).items() if isinstance(value, dict)}
     deliver(applier, log, data.draw, cut)
+    new_process = data.draw(st.booleans())
+    if new_process:
+        applier.advance()
     tags = data.draw(st.sets(st.sampled_from(TAGS), min_size=1))
     if data.draw(st.booleans()):
         tags = set(TAGS[: len(TAGS) // 2])
     _roll_back(store, saved, tags)
-    if data.draw(st.booleans()):
+    if new_process:
         applier = make_applier(store)
         deliver(applier, log, data.draw, applier.resume(log))
     else:
@@ -215,7 +219,7 @@ def test_a_redis_back_at_an_older_snapshot_is_noticed_and_filled_again(
         with pytest.raises(Rewind) as rewind:
             applier.advance()
         starts = rewind.value.offsets
-    assert any(starts[source] < len(messages) for source, messages in log.items())
+    assert any(starts.get(source, 0) < len(messages) for source, messages in log.items())
     applier.apply([m for source, messages in log.items() for m in messages[starts.get(source, 0) :]])
     assert differences(store, oracle(log), NOW) == []
     store.close()

@@ -207,7 +207,8 @@ def test_memory_and_redis_hold_the_same(any_redis_url: str, log: Log, data: Any)
         applier.advance()
     assert memory.fences(TAGS) == real.fences(TAGS)
     for (scope, name), row in memory.rows.items():
-        np.testing.assert_allclose(real.states(scope, [name])[0], row, rtol=1e-12, atol=0)
+        # what was added and taken back leaves a rounding of its size, some 10,000 ms at the most
+        np.testing.assert_allclose(real.states(scope, [name])[0], row, rtol=1e-12, atol=1e-11)
     for user in ("ann", "bob", "cid"):
         assert memory.history(user) == real.history(user)
         assert memory.shown(user) == real.shown(user)

@@ -36,8 +36,8 @@ def test_what_is_taken_back_leaves_and_what_is_not_there_may_be_taken_back() -> 
     documents.engage(HistoryEntry(5, 1, "i1", None, None, None))
     documents.engage(HistoryEntry(5, 2, "i2", None, None, None))
     documents.show(ShownEntry(5, 3, "i3"))
-    for ts_ms, mark in ((5, 1), (5, 3), (5, 9), (6, 2)):
-        documents.take_back(ts_ms, mark)
+    for ts_ms, mark, item_id in ((5, 1, "i1"), (5, 3, "i3"), (5, 9, "i2"), (6, 2, "i2"), (5, 2, "i9")):
+        documents.take_back(ts_ms, mark, item_id)
     written = documents.encoded()
     assert [past.item_id for past in read_history(written["history"])] == ["i2"]
     assert read_shown(written["shown"]) == ()
@@ -45,7 +45,7 @@ def test_what_is_taken_back_leaves_and_what_is_not_there_may_be_taken_back() -> 
 
 def test_documents_survive_their_bytes() -> None:
     documents = UserDocuments()
-    documents.engage(HistoryEntry(5, 2**64 - 1, "i1", 0.5, "c", None))
+    documents.engage(HistoryEntry(5, 2**16 - 1, "i1", 500, "c", None))
     documents.show(ShownEntry(4, 8, "i1"))
     written = documents.encoded()
     again = UserDocuments.read(None, None, written["history"], written["shown"])
@@ -71,7 +71,7 @@ def test_a_copy_is_a_draft_of_its_own() -> None:
 def test_readers_see_an_item_once_with_its_newest_time_and_known_ratio() -> None:
     documents = UserDocuments()
     for entry in (
-        HistoryEntry(1, 1, "a", 0.5, "c", "m"),
+        HistoryEntry(1, 1, "a", 500, "c", "m"),
         HistoryEntry(2, 2, "b", None, None, None),
         HistoryEntry(3, 3, "a", None, "c", "m"),
     ):

@@ -231,3 +231,11 @@ def test_the_clock_turns_once_a_day() -> None:
 
 def test_no_candidates_give_no_rows() -> None:
     assert vectors(make_view(0), [], [], T0).shape == (0, len(COLUMNS))
+
+
+def test_what_an_undo_left_of_its_target_by_rounding_is_nothing() -> None:
+    left = row_of(Scope.ITEM, T0, clicks=3e-16, impressions=-2e-12)
+    np.testing.assert_array_equal(
+        vectors(make_view(1, {Scope.ITEM: left}), [None], ["i1"], T0),
+        vectors(make_view(1, {Scope.ITEM: row_of(Scope.ITEM, T0)}), [None], ["i1"], T0),
+    )

@@ -8,6 +8,7 @@ from streams.codec import encode
 from streams.events import CLICKS, WATCHES, WATERMARK_MS
 from streams.facts import intake, is_watermark
 from streams.features import LAYOUTS, Scope
+from streams.features.counters import query_key
 from streams.messages import Message, Source
 from streams.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.store import MemoryStore, Outcomes
@@ -149,3 +150,13 @@ def test_the_oracle_notices_a_single_event_too_many() -> None:
     assert differences(store, expected_state({(CLICKS.name, 0): events}), T0 + HOUR) == []
     fewer = differences(store, expected_state({(CLICKS.name, 0): events[:4]}), T0 + HOUR)
     assert any("clicks_total: expected 4.0, got 5.0" in line for line in fewer)
+
+
+def test_what_was_searched_stands_under_the_words_of_the_query() -> None:
+    store = MemoryStore()
+    asked = [make_click(query=text) for text in ("Street food", " street  FOOD!", "else", "?", None)]
+    make_applier(store).apply([clicks(*asked)])
+    rows = store.states(Scope.QUERY, [query_key("street food") or "", query_key("else") or ""])
+    assert LAYOUTS[Scope.QUERY].read(rows, T0)["clicks_7d"].tolist() == [2, 1]
+    assert sum(scope is Scope.QUERY for scope, _ in store.rows) == 2
+    assert differences(store, expected_state({(CLICKS.name, 0): asked}), T0 + HOUR) == []

@@ -10,13 +10,15 @@ from models.funnel import Funnel
 from models.online import OnlineModel
 from models.retrieval import build_shelf
 from models.slot import Pair, pair_of
+from streams.applier import Applier
 from streams.catalogue import Catalogue
+from streams.codec import encode
 from streams.errors import StoreUnavailable
-from streams.events import HEADS
+from streams.events import CLICKS, HEADS
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.settings import Settings
 from streams.store import MemoryStore
-from tests.build import T0, make_item, make_request
+from tests.build import T0, make_click, make_item, make_message, make_request
 
 TAGS = COLUMN_NAMES.index("item_tags")
 
@@ -149,3 +151,22 @@ def test_an_exploring_slate_logs_its_propensities():
     reply, served = ranked(funnel_of(FULL, exploration=1.0), limit=5)
     assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 17, 1 / 17])
     assert [item.reasons for item in reply.items[3:]] == [("explored",), ("explored",)]
+
+
+def test_what_others_watched_with_the_users_items_is_a_source_of_its_own():
+    store, catalogue = MemoryStore(), Catalogue()
+    funnel = funnel_of(FULL, store, candidates=10)
+    applier = Applier(store, catalogue, lambda _: "e", lambda: T0)
+    clicked = [(f"u{n}", item_id) for n in range(2, 6) for item_id in ("i03", "i07")] + [("u1", "i03")]
+    events = [make_click(user_id=user, item_id=item_id, ts_ms=T0 - 1_000) for user, item_id in clicked]
+    messages = [
+        make_message(CLICKS.name, encode(event), offset=n, key=event.user_id.encode())
+        for n, event in enumerate(events)
+    ]
+    applier.apply(messages)
+    reply, _ = ranked(funnel, limit=10)
+    assert {item.item_id: item.source for item in reply.items if item.source == "co_watch"} == {
+        "i07": "co_watch"
+    }
+    reply, _ = ranked(funnel, limit=10, user_id="new")
+    assert "co_watch" not in {item.source for item in reply.items}

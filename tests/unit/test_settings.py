@@ -1,11 +1,13 @@
 """Settings: a wrong or half-set one ends in one line that names its variable."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from streams.errors import OperatorError
-from streams.settings import read_settings
+from streams.settings import PREFIX, Settings, read_settings
+from tests.secured import SECURITY
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,11 @@ def test_what_is_given_beats_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert read_settings().kafka == "a:1"
     assert read_settings(kafka="b:2").kafka == "b:2"
     assert read_settings(kafka=None, state=Path("/s")).models_url == "/s/models"
+
+
+def test_what_the_page_on_security_names_is_a_setting() -> None:
+    page = SECURITY.read_text()
+    named = set(re.findall(r"STREAMREC_[A-Z_]+[A-Z]", page))
+    named |= {f"STREAMREC_KAFKA{part}" for part in re.findall(r"`(_[A-Z_]+)`", page)}
+    assert len(named) > 12
+    assert named <= {PREFIX + name.upper() for name in Settings.model_fields}

@@ -7,7 +7,7 @@ from models.slot import RETRY_S, ModelSlot, pair_of
 from streams.codec import encode
 from streams.errors import ModelRefused
 from streams.events import MODELS
-from streams.features import COLUMN_NAMES
+from streams.features import COLUMN_NAMES, DEFINITIONS, unfit
 from streams.store import MemoryStore
 from tests.asking import pair_version
 from tests.build import make_message, make_model
@@ -128,3 +128,21 @@ def test_weights_name_their_columns_in_any_order_and_unknown_ones_are_refused():
     assert [COLUMN_NAMES[place] for place in pair.places] == list(few)
     with pytest.raises(ModelRefused, match="'no_such'"):
         pair_of("v1", None, OnlineModel("v1", ("no_such",)).weights())
+
+
+def test_a_model_is_refused_where_one_of_its_columns_was_defined_anew_and_only_there():
+    few = ("item_tags", "item_known")
+    meant = tuple(DEFINITIONS[name] for name in few)
+    assert unfit(few, meant) is None
+    assert unfit(few) is None
+    assert unfit(few, (meant[0], "00000000")).startswith("column 'item_known': was defined anew")
+    shop = Shop()
+    for version, definitions in (("v1", meant), ("v2", meant[::-1])):
+        shop.versions[version] = pair_version(version, columns=few, definitions=definitions)
+    slot = ModelSlot(MemoryStore(), load=shop)
+    step(slot, "v1")
+    slot.refresh()
+    assert slot.current.version == "v1"
+    step(slot, "v2")
+    slot.refresh()
+    assert slot.current.version == "v1"

@@ -16,7 +16,7 @@ from streams.events import (
     ServedItem,
     Window,
 )
-from streams.features import COLUMN_NAMES
+from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
 from streams.settings import Settings
 
 NOON = 1_700_000_000_000
@@ -180,3 +180,31 @@ def test_a_restart_keeps_to_the_cool_down_of_what_was_asked_before() -> None:
     world = World(champion("m1"), asked)
     world.triggers(3)
     assert world.triggers(8, user_ctr_7d=1.0) == []
+
+
+def test_a_model_of_fewer_columns_is_judged_by_name_in_rows_of_more() -> None:
+    few = COLUMNS[:3]
+    profile = Profile.fit(few, np.random.default_rng(0).normal(size=(6_000, len(few))).astype(np.float32))
+    old = seal(
+        {PROFILE: profile.to_json()},
+        version="m1",
+        created_ms=NOON,
+        columns=few,
+        columns_hash="older",
+        definitions=tuple(DEFINITIONS[name] for name in few),
+        heads=("click",),
+        window=Window(from_ms=0, to_ms=1, rows=6_000),
+        rows=6_000,
+    )
+    redefined = msgspec.structs.replace(old.manifest, definitions=("0" * 8, *old.manifest.definitions[1:]))
+    for served_by, judged in ((old, True), (old._replace(manifest=redefined), False)):
+        world = World(champion("m1"), load=lambda uri, sha256, version=served_by: version)
+        reports = []
+        for window in range(3):
+            rows = world.rng.normal(size=(SLATES, 10, len(COLUMN_NAMES))).astype(np.float32)
+            rows[:, :, COLUMN_NAMES.index(few[1])] += 3.0 if window else 0.0
+            for i, slate in enumerate(rows):
+                record = world.slate(slate, NOON + window * 10_000 + i * 20, "m1", columns_hash())
+                reports += [r for _, r in world.watch.take(record, NOON)]
+        drifted = {r.feature for r in reports if isinstance(r, DriftReport) and r.state == "drifted"}
+        assert drifted == ({few[1]} if judged else set())

@@ -71,6 +71,11 @@ class Applier:
         self._fences.meet(sources)
         return {source: done + 1 for source, done in self._fences.done.items() if done >= 0}
 
+    @property
+    def event_ms(self) -> int:
+        """The event time that all sources have come to; -1 where one of them has had nothing."""
+        return min(self._fences.stream_ms.values(), default=-1)
+
     def apply(self, messages: Sequence[Message]) -> None:
         """Folds messages, those of one source in order of their offsets.
 

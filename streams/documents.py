@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.at_rest import opened
 from streams.remembered import VERSION_BYTES, Memory
 
 __all__ = [
@@ -98,6 +99,7 @@ class Newest:
 
     def __init__(self, cap: int, value: bytes | None = None) -> None:
         self._cap = cap
+        value = opened(value) if value else None
         self._entries = [bytes(entry) for entry in _raw.decode(value)] if value else []
         self._places = [(at.ts_ms, at.mark, at.item_id) for at in _placed.decode(value)] if value else []
 
@@ -230,7 +232,7 @@ class UserDocuments:
 
 def read_history(value: bytes | None) -> tuple[Engagement, ...]:
     """Engagements newest first, one an item, from the document's bytes."""
-    return _engagements(_history.decode(value)) if value else ()
+    return _engagements(_history.decode(opened(value))) if value else ()
 
 
 def _engagements(entries: Sequence[HistoryEntry]) -> tuple[Engagement, ...]:
@@ -250,7 +252,7 @@ def read_shown(value: bytes | None) -> tuple[Showing, ...]:
     if not value:
         return ()
     found: dict[str, list[int]] = {}
-    for entry in reversed(_shown.decode(value)):
+    for entry in reversed(_shown.decode(opened(value))):
         known = found.get(entry.item_id)
         if known is None:
             found[entry.item_id] = [entry.ts_ms, 1]

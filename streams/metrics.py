@@ -19,6 +19,7 @@ BUILD = Info("streamrec_build", "Version of the running code.")
 # features
 EVENTS = Counter("streamrec_events_total", "Event records by what became of them.", ["topic", "outcome"])
 UNDOS = Counter("streamrec_undos_total", "Undos by what they met: took_back a target, or waits.", ["result"])
+SWEPT = Counter("streamrec_swept_total", "Keys that the sweep removed (row) or compacted (list).", ["what"])
 STALE_FENCES = Counter("streamrec_stale_fences_total", "Shard writes refused by a fence and folded again.")
 REWINDS = Counter("streamrec_rewinds_total", "Partitions read again from an older offset.", ["topic"])
 LOST_OFFSETS = Counter(

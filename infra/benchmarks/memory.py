@@ -37,6 +37,7 @@ from streams.messages import Message
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
 from streams.store.keys import Keys
+from streams.sweep import Sweep
 
 __all__ = ["ITEM_GOAL", "USER_GOAL", "MemoryReport", "Part", "measure_memory"]
 
@@ -63,16 +64,20 @@ class MemoryReport(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
     user_bytes: int
     item_bytes: int
+    with_shown_bytes: int  # the user's, and the list of what was shown
     user_goal_bytes: int = USER_GOAL
     item_goal_bytes: int = ITEM_GOAL
 
 
-def measure_memory(seed: int = 1) -> MemoryReport:
-    """Fills a Redis with one full user and one full item, and measures what they take."""
+def measure_memory(seed: int = 1, at_rest: bool = True) -> MemoryReport:
+    """Fills a Redis with one full user and one full item, and measures what they take.
+
+    `at_rest`: after the sweep has passed, as most users are at most times.
+    """
     with TemporaryDirectory() as folder, RedisServer(Path(folder)) as url:
         settings = Settings(redis=url)  # type: ignore[arg-type]
         _fill(settings, random.Random(seed))
-        return _measured(settings)
+        return _measured(settings, at_rest)
 
 
 def _fill(settings: Settings, chance: random.Random) -> None:
@@ -144,10 +149,14 @@ def _crowd(chance: random.Random) -> list[tuple[str, list[Event]]]:
     return [(IMPRESSIONS.name, shown), (WATCHES.name, watches), (FEEDBACK.name, reactions)]
 
 
-def _measured(settings: Settings) -> MemoryReport:
+def _measured(settings: Settings, at_rest: bool) -> MemoryReport:
     keys, store, flights = Keys(settings.namespace), connect(settings), open_flights(settings)
     sizes: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
     try:
+        if at_rest:
+            sweep = Sweep(flights, settings.namespace)
+            for _ in range(2):  # the first begins the walk
+                sweep.step(NOW + 86_400_000, most=1_000_000)
 
         def add(of: str, name: str, key: str, in_goal: bool = False) -> None:
             size = flights.run("MEMORY", "USAGE", key, "SAMPLES", 0)
@@ -180,4 +189,5 @@ def _measured(settings: Settings) -> MemoryReport:
     def total(of: str) -> int:
         return sum(part.keys * part.bytes_each for part in parts if part.of == of and part.in_goal)
 
-    return MemoryReport(parts, total("user"), total("item"))
+    shown = sum(part.bytes_each for part in parts if part.name == "shown")
+    return MemoryReport(parts, total("user"), total("item"), total("user") + shown)

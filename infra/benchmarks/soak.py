@@ -39,6 +39,7 @@ SAMPLE_S = 1.0
 SHARES = ((IMPRESSIONS, 0.6), (CLICKS, 0.15), (WATCHES, 0.25))
 DURATION_MS = 15_000
 SETTLE_S = 60.0
+SWEPT_A_STEP = 2_000  # keys; in this process time is shorter still
 
 Told = Callable[[float], None]
 
@@ -218,7 +219,7 @@ def soak_in_process(settings: Settings, plan: Plan, looks: int = 40, told: Told 
                 applier.apply(batch)
                 batch.clear()
                 applier.advance()
-                sweep.step(applier.stream_ms)
+                sweep.step(applier.event_ms, SWEPT_A_STEP)
             if n % (plan.messages // looks) == 0:
                 points.append(gauge.point(days, n * BATCH))
                 told(n / plan.messages)

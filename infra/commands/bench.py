@@ -62,6 +62,9 @@ def ctr(
 
 
 def memory(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="a user who was here this hour, not one at rest")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
 ) -> None:
     """Measure the bytes of a user with a full past and of an item, by part, on a Redis of its own."""
@@ -70,7 +73,7 @@ def memory(
 
     from infra.benchmarks.memory import measure_memory
 
-    report = measure_memory()
+    report = measure_memory(at_rest=not fresh)
     table = Table(title="bytes in Redis (MEMORY USAGE)", title_justify="left")
     for heading in ("of", "part", "keys", "bytes each", "in the goal"):
         table.add_column(heading, justify="right" if heading in ("keys", "bytes each") else "left")
@@ -84,6 +87,7 @@ def memory(
         ("item", report.item_bytes, report.item_goal_bytes),
     ):
         console.print(f"{name}: {got:,} bytes, goal {goal:,}: {'met' if got <= goal else 'missed'}")
+    console.print(f"user with the list of what was shown: {report.with_shown_bytes:,} bytes")
     if json_file is not None:
         _write(report, json_file)
 

@@ -29,6 +29,10 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.QUERY: "q",
 }
 _DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v"}
+_KINDS: dict[str, Scope | str] = {
+    **{letter: scope for scope, letter in _LETTERS.items()},
+    **{letter: document for document, letter in _DOCUMENTS.items()},
+}
 _REMEMBERED = 100_000  # keys of a scope kept ready; after that the oldest half is forgotten
 
 
@@ -75,6 +79,15 @@ class Keys:
     def pattern(self, scope: Scope) -> str:
         """What SCAN matches every state row of a scope by."""
         return f"{{[ui][0-9][0-9]}}:{self._state}:{_LETTERS[scope]}:*"
+
+    def everything(self) -> str:
+        """What SCAN matches all state by, of users and items."""
+        return f"{{[ui][0-9][0-9]}}:{self._state}:*"
+
+    def kind(self, key: str) -> Scope | str | None:
+        """Of which scope a state row is, or which of a user's documents; None for another key."""
+        letter = key.split(":", 4)[3]
+        return _KINDS.get(letter)
 
     def document(self, kind: str, user_id: str) -> str:
         """One of a user's documents (see streams.documents)."""

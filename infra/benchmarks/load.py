@@ -61,14 +61,14 @@ def zipf(n: int, exponent: float, draws: int, random: np.random.Generator) -> ND
     return np.searchsorted(upto, random.random(draws) * upto[-1], side="right")
 
 
-def make_items(n: int) -> list[Item]:
+def make_items(n: int, categories: int = CATEGORIES, creators: int = CREATORS) -> list[Item]:
     """Items with a category, a creator and a duration."""
     return [
         Item(
             item_id=f"v{place:07d}",
             published_ts_ms=START_MS - 86_400_000,
-            category=f"cat{place % CATEGORIES}",
-            creator_id=f"m{place % CREATORS:05d}",
+            category=f"cat{place % categories}",
+            creator_id=f"m{place % creators:05d}",
             duration_ms=DURATION_MS,
             quality=0.5,
             tags=("a", "b"),

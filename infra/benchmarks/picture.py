@@ -46,8 +46,8 @@ def _throughput(found: Throughput) -> Table:
         "from - to",
         "CPU µs an event",
         "",
-        title=f"{each}: {load.messages * load.batch:,} events of {load.users:,} users on {load.items:,} items, "
-        f"{found.partitions} partitions a topic, seed {load.seed}",
+        title=f"{each}: {load.messages * load.batch:,} events of {load.users:,} users "
+        f"on {load.items:,} items, {found.partitions} partitions a topic, seed {load.seed}",
         title_justify="left",
     )
     most = max(contender.events_per_s.value for contender in found.contenders)
@@ -97,4 +97,3 @@ def _goals(report: Report) -> Table:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.2f}"
-

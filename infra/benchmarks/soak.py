@@ -38,6 +38,7 @@ BATCH = 10  # events a message, of one user
 SAMPLE_S = 1.0
 SHARES = ((IMPRESSIONS, 0.6), (CLICKS, 0.15), (WATCHES, 0.25))
 DURATION_MS = 15_000
+CATEGORIES, CREATORS = 10, 40  # few, so that soon every user has met every one of them
 SETTLE_S = 60.0
 SWEPT_A_STEP = 2_000  # keys; in this process time is shorter still
 
@@ -148,7 +149,7 @@ def soak(settings: Settings, plan: Plan, for_s: float, told: Told = lambda _: No
     gauge, store = _Gauge(settings), connect(settings)
     points: list[Point] = []
     with Publisher(settings) as publisher, tempfile.TemporaryDirectory() as folder:
-        for item in make_items(plan.items):
+        for item in make_items(plan.items, CATEGORIES, CREATORS):
             publisher.send(ITEMS, item)
         publisher.flush()
         command = [sys.executable, "-m", "infra.cli", "run", "features"]
@@ -198,10 +199,10 @@ class _Sender(threading.Thread):
             self.days, self.events, self.messages = days, (n + 1) * BATCH, n + 1
 
 
-def soak_in_process(settings: Settings, plan: Plan, looks: int = 40, told: Told = lambda _: None) -> Soak:
+def soak_in_process(settings: Settings, plan: Plan, sweeps: bool = True, looks: int = 40) -> Soak:
     """Folds the plan's events in this process, without Kafka, as fast as it can; looks at Redis alone."""
     catalogue = Catalogue()
-    for item in make_items(plan.items):
+    for item in make_items(plan.items, CATEGORIES, CREATORS):
         catalogue.put(item)
     store, flights, gauge = connect(settings), open_flights(settings), _Gauge(settings)
     start_ms = 1_700_000_000_000
@@ -219,10 +220,10 @@ def soak_in_process(settings: Settings, plan: Plan, looks: int = 40, told: Told 
                 applier.apply(batch)
                 batch.clear()
                 applier.advance()
-                sweep.step(applier.event_ms, SWEPT_A_STEP)
+                if sweeps:
+                    sweep.step(applier.event_ms, SWEPT_A_STEP)
             if n % (plan.messages // looks) == 0:
                 points.append(gauge.point(days, n * BATCH))
-                told(n / plan.messages)
     finally:
         for each in (gauge, store, flights):
             each.close()

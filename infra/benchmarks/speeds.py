@@ -1,6 +1,7 @@
 """From samples to figures: speeds of readers in rounds, and times of reads. Pure."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def speed_of(samples: Sequence[Sample], events_a_message: int, warm: float = 0.1
     Raises:
         MeasureError: there are no two such moments.
     """
-    steps = [new for old, new in zip(samples, samples[1:], strict=False) if new.done > old.done]
+    steps = [new for old, new in pairwise(samples) if new.done > old.done]
     if samples and samples[0].done:
         steps.insert(0, samples[0])
     if not steps:

@@ -24,7 +24,17 @@ from streams.kafka import Publisher, create_topics
 from streams.settings import PREFIX, Settings
 from streams.store.connect import connect, open_flights
 
-__all__ = ["BARE", "FEATURES", "NOOP", "OVER_NOOP_GOAL", "PER_S_GOAL", "Contender", "Throughput", "child_env", "measure"]
+__all__ = [
+    "BARE",
+    "FEATURES",
+    "NOOP",
+    "OVER_NOOP_GOAL",
+    "PER_S_GOAL",
+    "Contender",
+    "Throughput",
+    "child_env",
+    "measure",
+]
 
 FEATURES, NOOP, BARE = "features", "no-op agent", "bare aiokafka"
 CONTENDERS = (FEATURES, NOOP, BARE)

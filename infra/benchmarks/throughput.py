@@ -26,6 +26,7 @@ from streams.store.connect import connect, open_flights
 
 __all__ = [
     "BARE",
+    "CONTENDERS",
     "FEATURES",
     "NOOP",
     "OVER_NOOP_GOAL",

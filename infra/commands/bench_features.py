@@ -2,13 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.benchmarks.load import Load
     from infra.benchmarks.report import Report
 
 __all__ = ["Part", "features", "run_bench", "write_json"]
@@ -59,7 +62,7 @@ def features(
         write_json(report, json_file)
 
 
-def run_bench(loads: dict, rounds: int, feast: bool) -> "Report":  # type: ignore[type-arg]
+def run_bench(loads: "Mapping[Part, Load]", rounds: int, feast: bool) -> "Report":
     """Starts a Kafka (where it is needed) and a Redis, and measures the parts that have a load."""
     import tempfile
     from contextlib import ExitStack
@@ -74,7 +77,7 @@ def run_bench(loads: dict, rounds: int, feast: bool) -> "Report":  # type: ignor
     from infra.redis_server import RedisServer
     from streams.settings import Settings
 
-    found = {}
+    found: dict[Part, Any] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ExitStack() as closing:
         folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
@@ -95,8 +98,8 @@ def run_bench(loads: dict, rounds: int, feast: bool) -> "Report":  # type: ignor
             steps = 2 + 10 * rounds if part is Part.READS else 1 + rounds * len(throughput.CONTENDERS)
             task = bars.add_task(part.value, total=steps)
 
-            def told(step: str, task: int = task, part: Part = part) -> None:
-                bars.update(task, advance=1, description=f"{part.value}: {step} done")  # type: ignore[arg-type]
+            def told(step: str, task: Any = task, part: Part = part) -> None:
+                bars.update(task, advance=1, description=f"{part.value}: {step} done")
 
             if part is Part.READS:
                 found[part] = reads.measure(settings, load, 10 * rounds, feast, told)

@@ -6,7 +6,8 @@ its fences stand under the layout's hash: another layout is another state.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from streams.features import LAYOUT, Scope
 
@@ -36,11 +37,13 @@ _KINDS: dict[str, Scope | str] = {
 _REMEMBERED = 100_000  # keys of a scope kept ready; after that the oldest half is forgotten
 
 
+@lru_cache(_REMEMBERED)
 def user_tag(user_id: str) -> str:
     """The shard of a user's state, documents, sessions and pairs."""
     return USER_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
 
 
+@lru_cache(_REMEMBERED)
 def item_tag(name: str) -> str:
     """The shard of an item, a category, a creator, a surface or a query."""
     return ITEM_TAGS[zlib.crc32(name.encode()) % SHARDS]
@@ -67,6 +70,11 @@ class Keys:
         """State rows of one scope: a ranking names a thousand of them."""
         known = self._rows[scope].get
         return [known(name) or self._named(scope, name) for name in names]
+
+    def rows_of(self, tag: str, keys: Sequence[tuple[Scope, str]]) -> list[str]:
+        """State rows that are all of one shard: a write names many that are not met again soon."""
+        starts = {scope: f"{{{tag}}}:{self._state}:{letter}:" for scope, letter in _LETTERS.items()}
+        return [starts[scope] + name for scope, name in keys]
 
     def _named(self, scope: Scope, name: str) -> str:
         known = self._rows[scope]

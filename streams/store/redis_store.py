@@ -116,7 +116,7 @@ class RedisStore:
     def _call(self, write: ShardWrite) -> Call:
         keys = [
             self._keys.fence(write.tag),
-            *(self._keys.row(scope, name) for scope, name in write.keys),
+            *self._keys.rows_of(write.tag, write.keys),
             *(self._keys.document(document.kind, document.user_id) for document in write.documents),
             *(self._keys.companions(each.item_id) for each in write.companions),
         ]

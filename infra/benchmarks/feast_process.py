@@ -66,6 +66,7 @@ class Feast:
         ids: [n] entities.
         names: [d] features.
         values: float32, missing ones NaN.
+        script: what is run.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Feast:
         ids: Sequence[str],
         names: Sequence[str],
         values: NDArray[np.float32],
+        script: Path = SCRIPT,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         held: dict[str, Any] = {"ids": np.array(ids), "names": np.array(names), "values": values}
@@ -82,7 +84,7 @@ class Feast:
         self._log = (Path(self._folder.name) / "log").open("w+")
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._process = subprocess.Popen(
-            [str(python), "-P", str(SCRIPT), self._folder.name, redis],
+            [str(python), "-P", str(script), self._folder.name, redis],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

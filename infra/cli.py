@@ -11,7 +11,7 @@ from streams.errors import KafkaUnavailable, OperatorError, StoreUnavailable, St
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("up", "run", "topics", "schema", "features", "rank", "replay", "sim", "models", "bench")
+COMMANDS = ("up", "run", "topics", "schema", "features", "verify", "rank", "replay", "sim", "models", "bench")
 
 app = typer.Typer(
     name="streamrec",

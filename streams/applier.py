@@ -208,7 +208,7 @@ class Applier:
         """Moves idle shards that lost nothing up to what is folded, before it is decided anew.
 
         Else a resend that came before the event it repeats, this time, would be new to a shard that had
-        nothing to do with it the first time. Shards that are refused have lost something too.
+        nothing to do with it the first time.
         """
         self._store.write([write for write in self._fences.idle() if write.tag not in lost])
 
@@ -245,6 +245,7 @@ class Applier:
             return
         self._reread(TAGS)
         self._write(self._fences.idle())
+        self._fences.find_floors()
 
 
 def _count(fold: UserFold) -> None:

@@ -1,10 +1,12 @@
-"""Events and examples as hourly Parquet on any fsspec URL, each record exactly once.
+"""Events, items and examples as hourly Parquet on any fsspec URL, each record exactly once.
 
 Layout under the archive's URL:
 
-    {topic}/dt=YYYY-MM-DD/hour=HH/part-{epoch}-{partition}-{first}-{last}.parquet   by event time
+    {topic}/dt=YYYY-MM-DD/hour=HH/part-{epoch}-{partition}-{first}-{last}.parquet
     _offsets/{topic}/{epoch}-{partition}.json                                       {"next": offset}
     _intents/{topic}/{epoch}-{partition}.json                                       files being written
+
+Hours are of event time; of Kafka's time for items and for what could not be read.
 
 A flush of a partition writes an intent, then the files (each to a temporary name, then renamed),
 then the offset, which is the commit. What an intent names above the committed offset was never
@@ -13,20 +15,22 @@ One process writes a partition at a time, as in a consumer group.
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 import fsspec
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from streams.archive_schema import SCHEMAS, row
-from streams.events import Record
+from streams.events import ITEMS, Record
 
-__all__ = ["Archive", "Partition", "Row", "read_examples"]
+__all__ = ["Archive", "Part", "Partition", "Row", "read_examples", "short_epoch"]
 
 HOUR_MS = 3_600_000
 
@@ -44,12 +48,30 @@ class Partition(msgspec.Struct, frozen=True):
         return f"{self.epoch}-{self.partition:05d}"
 
 
+def short_epoch(name: str) -> str:
+    """An epoch as it stands in files' names and rows."""
+    return blake2b(name.encode(), digest_size=5).hexdigest()
+
+
 class Row(msgspec.Struct, frozen=True):
-    """A record with its coordinates; `index` counts within a batch."""
+    """A record with its coordinates; `index` counts within a batch.
+
+    None is a record that could not be read or, of `items`, the removal of the item named by `key`.
+    """
 
     offset: int
     index: int
-    record: Record
+    record: Record | None
+    timestamp_ms: int = 0
+    key: str = ""
+
+
+class Part(msgspec.Struct, frozen=True, order=True):
+    """A committed file and the offsets it may hold, `first` to `last`."""
+
+    first: int
+    last: int
+    path: str
 
 
 class _Intent(msgspec.Struct, frozen=True):
@@ -89,7 +111,7 @@ class Archive:
             raise ValueError(f"write: {source.topic} {source.name} is archived beyond offset {first}")
         by_hour: dict[int, list[Row]] = {}
         for each in rows:
-            by_hour.setdefault(each.record.ts_ms // HOUR_MS, []).append(each)  # type: ignore[attr-defined]
+            by_hour.setdefault(_time_ms(each) // HOUR_MS, []).append(each)
         files = {_path(source, hour, first, last): group for hour, group in sorted(by_hour.items())}
         self._put(self._intent_path(source), msgspec.json.encode(_Intent(first, tuple(files))))
         for path, group in files.items():
@@ -118,6 +140,33 @@ class Archive:
                 files = [p for p in paths if _is_committed(posixpath.basename(p), committed)]
                 if files:
                     yield files
+
+    def parts(self, topic: str) -> dict[Partition, list[Part]]:
+        """Every committed file by partition, in order of offsets."""
+        committed = self.committed(topic)
+        found: dict[Partition, list[Part]] = {}
+        root = self._at(topic)
+        for path in self._fs.find(root) if self._fs.exists(root) else []:
+            name = posixpath.basename(path)
+            if _is_committed(name, committed):
+                of, first, last = _span(name)
+                epoch, _, partition = of.rpartition("-")
+                source = Partition(topic, epoch, int(partition))
+                found.setdefault(source, []).append(Part(first, last, path))
+        return {source: sorted(parts) for source, parts in found.items()}
+
+    def rows(
+        self, part: Part, topic: str, users: Callable[[str], bool] | None = None, most: int = 2_000
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a file in order of (offset, index), up to `most` in memory as Python objects;
+        with `users` those of some users alone."""
+        table = self.table([part.path], topic)
+        if users is not None and "user_id" in table.column_names:
+            wanted = [u for u in table["user_id"].unique().to_pylist() if u is not None and users(u)]
+            table = table.filter(pc.is_in(table["user_id"], pa.array(wanted, pa.string())))
+        table = table.sort_by([("_offset", "ascending"), ("_index", "ascending")])
+        for batch in table.to_batches(max_chunksize=most):
+            yield from batch.to_pylist()
 
     def table(self, paths: Iterable[str], topic: str) -> pa.Table:
         """The rows of some files as one table."""
@@ -178,16 +227,34 @@ def _is_committed(name: str, committed: Mapping[str, int]) -> bool:
     """Whether a part file's last offset is below its partition's committed one."""
     if not name.startswith("part-"):
         return False
-    partition, _, last = name[len("part-") : -len(".parquet")].rsplit("-", 2)
-    return int(last) < committed.get(partition, 0)
+    partition, _, last = _span(name)
+    return last < committed.get(partition, 0)
+
+
+def _span(name: str) -> tuple[str, int, int]:
+    """A part file's partition name, first and last offset."""
+    partition, first, last = name[len("part-") : -len(".parquet")].rsplit("-", 2)
+    return partition, int(first), int(last)
+
+
+def _time_ms(each: Row) -> int:
+    """The time that a row is filed by."""
+    ts_ms = getattr(each.record, "ts_ms", None)
+    return max(0, each.timestamp_ms) if ts_ms is None else int(ts_ms)
 
 
 def _parquet(source: Partition, rows: Sequence[Row]) -> bytes:
     schema = SCHEMAS[source.topic]
-    content = [row(r.record) | _coordinates(source, r) for r in rows]
+    content = [_said(source, r) | _coordinates(source, r) for r in rows]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(content, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
+
+
+def _said(source: Partition, each: Row) -> dict[str, Any]:
+    if each.record is not None:
+        return row(each.record)
+    return {"item_id": each.key, "removed": True} if source.topic == ITEMS.name else {}
 
 
 def _coordinates(source: Partition, each: Row) -> dict[str, Any]:
@@ -196,6 +263,7 @@ def _coordinates(source: Partition, each: Row) -> dict[str, Any]:
         "_partition": source.partition,
         "_offset": each.offset,
         "_index": each.index,
+        "_timestamp_ms": each.timestamp_ms,
     }
 
 

@@ -1,35 +1,40 @@
-"""The role `archive`: keeps events and examples as hourly Parquet.
+"""The role `archive`: keeps events, items and examples as hourly Parquet.
 
 Offsets resume from the archive itself, so what was read and not yet written is read again after a
-crash. Malformed records are left to the roles that act on them.
+crash. Malformed records are left to the roles that act on them; those of `events.*` are counted, so
+that a rebuild comes to the same ledger.
 """
 
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
 import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from streams.archive import Archive, Partition, Row
+from streams.archive import Archive, Partition, Row, short_epoch
 from streams.codec import decode
 from streams.errors import StoreUnavailable
-from streams.events import EVENT_TOPICS, EXAMPLES, TOPICS, Topic
+from streams.events import EVENT_TOPICS, EXAMPLES, ITEMS, TOPICS, Topic
+from streams.facts import is_watermark
 from streams.health import Health
 from streams.kafka import epoch
 from streams.messages import Message, Source
 from streams.metrics import ARCHIVED_ROWS, RETRIES
+from streams.served_check import ServedCheck
 from streams.settings import Settings
+from streams.store.connect import connect
+from streams.verify.gauge import Gauge
 from streams.worker import run_worker
 
 __all__ = ["ArchiveHandler", "run"]
 
 T = TypeVar("T")
 MAX_ROWS = 50_000  # kept in memory before a flush that is not yet due
+MAX_BYTES = 64 * 1_024 * 1_024  # of message values, likewise
 ATTEMPTS = 3
 
 
@@ -39,16 +44,17 @@ class _Buffer(msgspec.Struct):
     first: int
     last: int
     rows: list[Row] = []
+    size: int = 0
 
 
 class ArchiveHandler:
     """Buffers rows by partition and writes them every `archive_flush_ms`.
 
-    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock.
+    `epoch_of` names the life of a topic, `wall_ms` tells the wall clock, `on_tick` is called now and then.
     """
 
     role = "archive"
-    topics: tuple[Topic, ...] = (*EVENT_TOPICS, EXAMPLES)
+    topics: tuple[Topic, ...] = (*EVENT_TOPICS, ITEMS, EXAMPLES)
 
     def __init__(
         self,
@@ -56,7 +62,9 @@ class ArchiveHandler:
         archive: Archive,
         epoch_of: Callable[[str], str],
         wall_ms: Callable[[], int],
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_tick = on_tick
         self._archive, self._epoch_of, self._wall_ms = archive, epoch_of, wall_ms
         self._flush_ms = settings.archive_flush_ms
         self._partitions: dict[Source, Partition] = {}
@@ -65,7 +73,7 @@ class ArchiveHandler:
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """Resumes after what is archived; what only memory held is forgotten and read again."""
-        epochs = {topic: _short(self._epoch_of(topic)) for topic in {s.topic for s in sources}}
+        epochs = {topic: short_epoch(self._epoch_of(topic)) for topic in {s.topic for s in sources}}
         self._partitions = {s: Partition(s.topic, epochs[s.topic], s.partition) for s in sources}
         self._buffers = {}
         self._flushed_ms = self._wall_ms()
@@ -77,7 +85,8 @@ class ArchiveHandler:
         now = self._wall_ms()
         for message in batch:
             self._take(message, now)
-        if sum(len(b.rows) for b in self._buffers.values()) >= MAX_ROWS:
+        held = self._buffers.values()
+        if sum(len(b.rows) for b in held) >= MAX_ROWS or sum(b.size for b in held) >= MAX_BYTES:
             self.flush()
         self.tick()
 
@@ -85,6 +94,7 @@ class ArchiveHandler:
         """Writes when it is time."""
         if self._wall_ms() - self._flushed_ms >= self._flush_ms:
             self.flush()
+        self._on_tick()
 
     def close(self) -> None:
         """Writes what memory holds."""
@@ -110,8 +120,8 @@ class ArchiveHandler:
         buffer = self._buffers.setdefault(source, _Buffer(message.offset, message.offset - 1))
         if message.offset <= buffer.last:
             return  # handed over again after a failure
-        decoded = decode(TOPICS[message.topic], message.key, message.value, now_ms)
-        buffer.rows += [Row(message.offset, index, r) for index, r in enumerate(decoded.records)]
+        buffer.rows += _rows(message, now_ms)
+        buffer.size += len(message.value or b"")
         buffer.last = message.offset
 
     def _stored(self, call: Callable[[], T]) -> T:
@@ -129,17 +139,33 @@ class ArchiveHandler:
             raise StoreUnavailable(f"archive: {error}") from error
 
 
-def _short(epoch_name: str) -> str:
-    """An epoch as it may stand in a file's name."""
-    return blake2b(epoch_name.encode(), digest_size=5).hexdigest()
+def _rows(message: Message, now_ms: int) -> list[Row]:
+    """A message's rows: its records, and of events one for each that could not be read."""
+    if message.topic == ITEMS.name and not message.value:
+        key = (message.key or b"").decode(errors="replace")
+        return [Row(message.offset, 0, None, message.timestamp_ms, key)]
+    is_event = TOPICS[message.topic] in EVENT_TOPICS
+    if is_event and is_watermark(message):
+        return []
+    decoded = decode(TOPICS[message.topic], message.key, message.value, now_ms)
+    refused = [None] * len(decoded.malformed) if is_event else []
+    records = enumerate([*decoded.records, *refused])
+    return [Row(message.offset, index, record, message.timestamp_ms) for index, record in records]
 
 
 def run(settings: Settings, health: Health, stop: threading.Event) -> None:
-    """Archives until `stop` is set."""
+    """Archives until `stop` is set; shows the last verify as a metric, and rebuilds some served rows."""
+    store = connect(settings)
+    if settings.served_check_share > 0:
+        ServedCheck(settings, stop).start()
     handler = ArchiveHandler(
         settings,
         Archive(settings.archive_url),
         epoch_of=lambda topic: epoch(settings, topic),
         wall_ms=lambda: time.time_ns() // 1_000_000,
+        on_tick=Gauge(store).look,
     )
-    run_worker(settings, health, stop, handler)
+    try:
+        run_worker(settings, health, stop, handler)
+    finally:
+        store.close()

@@ -19,6 +19,7 @@ partition than its target may be read before it this time; that is exact once id
 moved (Applier.advance), so it concerns the last second before the loss.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -69,16 +70,20 @@ class Deciding:
         self._documents, self._at, self._numbers = documents, at, numbers
         self._floors, self._lookup = floors, lookup
         self.drafts: dict[str, UserDocuments] = {}
-        self.fresh: list[Decided] = []  # what this shard itself folds
-        self.decided: list[Decided] = []  # what the other shards are told
-        self.outcomes: dict[tuple[str, str], int] = {}
+        self.fresh: list[Decided] = []  # what this shard folds, and others are told
+        self.told: list[Decided] = []  # what it has folded before, and others are told
+        self._became: list[tuple[str, str]] = []
         self.took_back = 0  # targets that undos met
         self.waiting = 0  # undos that met none
 
-    def count(self, source: Source, name: str, n: int = 1) -> None:
+    def count(self, source: Source, name: str) -> None:
         """Notes what became of one record."""
-        key = (source.topic, name)
-        self.outcomes[key] = self.outcomes.get(key, 0) + n
+        self._became.append((source.topic, name))
+
+    @property
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """How many records of each topic became what."""
+        return Counter(self._became)
 
     def is_fresh(self, source: Source, offset: int) -> bool:
         """True if this shard has not folded that message yet."""
@@ -87,7 +92,7 @@ class Deciding:
     def take(self, facts: Sequence[Fact]) -> None:
         """Decides events in their order, and folds those that are fresh."""
         for fact in facts:
-            if not self.is_fresh(fact.source, fact.offset):
+            if fact.offset <= self._at[fact.source]:
                 self._again(fact)
             elif fact.late:
                 self.count(fact.source, "late")
@@ -97,27 +102,29 @@ class Deciding:
     # --- the first time ---------------------------------------------------------------------------
 
     def _first(self, fact: Fact) -> None:
-        draft = self._draft(fact.event.user_id)
+        event, source, mark = fact.event, fact.source, fact.mark
+        draft = self.drafts.get(event.user_id) or self._draft(event.user_id)
         memory = draft.memory
-        at = memory.find(fact.mark)
+        at = memory.find(mark)
         if at is not None and memory.is_recent(at):
-            self.count(fact.source, "repeats")
+            self._became.append((source.topic, "repeats"))
             return
         draft.touched.add("seen")
-        place = Place(self._numbers[fact.source], fact.offset, fact.place)
-        if is_undo(fact.event):
+        place = self._place(fact)
+        if fact.kind is Kind.FEEDBACK and is_undo(event):
             self._undo(fact, draft, place)
             return
-        deed = decide(fact.event, self._item(fact))
-        if memory.is_awaited(fact.mark[BASE]):
-            self.count(fact.source, "undone")
-            memory.add(fact.mark, place, deed, undone=True)
-            self._fold(fact, ((deed, 1), (deed, -1)))
+        item_id = event.item_id
+        deed = decide(event, self._lookup(item_id) if item_id is not None else None)
+        if memory.is_awaited(mark[BASE]):
+            self._became.append((source.topic, "undone"))
+            memory.add(mark, place, deed, undone=True)
+            self.fresh.append(Decided(fact, ((deed, 1), (deed, -1))))
             return
-        self.count(fact.source, "applied")
-        memory.add(fact.mark, place, deed)
-        self._list(fact.mark, deed, draft)
-        self._fold(fact, ((deed, 1),), _pairs(fact.mark, deed, draft, 1))
+        self._became.append((source.topic, "applied"))
+        memory.add(mark, place, deed)
+        self._list(mark, deed, draft)
+        self.fresh.append(Decided(fact, ((deed, 1),), _pairs(mark, deed, draft, 1)))
 
     def _undo(self, fact: Fact, draft: UserDocuments, place: Place) -> None:
         """Takes back what is there to be taken back; what is not there yet is waited for."""
@@ -131,36 +138,37 @@ class Deciding:
             if deed is not None:
                 signed.append((deed, -1))
                 mark = draft.memory.mark(at)
-                if deed.item_id is not None:
-                    draft.take_back(deed.ts_ms, list_mark(mark, deed), deed.item_id)
+                name = deed.creator if deed.act is Act.FOLLOW else deed.item_id
+                if name is not None:
+                    draft.take_back(deed.ts_ms, list_mark(mark, deed), name)
                 pairs += _pairs(mark, deed, draft, -1)
         self.took_back += len(signed)
         self.waiting += not signed
         draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
-        self._fold(fact, tuple(signed), tuple(pairs))
+        self.fresh.append(Decided(fact, tuple(signed), tuple(pairs)))
 
-    def _fold(self, fact: Fact, signed: tuple[Signed, ...], pairs: tuple[Pair, ...] = ()) -> None:
-        decided = Decided(fact, signed, pairs)
-        self.fresh.append(decided)
-        self.decided.append(decided)
+    def _place(self, fact: Fact) -> Place:
+        return Place(self._numbers[fact.source], fact.offset, fact.place)
 
     def _item(self, fact: Fact) -> Item | None:
         item_id = fact.event.item_id
         return self._lookup(item_id) if item_id is not None else None
 
     def _draft(self, user_id: str) -> UserDocuments:
-        draft = self.drafts.get(user_id)
-        if draft is None:
-            draft = self.drafts[user_id] = self._documents[user_id].copy()
-            if draft.memory.rotate(self._floors):
-                draft.touched |= {"seen", "seen_older"}
+        draft = self.drafts[user_id] = self._documents[user_id].copy()
+        if draft.memory.rotate(self._floors):
+            draft.touched |= {"seen", "seen_older"}
         return draft
 
     def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
-        """Adds a click or a watch to the history, an impression to what was shown."""
+        """Adds a click or a watch to the history, an impression to what was shown, and the like."""
+        number = list_mark(mark, deed)
+        if deed.act is Act.FOLLOW and deed.creator is not None:
+            draft.follow(ShownEntry(deed.ts_ms, number, deed.creator))
         if deed.item_id is None:
             return
-        number = list_mark(mark, deed)
+        if deed.act is Act.HIDE or deed.act is Act.DISLIKE:
+            draft.hide(ShownEntry(deed.ts_ms, number, deed.item_id))
         if deed.act is Act.IMPRESSION:
             draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
         elif deed.act is Act.CLICK or deed.act is Act.WATCH:
@@ -174,7 +182,7 @@ class Deciding:
         """Tells the other shards what was decided when this one folded the event."""
         signed = self._as_decided(fact)
         if signed:
-            self.decided.append(Decided(fact, signed, self._pairs_again(fact, signed)))
+            self.told.append(Decided(fact, signed, self._pairs_again(fact, signed)))
 
     def _pairs_again(self, fact: Fact, signed: tuple[Signed, ...]) -> tuple[Pair, ...]:
         """The pairs that the event made or took: they are sets, so what came since does no harm."""
@@ -185,7 +193,7 @@ class Deciding:
         if not is_undo(fact.event):
             return _pairs(fact.mark, signed[0][0], documents, 1)
         memory, pairs = documents.memory, list[Pair]()
-        for at in memory.targets(target_of(fact), memory.find(fact.mark)):
+        for at in memory.targets(target_of(fact), memory.find(fact.mark, self._place(fact))):
             deed = memory.deed(at)[0]
             if deed is not None:
                 pairs += _pairs(memory.mark(at), deed, documents, -1)
@@ -194,13 +202,12 @@ class Deciding:
     def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
         user_id = fact.event.user_id
         memory = (self.drafts.get(user_id) or self._documents[user_id]).memory
-        at = memory.find(fact.mark)
+        at = memory.find(fact.mark, self._place(fact))
         if at is None:
-            if fact.late or not memory.dropped or is_undo(fact.event):
+            repeat = memory.find(fact.mark) is not None
+            if repeat or fact.late or not memory.dropped or is_undo(fact.event):
                 return ()
             return ((decide(fact.event, self._item(fact)), 1),)
-        if memory.place(at) != (self._numbers[fact.source], fact.offset, fact.place):
-            return ()
         if is_undo(fact.event):
             found = [memory.deed(target)[0] for target in memory.targets(target_of(fact), at)]
             return tuple((deed, -1) for deed in found if deed is not None)

@@ -92,7 +92,7 @@ def decide(event: Any, item: Item | None) -> Deed:
     if feedback:
         return Deed(_FEEDBACK[event.action], *common, value_micros=event.value_micros or 0)
     act = Act.CLICK if isinstance(event, Click) else Act.IMPRESSION
-    return Deed(act, *common, position=event.position)
+    return Deed(act, *common, event.position)
 
 
 def _watched(event: Watch, item: Item | None, common: _Common) -> Deed:
@@ -100,11 +100,5 @@ def _watched(event: Watch, item: Item | None, common: _Common) -> Deed:
     long_view = event.long_view
     if long_view is None:
         long_view = event.watch_ms >= min(duration or LONG_VIEW_MS, LONG_VIEW_MS)
-    return Deed(
-        Act.WATCH,
-        *common,
-        watch_ms=event.watch_ms,
-        duration_ms=duration,
-        long_view=long_view,
-        completed=bool(duration) and event.watch_ms >= COMPLETION_RATIO * duration,
-    )
+    completed = bool(duration) and event.watch_ms >= COMPLETION_RATIO * duration
+    return Deed(Act.WATCH, *common, None, event.watch_ms, duration, long_view, completed)

@@ -27,12 +27,16 @@ __all__ = [
     "ShownEntry",
     "UserDocuments",
     "read_history",
+    "read_names",
     "read_shown",
 ]
 
-DOCUMENTS = ("seen", "seen_older", "history", "shown")  # as UserDocuments.read takes them
+DOCUMENTS = ("seen", "seen_older", "history", "shown", "follows", "hides")  # as UserDocuments.read takes them
 HISTORY_CAP = 100
 SHOWN_CAP = 200
+FOLLOWS_CAP = 200
+HIDES_CAP = 200
+_CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
 
 
 class Engagement(NamedTuple):
@@ -134,6 +138,11 @@ class Newest:
             here,
         )
 
+    def has(self, ts_ms: int, mark: int, item_id: str) -> bool:
+        """True if an entry is there."""
+        at = bisect_left(self._places, (ts_ms, mark, item_id))
+        return at < len(self._places) and self._places[at] == (ts_ms, mark, item_id)
+
     def remove(self, ts_ms: int, mark: int, item_id: str) -> bool:
         """Takes an entry away; False: it was not there."""
         at = bisect_left(self._places, (ts_ms, mark, item_id))
@@ -150,21 +159,19 @@ class Newest:
 class UserDocuments:
     """A user's documents. A fold works on a `copy`, never on what was read."""
 
-    __slots__ = ("_history", "_shown", "memory", "touched")
+    __slots__ = ("_lists", "memory", "touched")
 
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = Memory() if memory is None else memory
-        self._history = Newest(HISTORY_CAP)
-        self._shown = Newest(SHOWN_CAP)
+        self._lists = {kind: Newest(cap) for kind, cap in _CAPS.items()}
         self.touched: set[str] = set()
 
     @classmethod
-    def read(
-        cls, seen: bytes | None, older: bytes | None, history: bytes | None, shown: bytes | None
-    ) -> "UserDocuments":
-        """Documents from the store's bytes; None stands for an absent one."""
+    def read(cls, seen: bytes | None, older: bytes | None, *lists: bytes | None) -> "UserDocuments":
+        """Documents from the store's bytes, in the order of DOCUMENTS; None stands for an absent one."""
         out = cls(Memory.read(seen, older))
-        out._history, out._shown = Newest(HISTORY_CAP, history), Newest(SHOWN_CAP, shown)
+        for (kind, cap), value in zip(_CAPS.items(), lists, strict=False):
+            out._lists[kind] = Newest(cap, value)
         return out
 
     @property
@@ -175,40 +182,43 @@ class UserDocuments:
     def copy(self) -> "UserDocuments":
         """A draft that shares nothing mutable."""
         out = UserDocuments(self.memory.copy())
-        out._history, out._shown = self._history, self._shown  # copied when they change
+        out._lists = dict(self._lists)  # each is copied when it changes
         return out
 
     def engage(self, entry: HistoryEntry) -> None:
         """Adds a click or a watch."""
-        self._history_draft().put(entry)
+        self._draft("history").put(entry)
 
     def show(self, entry: ShownEntry) -> None:
         """Adds an impression."""
-        self._shown_draft().put(entry)
+        self._draft("shown").put(entry)
 
-    def take_back(self, ts_ms: int, mark: int, item_id: str) -> None:
-        """Removes an engagement or an impression, if it is there."""
-        self._history_draft().remove(ts_ms, mark, item_id)
-        self._shown_draft().remove(ts_ms, mark, item_id)
+    def follow(self, entry: ShownEntry) -> None:
+        """Adds a creator followed, whose id stands as the entry's."""
+        self._draft("follows").put(entry)
+
+    def hide(self, entry: ShownEntry) -> None:
+        """Adds an item hidden or disliked."""
+        self._draft("hides").put(entry)
+
+    def take_back(self, ts_ms: int, mark: int, name: str) -> None:
+        """Removes an entry of an item, or of a creator followed, from whichever list it is in."""
+        for kind in _CAPS:
+            if self._lists[kind].has(ts_ms, mark, name):
+                self._draft(kind).remove(ts_ms, mark, name)
 
     def engaged_around(
         self, place: tuple[int, int, str], most: int
     ) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], bool]:
         """Liked engagements (ts_ms, mark, item_id) before and after one, nearest first, and whether it
         is in the history itself."""
-        return self._history.around(place, most)
+        return self._lists["history"].around(place, most)
 
-    def _history_draft(self) -> Newest:
-        if "history" not in self.touched:
-            self.touched.add("history")
-            self._history = self._history.copy()
-        return self._history
-
-    def _shown_draft(self) -> Newest:
-        if "shown" not in self.touched:
-            self.touched.add("shown")
-            self._shown = self._shown.copy()
-        return self._shown
+    def _draft(self, kind: str) -> Newest:
+        if kind not in self.touched:
+            self.touched.add(kind)
+            self._lists[kind] = self._lists[kind].copy()
+        return self._lists[kind]
 
     def encoded(self) -> dict[str, bytes]:
         """Bytes of every touched document by its name; the new version is in `seen`."""
@@ -217,10 +227,7 @@ class UserDocuments:
             out["seen"] = self.memory.encoded()
         if "seen_older" in self.touched:
             out["seen_older"] = self.memory.encoded_older()
-        if "history" in self.touched:
-            out["history"] = self._history.encoded()
-        if "shown" in self.touched:
-            out["shown"] = self._shown.encoded()
+        out |= {kind: self._lists[kind].encoded() for kind in _CAPS if kind in self.touched}
         return out
 
     def settle(self) -> None:
@@ -259,3 +266,10 @@ def read_shown(value: bytes | None) -> tuple[Showing, ...]:
         else:
             known[1] += 1
     return tuple(Showing(item_id, ts, times) for item_id, (ts, times) in found.items())
+
+
+def read_names(value: bytes | None) -> dict[str, int]:
+    """Newest time by creator followed, or by item hidden, from the document's bytes."""
+    if not value:
+        return {}
+    return {entry.item_id: entry.ts_ms for entry in _shown.decode(opened(value))}

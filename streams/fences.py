@@ -102,22 +102,29 @@ class Fences:
         """Reads some fences again; True: somebody else has folded into one of them.
 
         Raises:
-            RolledBackError: some stand before what was folded; nothing is noted then.
+            RolledBackError: some of all shards stand before what was folded; nothing is noted then.
         """
-        rivals, found, lost = False, self._store.fences(tags), set()
+        found = self._store.fences(tags)
+        if any(self._beside(found, before=True)):
+            raise RolledBackError(self._beside(self._store.fences(TAGS), before=True))
+        rivals = bool(self._beside(found, before=False))
+        self._held.update(found)
+        return rivals
+
+    def _beside(self, found: Mapping[str, ShardFence], before: bool) -> set[str]:
+        """Shards whose fence of some source stands before where it was believed to be, or after it."""
+        tags = set()
         for tag, fence in found.items():
             for source in self.done:
                 held = fence.at(source, self.epochs[source.topic]).offset
                 believed = self.at(tag, source)
-                if held < believed:
-                    lost.add(tag)
-                rivals = rivals or held > believed
-        if lost:
-            raise RolledBackError(lost)
-        self._held.update(found)
-        if len(tags) == len(TAGS):
-            self.floors = floors_of(self._held)
-        return rivals
+                if held < believed if before else held > believed:
+                    tags.add(tag)
+        return tags
+
+    def find_floors(self) -> None:
+        """Works out anew up to where every shard has folded each partition."""
+        self.floors = floors_of(self._held)
 
     def idle(self) -> list[ShardWrite]:
         """Moves of the shards that had nothing to fold, up to what was folded elsewhere."""

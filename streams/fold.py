@@ -82,8 +82,9 @@ def _user_fold(deciding: Deciding, tag: str, batch: Batch, fences: Fences, part:
         documents=tuple(_documents(deciding.drafts)),
         ledger=_ledger(deciding),
     )
-    drafts, decided, outcomes = deciding.drafts, deciding.decided, deciding.outcomes
-    return UserFold(write, drafts, decided, outcomes, deciding.took_back, deciding.waiting)
+    decided = deciding.fresh + deciding.told
+    took_back, waiting = deciding.took_back, deciding.waiting
+    return UserFold(write, deciding.drafts, decided, deciding.outcomes, took_back, waiting)
 
 
 def _documents(drafts: Mapping[str, UserDocuments]) -> list[Document]:

@@ -34,6 +34,16 @@ EXAMPLES = Counter("streamrec_examples_total", "Example revisions written.")
 ORGANIC = Counter("streamrec_organic_events_total", "Feedback without a served slate.", ["topic"])
 ARCHIVED_ROWS = Counter("streamrec_archived_rows_total", "Rows written to Parquet.", ["topic"])
 
+VERIFY_KEYS = Gauge("streamrec_verify_keys", "Keys of the last verify, by what was found.", ["result"])
+VERIFY_ERROR = Gauge("streamrec_verify_error_ratio", "Greatest relative error of a value in the last verify.")
+VERIFY_TIME = Gauge("streamrec_verify_timestamp_seconds", "When the last verify ended.")
+SERVED_ROWS_CHECKED = Counter(
+    "streamrec_served_rows_checked_total", "Served rows of some users rebuilt from the past."
+)
+SERVED_ROWS_DIFFERING = Counter(
+    "streamrec_served_rows_differing_total", "Of these, rows that events in flight made differ."
+)
+
 # serving
 REQUESTS = Counter("streamrec_requests_total", "Requests by how they ended.", ["outcome"])
 REQUEST_SECONDS = Histogram(

@@ -174,9 +174,15 @@ class Memory:
 
     # --- what is known ----------------------------------------------------------------------------
 
-    def find(self, mark: bytes) -> int | None:
-        """The newest record of an event, as its number among those kept; None: not there."""
-        return self._last(mark, len(self._marks))
+    def find(self, mark: bytes, place: Place | None = None) -> int | None:
+        """The newest record of an event, as its number among those kept; None: not there.
+
+        With a `place`, the record of the event as it stood there.
+        """
+        at = self._last(mark, len(self._marks))
+        while at is not None and place is not None and self.place(at) != place:
+            at = self._last(mark, at * MARK_BYTES)
+        return at
 
     def _last(self, mark: bytes, end: int) -> int | None:
         at = self._marks.rfind(mark, 0, end)
@@ -243,7 +249,11 @@ class Memory:
     def add(self, mark: bytes, place: Place, deed: Deed, undone: bool = False) -> None:
         """Remembers an applied event and what it did."""
         flags = deed.long_view * LONG_VIEW | deed.completed * COMPLETED | undone * UNDONE
-        text = self._text
+        table = self._table
+        texts = (deed.item_id, deed.category, deed.creator, deed.surface, deed.session_id, deed.query)
+        refs = [
+            NONE if text is None else table[text] if text in table else self._text(text) for text in texts
+        ]
         self._append(
             mark,
             _RECORD.pack(
@@ -254,12 +264,7 @@ class Memory:
                 flags,
                 place[1],
                 deed.ts_ms,
-                text(deed.item_id),
-                text(deed.category),
-                text(deed.creator),
-                text(deed.surface),
-                text(deed.session_id),
-                text(deed.query),
+                *refs,
                 NONE if deed.position is None else deed.position,
                 deed.watch_ms,
                 deed.duration_ms,
@@ -282,15 +287,12 @@ class Memory:
         self._marks += mark
         self.total += 1
 
-    def _text(self, text: str | None) -> int:
-        if text is None:
-            return NONE
-        known = self._table.get(text)
-        if known is None:
-            known = self._table[text] = self._count
-            self._count += 1
-            self._strings += _pack_text(text)
-        return known
+    def _text(self, text: str) -> int:
+        """The number of a text that is new to the table."""
+        number = self._table[text] = self._count
+        self._count += 1
+        self._strings += _pack_text(text)
+        return number
 
     # --- what is kept -----------------------------------------------------------------------------
 

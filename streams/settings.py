@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")
 
     # monitoring
+    served_check_share: Ratio = Field(0.02, description="users whose served rows are rebuilt; 0: nobody's")
+    served_check_ms: int = Field(30_000, ge=100, description="pause between two looks at served rows")
     drift_window_rows: int = Field(5_000, ge=5_000, description="rows of a drift window, at the least")
     drift_window_ms: int = Field(30_000, ge=1_000, description="event time of a drift window")
     retrain_cooldown_ms: int = Field(600_000, ge=0, description="wall time between two triggers")

@@ -3,9 +3,9 @@
 It does two things, neither of which a reader or a fold can tell from decay:
 
 * a row of a user by creator, a session or a query is removed once every count in it has faded below
-  NOTHING_LEFT: decay would have made it 0 soon, and a late event begins it anew. These rows have no
-  lifetime totals. Rows with totals are removed only after IDLE_MS without an event, and their totals are
-  lost then.
+  NOTHING_LEFT and it was idle for LEAST_IDLE_MS: decay would have made it 0 soon, and a late event begins
+  it anew. These rows have no lifetime totals. Rows with totals are removed only after IDLE_MS without an
+  event, and their totals are lost then.
 * the history and the list of what was shown of a user who has been gone for REST_MS are written compact.
 
 Each key is compared before it is changed, by a script with one write, so what a worker wrote meanwhile
@@ -28,6 +28,7 @@ from streams.store.keys import Keys
 __all__ = ["IDLE_MS", "NOTHING_LEFT", "REST_MS", "Sweep", "is_worthless", "newest_ms"]
 
 NOTHING_LEFT = 0.01  # of an event: 46 days after the only one of a row with half-lives of 7 days
+LEAST_IDLE_MS = 45 * 86_400_000  # whatever has faded: a log of a month is replayed and compared whole
 IDLE_MS = 365 * 86_400_000
 REST_MS = 3_600_000
 WORTH_DEFLATING = 512  # bytes; less is not made smaller
@@ -48,6 +49,8 @@ def is_worthless(scope: Scope, row: Floats, now_ms: float) -> bool:
     if now_ms - row[0] > IDLE_MS:
         return True
     layout = LAYOUTS[scope]
+    if now_ms - row[0] <= LEAST_IDLE_MS:
+        return False
     if not np.isfinite(layout.half_lives).all():
         return False
     values = layout.read(row[None, :], now_ms)

@@ -11,7 +11,7 @@ import time
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.benchmarks.speeds import Sample
+from infra.benchmarks.speeds import MeasureError, Sample
 from streams.events import EVENT_TOPICS
 from streams.settings import Settings
 
@@ -20,6 +20,7 @@ __all__ = ["read_through"]
 FETCH_BYTES = 8 * 1_024 * 1_024  # the same as the workers' fetches and takes
 TAKE_MESSAGES = 1_000
 FETCH_WAIT_MS = 30
+PATIENCE_MS = 10_000
 
 
 async def read_through(settings: Settings, passes: int) -> list[Sample]:
@@ -40,12 +41,16 @@ async def read_through(settings: Settings, passes: int) -> list[Sample]:
             for number in sorted(consumer.partitions_for_topic(name) or await _asked(consumer, name))
         ]
         consumer.assign(partitions)
-        total = sum((await consumer.end_offsets(partitions)).values())
+        starts = await consumer.beginning_offsets(partitions)
+        total = sum((await consumer.end_offsets(partitions)).values()) - sum(starts.values())
         samples, done = [Sample(time.perf_counter(), time.process_time(), 0)], 0
         for each in range(1, passes + 1):
-            await consumer.seek_to_beginning(*partitions)
+            for partition, start in starts.items():
+                consumer.seek(partition, start)
             while done < each * total:
-                found = await consumer.getmany(timeout_ms=1_000, max_records=TAKE_MESSAGES)
+                found = await consumer.getmany(timeout_ms=PATIENCE_MS, max_records=TAKE_MESSAGES)
+                if not found:
+                    raise MeasureError(f"bench: {done} of {each * total} messages came")
                 done += sum(len(records) for records in found.values())
                 samples.append(Sample(time.perf_counter(), time.process_time(), done))
         return samples

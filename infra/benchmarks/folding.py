@@ -2,6 +2,7 @@
 
 import random
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from streams.events import CLICKS, IMPRESSIONS, WATCHES, Click, Impression, Item
 from streams.messages import Message, Source
 from streams.store.contract import Store
 
-__all__ = ["Folded", "catalogue_of", "events_in_messages", "fold_all"]
+__all__ = ["Folded", "catalogue_of", "cut", "events_in_messages", "fold_all"]
 
 T0 = 1_700_000_000_000
 _TOPICS = ((IMPRESSIONS, Impression), (IMPRESSIONS, Impression), (CLICKS, Click), (WATCHES, Watch))
@@ -64,7 +65,7 @@ def events_in_messages(
     for n in range(events // batch):
         topic, record = _TOPICS[rng.randrange(len(_TOPICS))]
         user = f"user{int(users * rng.random() ** 2):07d}"
-        source = Source(topic.name, hash(user) % partitions)
+        source = Source(topic.name, zlib.crc32(user.encode()) % partitions)
         sent = [_event(record, user, n * batch + m, rng, items) for m in range(batch)]
         at[source] = at.get(source, -1) + 1
         out.append(Message(*source, at[source], T0, user.encode(), encode(sent if batch > 1 else sent[0])))

@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     """What to send: `events` in all, over `days` of event time."""
 
     events: int
-    days: float = 14.0
+    days: float = 180.0
     users: int = 200
     items: int = 1_000
     seed: int = 1

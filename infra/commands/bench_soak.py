@@ -14,7 +14,7 @@ __all__ = ["soak"]
 def soak(
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="as in 60s or 10m")] = "10m",
     rate: Annotated[int, typer.Option(min=50, help="events a second")] = 1_000,
-    days: Annotated[float, typer.Option(min=0.5, max=300, help="of event time in all")] = 14.0,
+    days: Annotated[float, typer.Option(min=0.5, max=300, help="of event time in all")] = 180.0,
     users: Annotated[int, typer.Option(min=10)] = 200,
     items: Annotated[int, typer.Option(min=10)] = 1_000,
     seed: Annotated[int, typer.Option()] = 1,

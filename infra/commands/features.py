@@ -2,11 +2,15 @@
 
 import json
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.commands.rebuild import rebuild
 from streams.errors import OperatorError
+
+if TYPE_CHECKING:
+    from streams.features import Scope
 
 __all__ = ["register"]
 
@@ -18,35 +22,62 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Look at online features.", no_args_is_help=True)
     group.command("get")(get)
     group.command("list")(list_columns)
+    group.command("rebuild")(rebuild)
     app.add_typer(group, name="features")
 
 
 def get(
-    key: Annotated[str, typer.Argument(help=KEY_HELP)],
+    key: Annotated[str | None, typer.Argument(help=KEY_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    at: Annotated[int | None, typer.Option("--at", help="decay to this time (Unix ms); default: now")] = None,
+    at: Annotated[
+        int | None, typer.Option("--at", help="rebuild as of this time (Unix ms) from archive and topics")
+    ] = None,
+    now: Annotated[int | None, typer.Option(help="decay what stands to this time (Unix ms)")] = None,
+    user: Annotated[str | None, typer.Option(help="with --item: the whole vector of this user")] = None,
+    item: Annotated[str | None, typer.Option(help="with --user: and this item")] = None,
 ) -> None:
-    """Show one key's values: lifetime totals, decayed counts, and a user's history."""
+    """Show one key's values: lifetime totals, decayed counts, and a user's history; or a whole vector.
+
+    Without --at a key is read from the store as it stands. With --at it is rebuilt: an event counts if
+    its own time is not later.
+    """
+    from infra.commands.past import past_of, vector_of
     from streams.settings import read_settings
     from streams.store.connect import connect
 
-    store = connect(read_settings())
-    try:
-        values = _values(store, key, time.time_ns() // 1_000_000 if at is None else at)
-    finally:
-        store.close()
+    settings, now_ms = read_settings(), time.time_ns() // 1_000_000 if now is None else now
+    if (key is None) == (user is None) or (user is None) != (item is None):
+        raise OperatorError("features get: expected a key, or --user and --item")
+    if user is not None and item is not None:
+        values = vector_of(settings, user, item, now_ms if at is None else at)
+    elif at is not None:
+        scope, name = _parsed(key or "")
+        values = _values(past_of(settings, scope, name, at), scope, name, at)
+    else:
+        scope, name = _parsed(key or "")
+        store = connect(settings)
+        try:
+            values = _values(store, scope, name, now_ms)
+        finally:
+            store.close()
     print(json.dumps(values, indent=2)) if as_json else _table(values)
 
 
-def _values(store: Any, key: str, now_ms: int) -> dict[str, Any]:
-    from streams.features import LAYOUTS, TOTAL, Scope
+def _parsed(key: str) -> "tuple[Scope, str]":
+    from streams.features import Scope
 
     scope_name, _, name = key.partition(":")
     if not name or scope_name not in {scope.value for scope in Scope}:
         raise OperatorError(f"features get: expected {KEY_HELP}, got {key!r}")
-    scope = Scope(scope_name)
+    return Scope(scope_name), name
+
+
+def _values(store: Any, scope: "Scope", name: str, now_ms: int) -> dict[str, Any]:
+    from streams.features import LAYOUTS, TOTAL, Scope
+
     layout, row = LAYOUTS[scope], store.states(scope, [name])
-    values: dict[str, Any] = {"key": key, "known": bool(row[0, 0] > 0), "as_of_ms": now_ms}
+    values: dict[str, Any] = {"key": f"{scope.value}:{name}"}
+    values |= {"known": bool(row[0, 0] > 0), "as_of_ms": now_ms}
     read = layout.read(row, now_ms)
     for slot in sorted(layout.slots, key=lambda slot: not slot.endswith(TOTAL)):
         value = float(read[slot][0])

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from streams.errors import OperatorError
-from streams.events import EVENT_TOPICS, EXAMPLES, SERVED, Topic
+from streams.events import EVENT_TOPICS, EXAMPLES, ITEMS, SERVED, Topic
 from streams.kafka import Offsets
 from streams.messages import Message, Source
 from streams.store import Store
@@ -14,7 +14,7 @@ __all__ = ["READS", "Progress"]
 READS: dict[str, tuple[Topic, ...]] = {
     "features": EVENT_TOPICS,
     "labels": (*EVENT_TOPICS, SERVED),
-    "archive": (*EVENT_TOPICS, EXAMPLES),
+    "archive": (*EVENT_TOPICS, ITEMS, EXAMPLES),
     "learner": (EXAMPLES,),
 }
 """What each role reads, in the order in which they must be waited for."""

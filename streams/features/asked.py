@@ -56,6 +56,8 @@ class View(msgspec.Struct, frozen=True):
     history: tuple[Engagement, ...] = ()
     shown: tuple[Showing, ...] = ()
     scene: Scene = NOWHERE
+    follows: Mapping[str, int] = {}  # newest time by creator
+    hides: Mapping[str, int] = {}  # newest time by item
 
 
 def keys_of(

@@ -65,6 +65,16 @@ def _interest(asked: Asked) -> Floats | float:
     return np.array([NAN if name is None else float(name in declared) for name in asked.categories])
 
 
+def _follows(asked: Asked) -> Floats:
+    at = asked.view.follows
+    return np.array([float(at.get(name or "", math.inf) <= asked.now_ms) for name in asked.creators])
+
+
+def _hidden(asked: Asked) -> Floats:
+    at = asked.view.hides
+    return np.array([float(at.get(item_id, math.inf) <= asked.now_ms) for item_id in asked.item_ids])
+
+
 def _of_past(
     name: str,
     scope: Literal["user", "pair"],
@@ -98,6 +108,8 @@ FEATURES: tuple[Feature, ...] = (
     _of_past("engaged_h", "pair", "hours", "since engaged with this item; missing: never", _engaged_h, None),
     _of_past("shown_count", "pair", "count", "times among those lately shown", _shown_count, 0.0),
     _of_past("shown_h", "pair", "hours", "since this item was shown; missing: not lately", _shown_h, None),
+    _of_past("follows_creator", "pair", "flag", "1: the user follows the item's creator", _follows, 0.0),
+    _of_past("hidden", "pair", "flag", "1: the user hid or disliked this item", _hidden, 0.0),
     _of_past(
         "interest_match",
         "pair",

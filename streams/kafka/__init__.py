@@ -6,6 +6,7 @@ from streams.kafka.group_reader import GroupReader
 from streams.kafka.mock import MockCluster
 from streams.kafka.offsets import Offsets, end_offsets, read_all
 from streams.kafka.publisher import Publisher
+from streams.kafka.ranges import Ranges
 from streams.kafka.rank_client import AsyncRankClient, RankClient
 from streams.kafka.topics import Difference, TopicState, create_topics, describe_topics
 
@@ -17,6 +18,7 @@ __all__ = [
     "MockCluster",
     "Offsets",
     "Publisher",
+    "Ranges",
     "RankClient",
     "TopicState",
     "cluster_id",

@@ -5,12 +5,13 @@
 --
 -- KEYS: the fence, n rows, d documents, c sets of what was watched with an item.
 -- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {5}, n, groups of rows
---       {how many, half-life of each slot in ms (infinite: a total)}, numbers of the guarded documents,
+--       {how many, number of the scope, width}, numbers of the guarded documents,
 --       {c, bytes of a set's entry, bytes of a full set}},
 --       n rows of little-endian doubles {ref_ms, last_ms, slots}, the versions expected of the guarded
 --       documents (8 bytes each, zeros: none may stand there), d documents, entries gained and lost of
 --       each of the c sets.
 -- Returns 1, or 0 where a fence or a guarded document is not what the worker read.
+-- The functions that add rows, one a scope, stand before this (see streams/store/merging.py).
 local head = cmsgpack.unpack(ARGV[1])
 local moves, ledger, n, groups, guards, sets = head[1], head[2], head[3], head[4], head[5], head[6]
 local held = redis.call('MGET', unpack(KEYS))
@@ -33,34 +34,19 @@ end
 for i = 1, #ledger do fence[2][i] = (fence[2][i] or 0) + ledger[i] end
 
 local out = {KEYS[1], cmsgpack.pack(fence)}
-local i, first = 1, 1
+local i, first, filled = 1, 1, 2
 for _, group in ipairs(groups) do
-  local halves = group[2]
-  local width = #halves + 2
-  local bytes, layout = width * 8, '<' .. string.rep('d', width)
+  local merge, bytes = merges[group[2]], group[3] * 8
   for _ = 1, group[1] do
     local old, row = held[1 + i], nil
     if old then
       if #old ~= bytes then error('a state row of ' .. #old .. ' bytes, expected ' .. bytes) end
-      local new = {struct.unpack(layout, ARGV[2], first)}
-      local sum = {struct.unpack(layout, old)}
-      local ref = math.max(sum[1], new[1])
-      local old_age, new_age, old_weight, new_weight = sum[1] - ref, new[1] - ref, {}, {}
-      for k = 1, width - 2 do
-        local half = halves[k]
-        if not old_weight[half] then
-          old_weight[half], new_weight[half] = 2 ^ (old_age / half), 2 ^ (new_age / half)
-        end
-        sum[k + 2] = sum[k + 2] * old_weight[half] + new[k + 2] * new_weight[half]
-      end
-      sum[1], sum[2] = ref, math.max(sum[2], new[2])
-      row = struct.pack(layout, unpack(sum, 1, width))
+      row = merge(old, ARGV[2], first)
     else
       row = string.sub(ARGV[2], first, first + bytes - 1)
     end
-    out[#out + 1] = KEYS[1 + i]
-    out[#out + 1] = row
-    i, first = i + 1, first + bytes
+    out[filled + 1], out[filled + 2] = KEYS[1 + i], row
+    i, first, filled = i + 1, first + bytes, filled + 2
   end
 end
 local sets_from = #KEYS - sets[1]

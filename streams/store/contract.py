@@ -86,7 +86,7 @@ class Document(NamedTuple):
     """A document to write whole. If `guarded`, what stands there must begin with `expected`
     (None: nothing may stand there)."""
 
-    kind: Literal["seen", "seen_older", "history", "shown"]
+    kind: Literal["seen", "seen_older", "history", "shown", "follows", "hides"]
     user_id: str
     value: bytes
     guarded: bool = False
@@ -142,6 +142,9 @@ class Store(Protocol):
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown, in one round trip."""
 
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user, in one round trip."""
+
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it, as streams.co_watch reads it; None: nothing."""
 
@@ -179,6 +182,9 @@ class Store(Protocol):
 
     def ledger(self) -> Outcomes:
         """What became of all event records that were folded in this namespace."""
+
+    def names(self, scope: Scope, limit: int) -> list[str]:
+        """Up to `limit` names that have a state row, in no order. Walks over all keys: not for serving."""
 
     def ping(self) -> None:
         """Returns when the store answers."""

@@ -29,7 +29,7 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.SURFACE: "p",
     Scope.QUERY: "q",
 }
-_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v"}
+_DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v", "follows": "f", "hides": "x"}
 _KINDS: dict[str, Scope | str] = {
     **{letter: scope for scope, letter in _LETTERS.items()},
     **{letter: document for document, letter in _DOCUMENTS.items()},

@@ -16,6 +16,7 @@ from streams.documents import (
     Showing,
     UserDocuments,
     read_history,
+    read_names,
     read_shown,
 )
 from streams.events import Item
@@ -52,7 +53,8 @@ class MemoryStore:
         """What one ranking needs; zeros where nothing is known."""
         keys = keys_of(user_id, item_ids, items, scene)
         rows = {scope: self.states(scope, names) for scope, names in keys.items()}
-        return View(rows, self.history(user_id), self.shown(user_id), scene)
+        follows, hides = (read_names(self._documents.get((kind, user_id))) for kind in ("follows", "hides"))
+        return View(rows, self.history(user_id), self.shown(user_id), scene, follows, hides)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]."""
@@ -72,6 +74,10 @@ class MemoryStore:
     def past(self, user_id: str) -> tuple[tuple[Engagement, ...], tuple[Showing, ...]]:
         """A user's history and what was shown."""
         return self.history(user_id), self.shown(user_id)
+
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user."""
+        return [self.past(user_id) for user_id in user_ids]
 
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it."""
@@ -165,6 +171,11 @@ class MemoryStore:
         for fence in self.fences(USER_TAGS).values():
             out = out.plus(fence.ledger)
         return out
+
+    def names(self, scope: Scope, limit: int) -> list[str]:
+        """Up to `limit` names that have a state row, in no order."""
+        with self._lock:
+            return [name for held, name in self.rows if held is scope][:limit]
 
     def ping(self) -> None:
         """Returns at once."""

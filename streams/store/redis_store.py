@@ -16,6 +16,7 @@ from streams.documents import (
     Showing,
     UserDocuments,
     read_history,
+    read_names,
     read_shown,
 )
 from streams.errors import OperatorError
@@ -25,12 +26,14 @@ from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
 from streams.store.keys import USER_TAGS, Keys
+from streams.store.merging import merges
 
 __all__ = ["RedisStore"]
 
-_SCRIPT = Script(files("streams.store").joinpath("apply.lua").read_text())
+_SCRIPT = Script(f"{merges(LAYOUTS)}\n{files('streams.store').joinpath('apply.lua').read_text()}")
 _EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
-_HALVES = {scope: tuple(layout.half_lives.tolist()) for scope, layout in LAYOUTS.items()}
+_NUMBERS = {scope: (n, layout.width) for n, (scope, layout) in enumerate(LAYOUTS.items(), 1)}
+_READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -51,7 +54,7 @@ class RedisStore:
         scene: Scene = NOWHERE,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
-        keys = [self._keys.document("history", user_id), self._keys.document("shown", user_id)]
+        keys = [self._keys.document(kind, user_id) for kind in _READ]
         wanted = []
         for scope, names in keys_of(user_id, item_ids, items, scene).items():
             places = dict.fromkeys(names)
@@ -59,12 +62,14 @@ class RedisStore:
             wanted.append((scope, places, names))
             keys += self._keys.rows(scope, places)
         values = self._flights.mget(keys)
-        at, rows = 2, {}
+        at, rows = len(_READ), {}
         for scope, places, names in wanted:
             end = at + len(places)
             rows[scope] = _spread(scope, values[at:end], places, names)
             at = end
-        return View(rows, read_history(values[0]), read_shown(values[1]), scene)
+        history, shown, follows, hides = values[: len(_READ)]
+        lists = read_history(history), read_shown(shown)
+        return View(rows, *lists, scene, read_names(follows), read_names(hides))
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""
@@ -84,6 +89,16 @@ class RedisStore:
         """A user's history and what was shown, by one MGET."""
         history, shown = self._flights.mget([self._keys.document(k, user_id) for k in ("history", "shown")])
         return read_history(history), read_shown(shown)
+
+    def pasts(self, user_ids: Sequence[str]) -> list[tuple[tuple[Engagement, ...], tuple[Showing, ...]]]:
+        """The past of each user, by one MGET."""
+        if not user_ids:
+            return []
+        values = self._flights.mget(
+            [self._keys.document(k, u) for u in user_ids for k in ("history", "shown")]
+        )
+        found = zip(values[::2], values[1::2], strict=True)
+        return [(read_history(history), read_shown(shown)) for history, shown in found]
 
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it, by one MGET."""
@@ -124,7 +139,7 @@ class RedisStore:
         guards = [at for at, d in enumerate(write.documents, 1) if d.guarded]
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
         scopes = [scope for scope, _ in write.keys]
-        groups = [(len(list(group)), _HALVES[scope]) for scope, group in groupby(scopes)]
+        groups = [(len(list(group)), *_NUMBERS[scope]) for scope, group in groupby(scopes)]
         sets = (len(write.companions), PAIR_BYTES, PAIR_BYTES * CO_WATCH_CAP)
         head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards, sets))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()

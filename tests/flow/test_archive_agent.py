@@ -20,6 +20,9 @@ from tests.conftest import MakeSettings
 SOURCES = [Source(CLICKS.name, 0), Source(CLICKS.name, 1), Source(WATCHES.name, 0), Source(EXAMPLES.name, 0)]
 
 
+UNREADABLE = "-"
+
+
 def topics(rng: random.Random, messages: int) -> dict[Source, list[Message]]:
     """Single records, batches, garbage and empty values, spread over three hours."""
     log: dict[Source, list[Message]] = {source: [] for source in SOURCES}
@@ -43,16 +46,18 @@ def archived(url: str) -> Counter[str]:
     archive, found = Archive(url), Counter[str]()
     for topic, name in ((CLICKS.name, "event_id"), (WATCHES.name, "event_id"), (EXAMPLES.name, "example_id")):
         for files in archive.hours(topic, 0, MAX_MS):
-            found.update(archive.table(files, topic)[name].to_pylist())
+            found.update(name or UNREADABLE for name in archive.table(files, topic)[name].to_pylist())
     return found
 
 
 def ids(log: dict[Source, list[Message]]) -> Counter[str]:
-    """The ids of all good records."""
+    """The ids of all good records; of events also how many could not be read."""
     found = Counter[str]()
-    for messages in log.values():
+    for source, messages in log.items():
         for message in messages:
-            if message.value and message.value != b"{garbage":
+            if not message.value or message.value == b"{garbage":
+                found[UNREADABLE] += source.topic != EXAMPLES.name
+            else:
                 records: Any = msgspec.json.decode(message.value)
                 for record in records if isinstance(records, list) else [records]:
                     found[record.get("example_id") or record["event_id"]] += 1

@@ -137,7 +137,7 @@ def test_offsets_are_never_archived_twice(url: str) -> None:
 def test_every_event_survives_as_a_typed_row(url: str, topic: str, record: object) -> None:
     source = Partition(topic, "e1", 3)
     archive = Archive(url)
-    archive.write(source, [Row(7, 2, record)], 7, 7)
+    archive.write(source, [Row(7, 2, record, 99)], 7, 7)
     (files,) = archive.hours(topic, START, START + 1)
     (row,) = archive.table(files, topic).to_pylist()
     assert {k: v for k, v in row.items() if k.startswith("_")} == {
@@ -145,6 +145,7 @@ def test_every_event_survives_as_a_typed_row(url: str, topic: str, record: objec
         "_partition": 3,
         "_offset": 7,
         "_index": 2,
+        "_timestamp_ms": 99,
     }
     for name in record.__struct_fields__:
         assert row[name] == getattr(record, name)

@@ -41,7 +41,7 @@ def filled(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("key", ["user:u1", "item:i1", "category:c1", "creator:m1", "user_category:u1/c1"])
 def test_get_shows_totals_and_decayed_counts_of_every_kind_of_key(filled: None, key: str) -> None:
-    result = CliRunner().invoke(app, ["features", "get", key, "--json", "--at", str(T0 + HOUR)])
+    result = CliRunner().invoke(app, ["features", "get", key, "--json", "--now", str(T0 + HOUR)])
     values = json.loads(result.stdout)
     assert values["known"]
     totals = ("impressions_total", "clicks_total", "watches_total", "watch_ms_total", "completions_total")

@@ -5,14 +5,14 @@ import pytest
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode
-from streams.events import CLICKS, WATCHES, WATERMARK_MS
+from streams.events import CLICKS, FEEDBACK, WATCHES, WATERMARK_MS
 from streams.facts import intake, is_watermark
-from streams.features import LAYOUTS, Scope
+from streams.features import COLUMN_NAMES, LAYOUTS, Scope, vectors
 from streams.features.counters import query_key
 from streams.messages import Message, Source
 from streams.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.store import MemoryStore, Outcomes
-from tests.build import T0, make_click, make_item, make_message, make_watch
+from tests.build import T0, make_click, make_feedback, make_item, make_message, make_watch
 from tests.oracle import differences, expected_state
 
 HOUR = 3_600_000
@@ -160,3 +160,26 @@ def test_what_was_searched_stands_under_the_words_of_the_query() -> None:
     assert LAYOUTS[Scope.QUERY].read(rows, T0)["clicks_7d"].tolist() == [2, 1]
     assert sum(scope is Scope.QUERY for scope, _ in store.rows) == 2
     assert differences(store, expected_state({(CLICKS.name, 0): asked}), T0 + HOUR) == []
+
+
+def test_follows_and_hides_are_flags_of_a_pair_until_they_are_undone() -> None:
+    store, item = MemoryStore(), make_item()
+    applier = make_applier(store, item)
+    acts = [
+        make_feedback(event_id="f", action="follow", item_id=None, creator_id="m1"),
+        make_feedback(event_id="h", action="hide"),
+        make_feedback(event_id="d", action="dislike", item_id="i2"),
+    ]
+    undo = make_feedback(action="undo", item_id=None, undoes="h")
+
+    def flags(item_id: str, now_ms: int = T0) -> list[float]:
+        items = [item if item_id == "i1" else None]
+        x = vectors(store.view("u1", [item_id], items), items, [item_id], now_ms)
+        return [float(x[0, COLUMN_NAMES.index(name)]) for name in ("follows_creator", "hidden")]
+
+    assert flags("i1") == [0, 0]
+    applier.apply([make_message(FEEDBACK.name, encode(acts))])
+    assert [flags("i1"), flags("i2"), flags("i3")] == [[1, 1], [0, 1], [0, 0]]
+    assert flags("i1", T0 - 1) == [0, 0]
+    applier.apply([make_message(FEEDBACK.name, encode(undo), offset=1)])
+    assert flags("i1") == [1, 0]

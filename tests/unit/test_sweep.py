@@ -16,7 +16,7 @@ from streams.features import LAYOUTS, Scope, row_of
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
 from streams.store.keys import Keys
-from streams.sweep import IDLE_MS, NOTHING_LEFT, REST_MS, Sweep, is_worthless, newest_ms
+from streams.sweep import IDLE_MS, LEAST_IDLE_MS, NOTHING_LEFT, REST_MS, Sweep, is_worthless, newest_ms
 from tests.build import T0, make_click, make_impression, make_item, make_message
 
 DAY = 86_400_000
@@ -59,9 +59,12 @@ def test_only_rows_without_totals_fade_away_and_only_below_the_threshold() -> No
         assert is_worthless(scope, row, T0 + 60 * DAY) == fades
         assert is_worthless(scope, row, T0 + IDLE_MS + 1)
     row = row_of(Scope.SESSION, T0, clicks=1.0)
-    halvings = -np.log2(NOTHING_LEFT)
-    assert not is_worthless(Scope.SESSION, row, T0 + (halvings - 0.01) * 1_800_000)
-    assert is_worthless(Scope.SESSION, row, T0 + (halvings + 0.01) * 1_800_000)
+    assert not is_worthless(Scope.SESSION, row, T0 + LEAST_IDLE_MS)
+    assert is_worthless(Scope.SESSION, row, T0 + LEAST_IDLE_MS + 1)
+    many = row_of(Scope.QUERY, T0, clicks=1_000.0)
+    halvings = np.log2(1_000 / NOTHING_LEFT)
+    assert not is_worthless(Scope.QUERY, many, T0 + (halvings - 0.01) * 7 * DAY)
+    assert is_worthless(Scope.QUERY, many, T0 + (halvings + 0.01) * 7 * DAY)
 
 
 def test_a_walk_removes_a_faded_session_keeps_totals_and_a_later_event_begins_anew(
@@ -70,12 +73,12 @@ def test_a_walk_removes_a_faded_session_keeps_totals_and_a_later_event_begins_an
     apply = applier(store).apply
     apply([make_message(CLICKS.name, encode(make_click(session_id="s1")))])
     assert swept(settings, T0 + 60_000) == 0
-    assert swept(settings, T0 + 2 * DAY) == 1
+    assert swept(settings, T0 + 46 * DAY) == 1  # the session: user by creator has 0.0105 left
     assert not store.states(Scope.SESSION, ["u1/s1"]).any()
     assert all(store.states(scope, [name]).any() for scope, name in [(Scope.USER, "u1"), (Scope.ITEM, "i1")])
-    apply([make_message(CLICKS.name, encode(make_click(session_id="s1", ts_ms=T0 + 2 * DAY)), offset=1)])
+    apply([make_message(CLICKS.name, encode(make_click(session_id="s1", ts_ms=T0 + 46 * DAY)), offset=1)])
     row = store.states(Scope.SESSION, ["u1/s1"])
-    assert LAYOUTS[Scope.SESSION].read(row, T0 + 2 * DAY)["clicks_30m"] == 1.0
+    assert LAYOUTS[Scope.SESSION].read(row, T0 + 46 * DAY)["clicks_30m"] == 1.0
 
 
 def test_lists_of_a_user_at_rest_are_compact_and_read_and_written_the_same(
@@ -108,13 +111,13 @@ def test_what_a_worker_wrote_since_it_was_read_is_left(settings: Settings, store
 
     def late_write(keys: Any) -> Any:
         values = read(keys)
-        again = make_click(session_id="s1", ts_ms=T0 + 2 * DAY)
+        again = make_click(session_id="s1", ts_ms=T0 + 46 * DAY)
         worker.apply([make_message(CLICKS.name, encode(again), offset=1)])
         return values
 
     sweep = Sweep(flights, settings.namespace)
-    assert sweep.step(T0 + 2 * DAY) == 0
+    assert sweep.step(T0 + 46 * DAY) == 0
     flights.mget = late_write  # type: ignore[method-assign]
-    assert sweep.step(T0 + 2 * DAY) == 0
+    assert sweep.step(T0 + 46 * DAY) == 0
     assert store.states(Scope.SESSION, ["u1/s1"]).any()
     flights.close()

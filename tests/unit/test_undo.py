@@ -8,7 +8,7 @@ from streams.codec import encode
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES
 from streams.features import LAYOUTS, Scope
 from streams.messages import Message, Source
-from streams.remembered import REPEAT_CAP
+from streams.remembered import CHUNK, REPEAT_CAP
 from streams.store import MemoryStore, Outcomes
 from tests.build import (
     T0,
@@ -141,3 +141,12 @@ def test_a_late_target_was_never_counted_and_is_not_taken_back() -> None:
     log.send(make_click(ts_ms=T0 + 30 * HOUR), make_click(event_id="late", ts_ms=T0), undo("late"))
     assert log.store.ledger() == Outcomes(applied=2, late=1)
     assert log.clicks[0] == 1
+
+
+def test_a_users_memory_stays_near_its_cap_where_idle_shards_are_moved_now_and_then() -> None:
+    log = Log()
+    for n in range(1_000):
+        log.send(make_click(ts_ms=T0 + n))
+        if n % 20 == 0:
+            log.applier.advance()
+    assert len(log.store.documents(["u1"])["u1"].memory) <= REPEAT_CAP + 20 + 3 * CHUNK

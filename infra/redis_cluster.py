@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from infra.free_port import free_ports
+from infra.ports import free_ports
 from infra.redis_server import RedisServer
 from streams.errors import OperatorError
 

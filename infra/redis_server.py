@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from infra.child import Child
-from infra.free_port import free_ports
+from infra.ports import free_ports
 from streams.errors import OperatorError
 
 __all__ = ["RedisServer", "redis_binary", "say"]

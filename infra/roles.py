@@ -25,10 +25,10 @@ ROLES: dict[str, Role] = {
         Role("features", "streams.feature_agent", "folds events into online features in Redis"),
         Role("labels", "streams.label_agent", "joins served slates with feedback into examples"),
         Role("archive", "streams.archive_agent", "keeps events and examples as hourly Parquet"),
-        Role("learner", "models.learner", "trains the online models on examples"),
+        Role("learner", "models.learning.learner", "trains the online models on examples"),
         Role("embedder", "infra.idle", "turns new items into vectors (idle: no retrieval model yet)"),
-        Role("scorer", "models.scorer", "answers requests with slates"),
-        Role("trainer", "models.trainer", "trains, gates and publishes model versions"),
+        Role("scorer", "models.serving.scorer", "answers requests with slates"),
+        Role("trainer", "models.training.trainer", "trains, gates and publishes model versions"),
         Role("monitor", "monitors.monitor", "judges drift and asks for retraining"),
         Role("alerts", "streams.inspector", "keeps malformed replies, reports, alerts (delivers none yet)"),
     )

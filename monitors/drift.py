@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from models.profile import ColumnProfile
+from models.versions.profile import ColumnProfile
 from streams.events import DriftState
 
 __all__ = [

@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import PROFILE, Version
-from models.profile import Profile
-from models.registry import Champions, load_version
+from models.versions.manifest import PROFILE, Version
+from models.versions.profile import Profile
+from models.versions.registry import Champions, load_version
 from monitors.columns import cluster_of, may_trigger
 from monitors.drift import Reference, Size, Verdict, judge, observed, psi, reference_of
 from monitors.triggers import Judged, Rules, State, remember, step

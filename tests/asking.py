@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from models import scorer
-from models.manifest import ONLINE, Version
-from models.online import OnlineModel
-from models.registry import publish, seal
+from models.learning.online import OnlineModel
+from models.serving import scorer
+from models.versions.manifest import ONLINE, Version
+from models.versions.registry import publish, seal
 from streams.codec import decode, encode
 from streams.events import (
     CORRELATION_ID,

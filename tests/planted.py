@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.manifest import GOLDEN, RANKER, Golden, Version
-from models.registry import seal
+from models.versions.manifest import GOLDEN, RANKER, Golden, Version
+from models.versions.registry import seal
 from streams.events import HEADS, Window
 
 COLUMNS = tuple(f"c{i}" for i in range(12))

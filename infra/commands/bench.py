@@ -56,7 +56,8 @@ def ctr(
     plan = LIVE if live else Plan()
     plan = msgspec.structs.replace(plan, requests=requests, warmup_requests=warmup or plan.warmup_requests)
     result = _run(wanted, plan)
-    Console().print(as_picture(result))
+    console = Console()
+    console.print(as_picture(result, console.width))
     if json_file is not None:
         _write(result, json_file)
 

@@ -54,7 +54,7 @@ def _versions() -> tuple[list[dict[str, Any]], str | None]:
 
     import msgspec
 
-    from models.registry import Champions
+    from models.versions.registry import Champions
     from streams.codec import decode
     from streams.events import MODELS
     from streams.kafka import read_all

@@ -16,8 +16,8 @@ from types import TracebackType
 import platformdirs
 
 from infra.child import Child
-from infra.free_port import free_ports
 from infra.kafka.secured import SCRAM, Security, secured_properties
+from infra.ports import free_ports
 from streams.errors import OperatorError
 
 __all__ = ["VERSION", "ApacheKafka", "libraries", "missing_tools"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.local.processes import require_port
+from infra.ports import require_port
 from streams.errors import OperatorError
 from streams.settings import Settings, read_settings
 

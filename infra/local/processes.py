@@ -3,33 +3,16 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from streams.errors import OperatorError
-
-__all__ = ["BoundedLog", "Process", "end_with_parent", "require_port"]
+__all__ = ["BoundedLog", "Process", "end_with_parent"]
 
 LEASH = "STREAMREC_LEASH"  # set for a child whose standard input ends when its parent does
 MAX_LINE = 8_192
-
-
-def require_port(setting: str, host: str, port: int) -> None:
-    """Does nothing if `port` can be listened on.
-
-    Raises:
-        OperatorError: it is taken; the line names the setting.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OperatorError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 class BoundedLog:

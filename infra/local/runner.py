@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from infra.free_port import free_ports
 from infra.local.live import RoleRow
 from infra.local.processes import BoundedLog, Process
 from infra.local.scrape import Probe, Series, parse
 from infra.local.supervisor import Life, Phase, Policy
+from infra.ports import free_ports
 from infra.process_edge import LAST_METRICS
 
 __all__ = ["Runner"]

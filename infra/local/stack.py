@@ -14,11 +14,11 @@ from infra.local.books import Books
 from infra.local.crew import Crew
 from infra.local.live import Picture
 from infra.local.neighbours import Broker, broker, redis_server, require_answers
-from infra.local.processes import require_port
 from infra.local.runner import Runner
 from infra.local.running import Running, announce, only_one
 from infra.local.summary import Run, Summary, summarise
 from infra.local.traffic_choice import Traffic
+from infra.ports import require_port
 from infra.process_edge import configure_logging
 from infra.roles import ROLES
 from streams.errors import OperatorError

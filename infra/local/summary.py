@@ -88,7 +88,7 @@ def summarise(run: Run) -> Summary:
         seconds=round(run.seconds, 1),
         start_s=None if run.start_s is None else round(run.start_s, 1),
         events_in=run.ledger.records,
-        events_applied=run.ledger.applied,
+        events_applied=run.ledger.folded,
         repeats=run.ledger.repeats,
         late=run.ledger.late,
         dead_letters=run.ledger.dead,

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 
 from infra.viewers import Habits, Population
-from models.budget import Budget
-from models.funnel import Funnel
-from models.lessons import Lessons
-from models.online import OnlineModel, cross, id_hash
-from models.rows import Rows
-from models.shelves import Shelves
-from models.slot import Pair, pair_of
+from models.learning.lessons import Lessons
+from models.learning.online import OnlineModel, cross, id_hash
+from models.serving.budget import Budget
+from models.serving.funnel import Funnel
+from models.serving.shelves import Shelves
+from models.serving.slot import Pair, pair_of
+from models.training.rows import Rows
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode

@@ -9,32 +9,40 @@ from infra.lockstep.compare import Comparison, Interval, PolicyCtr
 __all__ = ["as_picture", "bar"]
 
 WIDTH = 44
+BESIDE = 80  # columns that all but the bars take
 
 
-def as_picture(result: Comparison) -> Group:
-    """The table, then one line for each policy that the first one is held against."""
+def as_picture(result: Comparison, width: int = BESIDE + WIDTH) -> Group:
+    """The table, then one line for each policy that the first one is held against.
+
+    `width` is the terminal's; where it is narrow the bars are shorter, or left out.
+    """
+    room = min(WIDTH, width - BESIDE)
     first, others = result.policies[0], result.policies[1:]
     seeds = ", ".join(str(seed) for seed in result.seeds)
     table = Table(
         title=f"click rate with 95 % intervals: {result.viewers:,} simulated viewers came, seeds {seeds}",
         title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
     )
-    table.add_column("policy")
-    table.add_column("impressions", justify="right")
-    table.add_column("CTR", justify="right")
-    table.add_column("95 %", justify="right")
-    table.add_column(f"behind {first.policy}", justify="right")
-    table.add_column("", width=WIDTH, no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    for name in ("impressions", "CTR", "95 %", f"behind {first.policy}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if room > 0:
+        table.add_column("", width=room, no_wrap=True)
     most = max(policy.ctr.high for policy in result.policies)
     for policy in result.policies:
-        table.add_row(*_cells(policy, policy is first), bar(policy.ctr, most))
+        bars = [bar(policy.ctr, most, room)] if room > 0 else []
+        table.add_row(*_cells(policy, policy is first), *bars)
     return Group(table, *(_verdict(first, other) for other in others))
 
 
 def _cells(policy: PolicyCtr, is_first: bool) -> tuple[str, str, str, str, str]:
     gap = policy.behind
     behind = "" if is_first else f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]".replace("[", "\\[")
-    spread = f"{policy.ctr.low:.3f} – {policy.ctr.high:.3f}"
+    spread = f"{policy.ctr.low:.3f}–{policy.ctr.high:.3f}"
     return policy.policy, f"{policy.impressions:,}", f"{policy.ctr.value:.3f}", spread, behind
 
 

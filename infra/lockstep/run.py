@@ -8,11 +8,11 @@ import numpy as np
 
 from infra.lockstep.loop import Learning, Plan, System, World, rows_of
 from infra.lockstep.policies import POLICIES, Policy
-from models.manifest import ONLINE, Version
-from models.online import OnlineModel
-from models.ranker import Ranker
-from models.recipe import Order, make_version
-from models.slot import Pair, pair_of
+from models.learning.online import OnlineModel
+from models.serving.ranker import Ranker
+from models.serving.slot import Pair, pair_of
+from models.training.recipe import Order, make_version
+from models.versions.manifest import ONLINE, Version
 from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
 

@@ -221,7 +221,7 @@ class _Replay:
             items_sent=len(self._log.items),
             events_sent=self._events_sent,
             events_in=ledger.records,
-            applied=ledger.applied,
+            applied=ledger.folded,
             repeats=ledger.repeats,
             late=ledger.late,
             dead_letters=ledger.dead,

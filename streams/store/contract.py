@@ -55,6 +55,11 @@ class Outcomes(NamedTuple):
         """All of them."""
         return sum(self)
 
+    @property
+    def folded(self) -> int:
+        """Those that were applied, be it that an undo took them back."""
+        return self.applied + self.undone
+
     def plus(self, other: "Outcomes") -> "Outcomes":
         """Both together."""
         return Outcomes(*(a + b for a, b in zip(self, other, strict=True)))

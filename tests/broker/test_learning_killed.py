@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from models.learner import SNAPSHOT
-from models.lessons import Lessons
-from models.online import OnlineModel
+from models.learning.learner import SNAPSHOT
+from models.learning.lessons import Lessons
+from models.learning.online import OnlineModel
 from streams.archive import read_examples
 from streams.codec import decode
 from streams.events import EXAMPLES, MAX_MS, MODELS, TOPICS, Example, Labels

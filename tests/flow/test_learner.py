@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.learner import METRICS, SNAPSHOT, LearnerHandler, weights_name
-from models.manifest import ONLINE
-from models.online import OnlineModel
-from models.registry import publish, seal
-from models.weights import Weights
+from models.learning.learner import METRICS, SNAPSHOT, LearnerHandler, weights_name
+from models.learning.online import OnlineModel
+from models.learning.weights import Weights
+from models.versions.manifest import ONLINE
+from models.versions.registry import publish, seal
 from streams.codec import Malformed, encode
 from streams.events import EXAMPLES, HEADS, Example, Labels, ModelRecord, ServedBy, Window
 from streams.features import COLUMN_NAMES, columns_hash

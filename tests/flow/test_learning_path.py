@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from models.learner import METRICS, weights_name
-from models.rows import read_rows
-from models.weights import Weights
+from models.learning.learner import METRICS, weights_name
+from models.learning.weights import Weights
+from models.training.rows import read_rows
 from streams.archive import read_examples
 from streams.events import EXAMPLES, MAX_MS
 from streams.features import COLUMN_NAMES

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.manifest import PROFILE
-from models.profile import Profile
-from models.registry import publish, seal
+from models.versions.manifest import PROFILE
+from models.versions.profile import Profile
+from models.versions.registry import publish, seal
 from monitors.monitor import run
 from streams.codec import decode
 from streams.events import (

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from infra.cli import app
 from infra.formats import read_log
 from infra.replay import Options, replay
-from models import scorer
+from models.serving import scorer
 from streams import archive_agent, feature_agent
 from streams.archive import Archive
 from streams.catalogue import Catalogue

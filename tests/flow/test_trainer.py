@@ -14,11 +14,11 @@ import typer
 from typer.testing import CliRunner
 
 from infra.commands import models as command
-from models import trainer
-from models.manifest import ONLINE
-from models.online import OnlineModel
-from models.ranker import Ranker
-from models.registry import Champions, load_version, publish
+from models.learning.online import OnlineModel
+from models.serving.ranker import Ranker
+from models.training import trainer
+from models.versions.manifest import ONLINE
+from models.versions.registry import Champions, load_version, publish
 from streams.codec import decode
 from streams.events import MODELS, TRIGGERS
 from streams.features import COLUMN_NAMES, columns_hash
@@ -90,7 +90,8 @@ def test_rows_lead_to_a_first_model_and_a_trigger_to_the_next(embedded_kafka, ma
 
 SCRIPT = """
 import os, signal, sys, threading
-from models import retraining, trainer
+from models.training import retraining
+from models.training import trainer
 from streams.health import Health
 from streams.settings import Settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.roles import ROLES
-from models.learner import weights_name
+from models.learning.learner import weights_name
 from streams.settings import read_settings
 from streams.store.connect import connect
 from tests.stacks import Up, none_left, ups

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from models.profile import Profile
+from models.versions.profile import Profile
 from monitors import drift
 from monitors.drift import Reference, Size, bin_labels, judge, ks_statistic, psi_threshold, reference_of
 
@@ -83,7 +83,9 @@ def test_one_outlier_does_not_matter(outlier: float, shift: float) -> None:
     touched = values.copy()
     touched[0] = outlier
     for one, other in zip(judge(ref, values, SIZE), judge(ref, touched, SIZE), strict=True):
-        assert one.score == pytest.approx(other.score, abs=0.005, rel=0.03)
+        assert one.state == other.state or abs(one.score - one.threshold) < 0.005
+        if one.score < 1.0:  # far beyond any threshold, one row in an all but empty bin weighs more
+            assert one.score == pytest.approx(other.score, abs=0.005, rel=0.01)
 
 
 def test_the_registered_tests_give_what_an_evidently_report_gives() -> None:

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.lessons import Lessons
-from models.online import OnlineModel
+from models.learning.lessons import Lessons
+from models.learning.online import OnlineModel
 from streams.events import Example, Labels, ServedBy
 from tests.build import T0, make_example
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import online
-from models.online import OnlineModel, Weights
+from models.learning import online
+from models.learning.online import OnlineModel, Weights
 from streams.events import HEADS
 
 COLUMNS = ("a", "b", "c")

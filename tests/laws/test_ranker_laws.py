@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import towers
-from models.manifest import GOLDEN, RANKER
-from models.ranker import ATOL, RTOL, Ranker
-from models.recipe import golden_of
-from models.registry import seal
+from models.serving.ranker import ATOL, RTOL, Ranker
+from models.training import towers
+from models.training.recipe import golden_of
+from models.versions.manifest import GOLDEN, RANKER
+from models.versions.registry import seal
 from streams.events import HEADS, Window
 from tests.planted import COLUMNS, planted
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.retrieval import Ask, build_shelf, retrieve
-from models.slate import RULES, Pool, Rules, arrange, by_score, unseen_first
+from models.serving.retrieval import Ask, build_shelf, retrieve
+from models.serving.slate import RULES, Pool, Rules, arrange, by_score, unseen_first
 from streams.events import Item
 
 groups = st.one_of(st.none(), st.sampled_from("xyz"))

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.crosses import crosses
-from models.rows import read_rows
+from models.learning.crosses import crosses
+from models.training.rows import read_rows
 from streams.archive import HOUR_MS, Archive, Partition, Row, read_examples
 from streams.events import Click, Example, Feedback, Impression, Item, Labels, ServedBy, Watch
 

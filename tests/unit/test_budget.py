@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from models.budget import BURST_S, Budget, Guard, Stopwatch
+from models.serving.budget import BURST_S, Budget, Guard, Stopwatch
 from streams.errors import StoreUnavailable
 from streams.metrics import STAGE_FAILURES
 

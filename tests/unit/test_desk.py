@@ -2,10 +2,10 @@
 
 import pytest
 
-from models.budget import Guard
-from models.desk import Desk
-from models.funnel import Ranked
-from models.reply_cache import ReplyCache
+from models.serving.budget import Guard
+from models.serving.desk import Desk
+from models.serving.funnel import Ranked
+from models.serving.reply_cache import ReplyCache
 from streams.codec import decode, encode
 from streams.errors import StoreUnavailable
 from streams.events import (

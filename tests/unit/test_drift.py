@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.profile import Profile
+from models.versions.profile import Profile
 from monitors.drift import Reference, Size, judge, ks_statistic, psi_threshold, reference_of
 
 N = 6_000

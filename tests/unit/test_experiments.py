@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.experiments import Layer, assign, variants
+from models.serving.experiments import Layer, assign, variants
 
 
 def test_shares_are_kept_and_layers_are_independent():

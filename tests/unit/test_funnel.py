@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from models.budget import Budget, Guard
-from models.funnel import Funnel
-from models.online import OnlineModel
-from models.retrieval import build_shelf
-from models.slot import Pair, pair_of
+from models.learning.online import OnlineModel
+from models.serving.budget import Budget, Guard
+from models.serving.funnel import Funnel
+from models.serving.retrieval import build_shelf
+from models.serving.slot import Pair, pair_of
 from streams.applier import Applier
 from streams.catalogue import Catalogue
 from streams.codec import encode

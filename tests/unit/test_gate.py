@@ -6,7 +6,7 @@ from sklearn.metrics import log_loss as reference_loss
 from sklearn.metrics import roc_auc_score
 
 from models.evaluate import log_loss, roc_auc
-from models.gate import CHAMPION_MARGIN, judge
+from models.training.gate import CHAMPION_MARGIN, judge
 from streams.events import HEADS
 
 N = 1_000

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from infra.free_port import free_ports
+from infra.ports import free_ports
 from streams.errors import KafkaRefused, KafkaUnavailable
 from streams.kafka import cluster_id, require_admission
 from streams.settings import Settings

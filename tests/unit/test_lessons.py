@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from models import lessons
-from models.lessons import Lessons
-from models.online import OnlineModel
+from models.learning import lessons
+from models.learning.lessons import Lessons
+from models.learning.online import OnlineModel
 from streams.errors import ModelRefused
 from streams.events import Labels, ServedBy
 from tests.build import make_example

@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from models.crosses import BUCKETS, CROSSES, crosses
-from models.online import OnlineModel, Weights, refit
+from models.learning.crosses import BUCKETS, CROSSES, crosses
+from models.learning.online import OnlineModel, Weights, refit
 from streams.errors import ModelRefused
 from streams.events import HEADS, Item
 

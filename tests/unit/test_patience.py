@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.free_port import free_ports
+from infra.ports import free_ports
 from streams.errors import StoreHangs, StoreUnavailable
 from streams.health import Health
 from streams.patience import Patience

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.evaluate import log_loss, roc_auc
-from models.prequential import DAYS, RECENT, Prequential, Scored
+from models.learning.prequential import DAYS, RECENT, Prequential, Scored
 from streams.events import DAY_MS
 
 

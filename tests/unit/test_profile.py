@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.profile import Profile
+from models.versions.profile import Profile
 from streams.errors import ModelRefused
 
 

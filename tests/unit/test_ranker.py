@@ -7,9 +7,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from models import ranker as module
-from models.manifest import GOLDEN, RANKER, Golden
-from models.ranker import SIZES, Ranker
+from models.serving import ranker as module
+from models.serving.ranker import SIZES, Ranker
+from models.versions.manifest import GOLDEN, RANKER, Golden
 from streams.errors import ModelRefused
 from tests.planted import linear_graph, linear_version
 

@@ -4,13 +4,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from models import recipe
-from models.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER
-from models.online import OnlineModel
-from models.profile import Profile
-from models.ranker import Ranker
-from models.recipe import Order, ignored_columns, make_version
-from models.training_set import read_training_rows
+from models.learning.online import OnlineModel
+from models.serving.ranker import Ranker
+from models.training import recipe
+from models.training.recipe import Order, ignored_columns, make_version
+from models.training.training_set import read_training_rows
+from models.versions.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER
+from models.versions.profile import Profile
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.archived import examples, write_archive
 

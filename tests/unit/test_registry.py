@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from models.manifest import MANIFEST, decode_manifest, sha256
-from models.registry import Champions, load_version, new_version, publish, seal, stored_versions
+from models.versions.manifest import MANIFEST, decode_manifest, sha256
+from models.versions.registry import Champions, load_version, new_version, publish, seal, stored_versions
 from streams.errors import ModelRefused
 from streams.events import ModelRecord
 from tests.planted import linear_version

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from models import retraining as module
-from models.registry import load_version, publish
-from models.retraining import Retraining, Stopped
+from models.training import retraining as module
+from models.training.retraining import Retraining, Stopped
+from models.versions.registry import load_version, publish
 from streams.errors import KafkaUnavailable
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.build import make_trigger

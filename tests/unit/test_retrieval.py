@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.retrieval import Ask, build_shelf, content_vector, given, retrieve, search
+from models.serving.retrieval import Ask, build_shelf, content_vector, given, retrieve, search
 from streams.events import Item
 
 NOW = 1_000_000

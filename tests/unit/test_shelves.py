@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.shelves import Shelves, rates
+from models.serving.shelves import Shelves, rates
 from streams.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.events import ITEMS

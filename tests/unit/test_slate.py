@@ -1,6 +1,6 @@
 """The rules of a slate, one by one."""
 
-from models.slate import NEW, SEEN, Pool, Rules, arrange
+from models.serving.slate import NEW, SEEN, Pool, Rules, arrange
 
 
 def pool(scores: dict[str, float], **known: dict[str, object]) -> Pool:

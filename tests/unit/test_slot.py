@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.online import OnlineModel
-from models.slot import RETRY_S, ModelSlot, pair_of
+from models.learning.online import OnlineModel
+from models.serving.slot import RETRY_S, ModelSlot, pair_of
 from streams.codec import encode
 from streams.errors import ModelRefused
 from streams.events import MODELS

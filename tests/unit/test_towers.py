@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from models import towers
+from models.training import towers
 from tests.planted import COLUMNS, planted
 
 

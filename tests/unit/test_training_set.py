@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from models.training_set import archived_rows, read_training_rows
+from models.training.training_set import archived_rows, read_training_rows
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.archived import examples, write_archive
 from tests.build import T0

@@ -219,8 +219,8 @@ def test_the_simulator_imports_nothing_of_the_system_but_the_wire_records(file: 
 
 
 def test_that_check_fails_on_a_planted_breach() -> None:
-    assert foreign_imports("from models.funnel import Funnel\nimport streams.store") == {
-        "models.funnel",
+    assert foreign_imports("from models.serving.funnel import Funnel\nimport streams.store") == {
+        "models.serving.funnel",
         "streams.store",
     }
 

@@ -2,9 +2,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.manifest import PROFILE, Version
-from models.profile import Profile
-from models.registry import seal
+from models.versions.manifest import PROFILE, Version
+from models.versions.profile import Profile
+from models.versions.registry import seal
 from monitors.watch import DriftWatch
 from streams.errors import ModelRefused
 from streams.events import (

@@ -10,13 +10,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models.answer import Case, Floats, Read, Scored, reply_of, served_of
-from models.budget import Budget, Guard, Stopwatch
-from models.experiments import Layer, variants
-from models.online import crosses
-from models.retrieval import Ask, Candidates, Shelf, given, retrieve
-from models.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
-from models.slot import Pair
+from models.learning.online import crosses
+from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
+from models.serving.budget import Budget, Guard, Stopwatch
+from models.serving.experiments import Layer, variants
+from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
+from models.serving.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
+from models.serving.slot import Pair
 from streams.catalogue import Catalogue
 from streams.co_watch import companions
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy

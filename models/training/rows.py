@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.crosses import CROSSES, cross, id_hash
+from models.learning.crosses import CROSSES, cross, id_hash
 from streams.events import HEADS
 
 __all__ = ["Rows", "read_rows"]

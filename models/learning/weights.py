@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crosses import BUCKETS
+from models.learning.crosses import BUCKETS
 from streams.errors import ModelRefused
 from streams.events import HEADS
 

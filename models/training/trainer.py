@@ -18,8 +18,8 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from models.retraining import Retraining, Stopped
-from models.training_set import archived_rows, read_training_rows
+from models.training.retraining import Retraining, Stopped
+from models.training.training_set import archived_rows, read_training_rows
 from streams.codec import decode, encode
 from streams.errors import KafkaUnavailable
 from streams.events import HEADS, MODELS, TRIGGERS, ModelRecord, Record, RetrainTrigger, Topic
@@ -73,7 +73,7 @@ def _warm(stop: threading.Event) -> None:
     """Imports JAX and compiles the training before the first trigger needs them: nearly all of its time."""
     if stop.wait(WARM_AFTER_S):
         return
-    from models import towers
+    from models.training import towers
 
     towers.warm(len(COLUMN_NAMES), len(HEADS))
 

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.towers.network import CLIP, LARGEST, LOGIT_LIMIT, Tower
+from models.training.towers.network import CLIP, LARGEST, LOGIT_LIMIT, Tower
 
 __all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "to_onnx"]
 
-INPUT, OUTPUT = "features", "logits"  # the names that models.ranker asks for
+INPUT, OUTPUT = "features", "logits"  # the names that models.serving.ranker asks for
 OPSET = 17  # all that the nodes need, and readable by every ONNX Runtime this project admits
 IR_VERSION = 8
 

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from models.budget import Budget
-from models.envelope import Envelope, Sender, reply_headers
-from models.funnel import Ranked
-from models.reply_cache import Kept, ReplyCache
+from models.serving.budget import Budget
+from models.serving.envelope import Envelope, Sender, reply_headers
+from models.serving.funnel import Ranked
+from models.serving.reply_cache import Kept, ReplyCache
 from streams.codec import Malformed, Reason, decode, encode
 from streams.errors import RankError
 from streams.events import (
@@ -58,7 +58,7 @@ class Out(Protocol):
 
 
 class Ranks(Protocol):
-    """What answers a request: `models.funnel.Funnel`."""
+    """What answers a request: `models.serving.funnel.Funnel`."""
 
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate as of `now_ms`."""

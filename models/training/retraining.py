@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
-from models.manifest import Manifest, Version
-from models.ranker import Ranker
-from models.recipe import Order, make_version
-from models.registry import Champions, discard, load_version, new_version, publish, stored_versions
-from models.training_set import read_training_rows
+from models.serving.ranker import Ranker
+from models.training.recipe import Order, make_version
+from models.training.training_set import read_training_rows
+from models.versions.manifest import Manifest, Version
+from models.versions.registry import Champions, discard, load_version, new_version, publish, stored_versions
 from streams.errors import KafkaUnavailable, ModelRefused
 from streams.events import ModelRecord, ModelState, RetrainTrigger
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash, unfit

@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.manifest import ONLINE, Version
-from models.online import OnlineModel, Weights
-from models.ranker import Ranker
-from models.registry import Champions, load_version
-from models.weights import weights_name
+from models.learning.online import OnlineModel, Weights
+from models.learning.weights import weights_name
+from models.serving.ranker import Ranker
+from models.versions.manifest import ONLINE, Version
+from models.versions.registry import Champions, load_version
 from streams.codec import decode
 from streams.errors import ModelRefused
 from streams.events import MODELS, ModelRecord

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from river import linear_model, optim, utils
 
-from models.crosses import BUCKETS, cross, crosses, id_hash
-from models.weights import Floats, Weights, clipped, packed, squashed, standardised, unpacked
+from models.learning.crosses import BUCKETS, cross, crosses, id_hash
+from models.learning.weights import Floats, Weights, clipped, packed, squashed, standardised, unpacked
 from streams.errors import ModelRefused
 from streams.events import HEADS
 

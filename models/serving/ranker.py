@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import onnxruntime as ort
 
-from models.graph_outline import refuse_foreign
-from models.manifest import GOLDEN, RANKER, Golden, Manifest, verified
+from models.versions.graph_outline import refuse_foreign
+from models.versions.manifest import GOLDEN, RANKER, Golden, Manifest, verified
 from streams.errors import ModelRefused
 from streams.events import HEADS
 

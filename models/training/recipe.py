@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from models.gate import Verdict, judge
-from models.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER, Golden, Version
-from models.online import refit
-from models.profile import Profile
-from models.ranker import Ranker
-from models.registry import seal
-from models.rows import Rows
+from models.learning.online import refit
+from models.serving.ranker import Ranker
+from models.training.gate import Verdict, judge
+from models.training.rows import Rows
+from models.versions.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER, Golden, Version
+from models.versions.profile import Profile
+from models.versions.registry import seal
 from streams.events import DAY_MS, HEADS, Window
 
 if TYPE_CHECKING:
-    from models.towers import Epoch, Fitted, Tower
+    from models.training.towers import Epoch, Fitted, Tower
 
 __all__ = ["HELD_OUT_RATIO", "Order", "golden_of", "ignored_columns", "make_version"]
 
@@ -129,7 +129,7 @@ def _held_out(ts_ms: np.ndarray) -> int:
 
 
 def _train(order: Order, rows: Rows, progress: Callable[["Epoch"], None]) -> "Fitted":
-    from models import towers  # here, so that a scorer or a test of the gate imports no JAX
+    from models.training import towers  # here, so that a scorer or a test of the gate imports no JAX
     from streams.features import COLUMNS
 
     cyclic = [column.name for column in COLUMNS if column.cyclic]
@@ -140,7 +140,7 @@ def _train(order: Order, rows: Rows, progress: Callable[["Epoch"], None]) -> "Fi
 
 
 def _export(order: Order, fitted: "Fitted", x: np.ndarray) -> tuple[Ranker, dict[str, bytes]]:
-    from models import towers
+    from models.training import towers
 
     files = {
         RANKER: towers.to_onnx(fitted.tower),

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from models.budget import Guard
-from models.desk import Desk
-from models.funnel import Funnel
-from models.reply_cache import ReplyCache
-from models.shelves import Shelves
-from models.slot import ModelSlot
+from models.serving.budget import Guard
+from models.serving.desk import Desk
+from models.serving.funnel import Funnel
+from models.serving.reply_cache import ReplyCache
+from models.serving.shelves import Shelves
+from models.serving.slot import ModelSlot
 from streams.catalogue import Catalogue
 from streams.errors import KafkaUnavailable
 from streams.events import ITEMS, MODELS, REQUESTS

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import optax
 
-from models.towers.linear import linear_start, logistic
-from models.towers.network import Dcn, Params, Tower, fit_scaling, scale
+from models.training.towers.linear import linear_start, logistic
+from models.training.towers.network import Dcn, Params, Tower, fit_scaling, scale
 
 __all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
 

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crosses import cross, id_hash
-from models.online import OnlineModel
-from models.prequential import Prequential, Scored
-from models.weights import packed, unpacked
+from models.learning.crosses import cross, id_hash
+from models.learning.online import OnlineModel
+from models.learning.prequential import Prequential, Scored
+from models.learning.weights import packed, unpacked
 from streams.errors import ModelRefused
 from streams.events import HEADS, Example
 

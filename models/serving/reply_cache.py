@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from models.budget import Guard
+from models.serving.budget import Guard
 from streams.errors import StoreUnavailable
 from streams.events import REPLIES
 from streams.store import Store

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.retrieval import Shelf, build_shelf
+from models.serving.retrieval import Shelf, build_shelf
 from streams.catalogue import Catalogue
 from streams.features import LAYOUTS, Scope
 from streams.store import Store

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.retrieval import Candidates
-from models.slate import Place
+from models.serving.retrieval import Candidates
+from models.serving.slate import Place
 from streams.events import (
     MAX_HISTORY,
     Item,

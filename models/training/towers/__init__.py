@@ -3,8 +3,8 @@
 Importing this package imports JAX (about half a second); a trainer does so when it trains.
 """
 
-from models.towers.export import to_onnx
-from models.towers.network import Dcn, Scaling, Tower, fit_scaling
-from models.towers.training import Config, Epoch, Fitted, train, warm
+from models.training.towers.export import to_onnx
+from models.training.towers.network import Dcn, Scaling, Tower, fit_scaling
+from models.training.towers.training import Config, Epoch, Fitted, train, warm
 
 __all__ = ["Config", "Dcn", "Epoch", "Fitted", "Scaling", "Tower", "fit_scaling", "to_onnx", "train", "warm"]

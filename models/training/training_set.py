@@ -6,7 +6,7 @@ import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 
-from models.rows import Rows, read_rows
+from models.training.rows import Rows, read_rows
 from streams.archive import Archive, read_examples
 from streams.events import EXAMPLES, MAX_MS
 

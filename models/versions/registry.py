@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 import msgspec
 
-from models.manifest import (
+from models.versions.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
     FileEntry,
@@ -22,7 +22,7 @@ from models.manifest import (
     decode_manifest,
     verified,
 )
-from models.manifest import sha256 as digest
+from models.versions.manifest import sha256 as digest
 from streams.errors import ModelRefused
 from streams.events import ModelRecord
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from models.lessons import Lessons
-from models.manifest import ONLINE
-from models.online import OnlineModel
-from models.registry import Champions, load_version
-from models.weights import weights_name
+from models.learning.lessons import Lessons
+from models.learning.online import OnlineModel
+from models.learning.weights import weights_name
+from models.versions.manifest import ONLINE
+from models.versions.registry import Champions, load_version
 from streams.codec import Malformed, decode
 from streams.errors import ModelRefused
 from streams.events import EXAMPLES, HEADS, MODELS, TOPICS, ModelRecord, Topic

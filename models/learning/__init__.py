@@ -1,0 +1,1 @@
+"""The online model and the role that trains it on every example."""

@@ -1,0 +1,1 @@
+"""From archived examples to a judged version: towers, gate, the role that answers triggers."""

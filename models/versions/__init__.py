@@ -1,0 +1,1 @@
+"""What a version is on disk and on topic `models`, checked before it is used."""

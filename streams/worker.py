@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 TAKE_MESSAGES = 1_000
 TAKE_WITHIN_S = 0.02
-TAKES_WAITING = 4
 FETCH_WAIT_MS = 30
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
@@ -201,25 +200,11 @@ class _Worker:
         return app
 
     async def _agent(self, stream: Any) -> None:
-        """Takes while the thread works, so that what came meanwhile is one batch: a small one costs more
-        an event, and reading on costs no time of its own."""
-        taken: asyncio.Queue[Sequence[Any]] = asyncio.Queue(TAKES_WAITING)
-        working = asyncio.ensure_future(self._work(taken))
-        try:
-            async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
-                await taken.put(events)
-        finally:
-            working.cancel()
-
-    async def _work(self, taken: "asyncio.Queue[Sequence[Any]]") -> None:
-        """Hands what was taken to the thread, in order."""
-        while True:
-            events = list(await taken.get())
-            while len(events) < TAKE_MESSAGES and not taken.empty():
-                events += taken.get_nowait()
+        async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
             if self._fault is not None or self._stop.is_set():
                 continue  # unacked: read again by the next app or process
-            if await self._in_thread(self._handle, [event.message for event in events]):
+            messages = [self._message(event.message) for event in events]
+            if await self._in_thread(self._handle, messages):
                 for event in events:
                     event.ack()
 
@@ -289,8 +274,8 @@ class _Worker:
         topic = m.topic[len(self._settings.topic_prefix) :]
         return Message(topic, m.partition, m.offset, timestamp_ms, m.key, m.value, tuple(m.headers or ()))
 
-    def _handle(self, read: Sequence[Any]) -> None:
-        batch = self._order.take([self._message(m) for m in read])
+    def _handle(self, messages: Sequence[Message]) -> None:
+        batch = self._order.take(messages)
         if not batch:
             return
         with BATCH_SECONDS.labels(self._handler.role).time():

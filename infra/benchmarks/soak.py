@@ -40,6 +40,7 @@ SHARES = ((IMPRESSIONS, 0.6), (CLICKS, 0.15), (WATCHES, 0.25))
 DURATION_MS = 15_000
 CATEGORIES, CREATORS = 10, 40  # few, so that soon every user has met every one of them
 SETTLE_S = 60.0
+PASSING = ("mem_clients_normal", "mem_aof_buffer")  # of Redis's memory: what is on its way
 SWEPT_A_STEP = 2_000  # keys; in this process time is shorter still
 
 Told = Callable[[float], None]
@@ -130,7 +131,8 @@ class _Gauge:
 
     def point(self, days: float, events: int, rss: int = 0) -> Point:
         """How things stand."""
-        used = int(self._flights.run("INFO", "memory")["used_memory"])
+        memory = self._flights.run("INFO", "memory")
+        used = int(memory["used_memory"]) - sum(int(memory.get(name, 0)) for name in PASSING)
         keys = int(self._flights.run("DBSIZE"))
         return Point(time.monotonic() - self._began, days, events, rss, used, keys)
 

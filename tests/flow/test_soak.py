@@ -8,7 +8,7 @@ from infra.benchmarks.soak import Plan, Soak, soak_in_process
 from infra.redis_server import RedisServer
 from tests.conftest import MakeSettings
 
-PLAN = Plan(events=50_000, days=180.0, users=24, items=200)
+PLAN = Plan(events=50_000, days=180.0, users=24, items=60)
 
 
 @pytest.mark.parametrize("sweeps", [True, False])

@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 # What the installed environment depends on; a change of either installs again.
 SOURCES := pyproject.toml constraints.txt
 ARGS ?=
+BENCHES := ctr memory features soak
 
 .PHONY: help install up test check bench chaos kafka clean
 
@@ -35,8 +36,9 @@ check: install ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install ## compare click rates: the system, its parts frozen, popularity, chance (minutes)
-	$(BIN)/streamrec bench ctr $(ARGS)
+bench: install ## what the system is worth: every bench in turn, half an hour, or one (ARGS="features --rounds 5")
+	@set -e; if [ -n "$(ARGS)" ]; then $(BIN)/streamrec bench $(ARGS); \
+		else for each in $(BENCHES); do $(BIN)/streamrec bench $$each; done; fi
 
 chaos: install ## 100 kills and faults under load on a real Kafka and Redis; nothing lost, nothing twice (20 min)
 	@$(BIN)/streamrec chaos $(ARGS)

@@ -54,8 +54,10 @@ class Child:
         """Its exit code, negative for a signal; None while it runs."""
         return self._process.poll()
 
-    def wait_until(self, ready: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Returns once `ready()` is true.
+    def wait_until(
+        self, ready: Callable[[], bool], what: str, timeout_s: float, pause_s: float = 0.05
+    ) -> None:
+        """Returns once `ready()` is true; it is asked every `pause_s`.
 
         Raises:
             OperatorError: it ended, or `timeout_s` passed; with the last line of its output.
@@ -66,7 +68,7 @@ class Child:
                 raise OperatorError(f"{what} ended with code {self._process.returncode}: {self._last_line()}")
             if time.monotonic() > give_up:
                 raise OperatorError(f"{what} was not ready within {timeout_s:g} s: {self._last_line()}")
-            time.sleep(0.05)
+            time.sleep(pause_s)
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Asks it to end (SIGTERM), and kills it after `timeout_s`."""

@@ -1,11 +1,14 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis, `trust` how many attacks are found."""
+do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `trust`
+how many attacks are found."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_features import features
+from infra.commands.bench_soak import soak
 from infra.commands.bench_trust import trust
 from streams.errors import OperatorError
 
@@ -21,6 +24,8 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure what the system is worth.", no_args_is_help=True)
     bench.command("ctr")(ctr)
     bench.command("memory")(memory)
+    bench.command("features")(features)
+    bench.command("soak")(soak)
     bench.command("trust")(trust)
     app.add_typer(bench, name="bench")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = ["NOWHERE", "Asked", "Key", "Scene", "View", "keys_of", "scene_of"]
 Key = tuple[Scope, str]
 INTERESTS = "interests"  # a key of a request's context: categories, comma separated
 MAX_INTERESTS = 32
+_FIELDS = attrgetter("published_ts_ms", "duration_ms", "quality", "tags", "sponsored")
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -108,18 +110,19 @@ class Asked:
     @cached_property
     def metadata(self) -> Floats:
         """[n, 6]: published_ts_ms, duration_ms, quality (NaN where unknown); known, tags, sponsored."""
-        nan = math.nan
-        rows = [
-            (nan, nan, nan, 0.0, 0.0, 0.0)
-            if item is None
-            else (
-                item.published_ts_ms,
-                item.duration_ms or nan,
-                nan if item.quality is None else item.quality,
-                1.0,
-                len(item.tags),
-                item.sponsored is not None,
+        known = [item is not None for item in self.items]
+        found = [item for item in self.items if item is not None]
+        out = np.full((len(known), 6), math.nan)
+        out[:, 3:] = 0.0
+        if found:
+            published, durations, qualities, tags, sponsored = zip(*map(_FIELDS, found), strict=True)
+            columns = (
+                published,
+                [duration or math.nan for duration in durations],
+                [math.nan if quality is None else quality for quality in qualities],
+                [1.0] * len(found),
+                list(map(len, tags)),
+                [each is not None for each in sponsored],
             )
-            for item in self.items
-        ]
-        return np.array(rows, dtype=np.float64).reshape(len(self.items), 6)
+            out[known] = np.array(columns, dtype=np.float64).T
+        return out

@@ -1,8 +1,9 @@
 """Features of a user's past beside a candidate, and of what the request declares."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,12 +23,16 @@ def _watch_ratio(asked: Asked) -> float:
 
 def _share(of_past: Sequence[str | None], of_candidates: Sequence[str | None]) -> Floats:
     """The share of the past that has a candidate's name [n]; NaN for no past or no name."""
-    counts: dict[str, float] = {}
+    counts: dict[str | None, float] = {}
     for name in of_past:
-        if name is not None:
-            counts[name] = counts.get(name, 0.0) + 1.0 / len(of_past)
-    nowhere = 0.0 if of_past else NAN
-    return np.array([NAN if name is None else counts.get(name, nowhere) for name in of_candidates])
+        counts[name] = counts.get(name, 0.0) + 1.0 / len(of_past)
+    counts[None] = NAN
+    return _looked_up(counts, of_candidates, 0.0 if of_past else NAN)
+
+
+def _looked_up(values: Mapping[Any, float], names: Sequence[str | None], missing: float) -> Floats:
+    """Each name's value [n]."""
+    return np.fromiter(map(values.get, names, repeat(missing)), dtype=np.float64, count=len(names))
 
 
 def _category_share(asked: Asked) -> Floats:
@@ -40,18 +45,17 @@ def _creator_share(asked: Asked) -> Floats:
 
 def _engaged_h(asked: Asked) -> Floats:
     at = {past.item_id: past.ts_ms for past in reversed(asked.history)}
-    return (asked.now_ms - np.array([at.get(i, NAN) for i in asked.item_ids])) / HOUR_MS
+    return (asked.now_ms - _looked_up(at, asked.item_ids, NAN)) / HOUR_MS
 
 
 def _shown_count(asked: Asked) -> Floats:
-    shown = asked.shown
-    return np.array([shown[i].times if i in shown else 0.0 for i in asked.item_ids])
+    times = {item_id: showing.times for item_id, showing in asked.shown.items()}
+    return _looked_up(times, asked.item_ids, 0.0)
 
 
 def _shown_h(asked: Asked) -> Floats:
-    shown = asked.shown
-    at = np.array([shown[i].ts_ms if i in shown else NAN for i in asked.item_ids])
-    return (asked.now_ms - at) / HOUR_MS
+    at = {item_id: showing.ts_ms for item_id, showing in asked.shown.items()}
+    return (asked.now_ms - _looked_up(at, asked.item_ids, NAN)) / HOUR_MS
 
 
 def _interest(asked: Asked) -> Floats | float:

@@ -6,6 +6,7 @@ its fences stand under the layout's hash: another layout is another state.
 """
 
 import zlib
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from streams.features import LAYOUT, Scope
@@ -33,16 +34,16 @@ _KINDS: dict[str, Scope | str] = {
     **{letter: scope for scope, letter in _LETTERS.items()},
     **{letter: document for document, letter in _DOCUMENTS.items()},
 }
-_REMEMBERED = 200_000  # keys kept ready; after that the oldest half is forgotten
+_REMEMBERED = 100_000  # keys of a scope kept ready; after that the oldest half is forgotten
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(_REMEMBERED)
 def user_tag(user_id: str) -> str:
     """The shard of a user's state, documents, sessions and pairs."""
     return USER_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(_REMEMBERED)
 def item_tag(name: str) -> str:
     """The shard of an item, a category, a creator, a surface or a query."""
     return ITEM_TAGS[zlib.crc32(name.encode()) % SHARDS]
@@ -59,18 +60,29 @@ class Keys:
     def __init__(self, namespace: str, layout: str = LAYOUT) -> None:
         self._namespace = namespace
         self._state = f"{namespace}:{layout}"
-        self._rows: dict[tuple[Scope, str], str] = {}
+        self._rows: dict[Scope, dict[str, str]] = {scope: {} for scope in Scope}
 
     def row(self, scope: Scope, name: str) -> str:
         """A state row."""
-        known = self._rows.get((scope, name))
-        if known is None:
-            known = f"{{{tag_of(scope, name)}}}:{self._state}:{_LETTERS[scope]}:{name}"
-            if len(self._rows) >= _REMEMBERED:
-                for old in list(self._rows)[: _REMEMBERED // 2]:
-                    self._rows.pop(old, None)
-            self._rows[(scope, name)] = known
-        return known
+        return self._rows[scope].get(name) or self._named(scope, name)
+
+    def rows(self, scope: Scope, names: Iterable[str]) -> list[str]:
+        """State rows of one scope: a ranking names a thousand of them."""
+        known = self._rows[scope].get
+        return [known(name) or self._named(scope, name) for name in names]
+
+    def rows_of(self, tag: str, keys: Sequence[tuple[Scope, str]]) -> list[str]:
+        """State rows that are all of one shard: a write names many that are not met again soon."""
+        starts = {scope: f"{{{tag}}}:{self._state}:{letter}:" for scope, letter in _LETTERS.items()}
+        return [starts[scope] + name for scope, name in keys]
+
+    def _named(self, scope: Scope, name: str) -> str:
+        known = self._rows[scope]
+        if len(known) >= _REMEMBERED:
+            for old in list(known)[: _REMEMBERED // 2]:
+                known.pop(old, None)
+        key = known[name] = f"{{{tag_of(scope, name)}}}:{self._state}:{_LETTERS[scope]}:{name}"
+        return key
 
     def pattern(self, scope: Scope) -> str:
         """What SCAN matches every state row of a scope by."""

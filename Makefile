@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # What the installed environment depends on; a change of either installs again.
 SOURCES := pyproject.toml constraints.txt
 ARGS ?=
-BENCHES := ctr memory features soak
+BENCHES := ctr memory features soak trust
 
 .PHONY: help install up test check bench chaos kafka clean
 

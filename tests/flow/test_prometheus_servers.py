@@ -28,6 +28,8 @@ MAY_BE_EMPTY = {
     "Time since the last verify",
     "Undos",
     "Swept keys",
+    "Events that do not teach",
+    "Forgotten",
     "Feedback without a slate",
     "Slates by the end of their label window",
     "Alerts by what became of them",

@@ -8,9 +8,11 @@ STAMP := $(VENV)/.installed
 # What the installed environment depends on; a change of either installs again.
 SOURCES := pyproject.toml constraints.txt
 ARGS ?=
+QUICK := $(BIN)/python -m pytest -n auto --dist loadfile
+WHOLE := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 BENCHES := ctr memory features soak trust
 
-.PHONY: help install up test check bench chaos kafka clean
+.PHONY: help install up test deep check bench chaos kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -27,9 +29,13 @@ $(STAMP): $(SOURCES)
 up: install ## start the whole system on this machine, with simulated viewers (ARGS="--for 60s")
 	@$(BIN)/streamrec up $(ARGS)
 
-test: install ## every test: units and laws, then whole paths and a real Apache Kafka, three files at a time
-	$(BIN)/python -m pytest -n auto --dist loadfile tests/unit tests/laws $(ARGS)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/flow tests/broker $(ARGS)
+test: install ## units and laws, then whole paths and a real Apache Kafka, three files at a time
+	$(QUICK) -m "not deep" tests/unit tests/laws $(ARGS)
+	$(WHOLE) -m "not deep" tests/flow tests/broker $(ARGS)
+
+deep: install ## what costs much and changes seldom: faults, clusters, TLS, rebuilds, Prometheus (CI runs it too)
+	$(QUICK) -m deep tests/unit tests/laws $(ARGS)
+	$(WHOLE) -m deep tests/flow tests/broker $(ARGS)
 
 check: install ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from infra.benchmarks import reads, throughput
@@ -11,6 +12,8 @@ from infra.benchmarks.picture import as_picture
 from infra.benchmarks.report import Report, goals
 from infra.redis_server import RedisServer
 from tests.conftest import MakeSettings
+
+pytestmark = pytest.mark.deep
 
 
 def test_every_reader_reads_all_and_every_figure_comes_out(

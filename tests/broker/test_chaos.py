@@ -11,7 +11,7 @@ from infra.redis_server import redis_binary
 from streams.errors import OperatorError
 from tests.conftest import lacking, need_apache
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.deep, pytest.mark.long]
 
 KINDS = (Kind.REDIS, Kind.OLDER, Kind.CUT, Kind.REBALANCE, Kind.TOPIC)  # the rest takes longer
 

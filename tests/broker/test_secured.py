@@ -25,6 +25,8 @@ from tests.conftest import need_apache
 from tests.flow.test_feature_agent import features_running
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.deep
+
 PASSWORD = "hunter2-of-kafka"
 
 

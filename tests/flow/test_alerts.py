@@ -36,6 +36,8 @@ from tests.couriers import Office
 from tests.hook import OLD_SECRET, SECRET, Hook, hook
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).parents[2]
 LOOPBACK = Reach(loopback=True)
 

@@ -24,7 +24,7 @@ from tests.waiting import eventually
 
 SOURCE = Source("events.clicks", 0)
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

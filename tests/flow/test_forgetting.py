@@ -36,6 +36,8 @@ from tests.build import (
 )
 from tests.conftest import MakeSettings
 
+pytestmark = pytest.mark.deep
+
 # `u1/x` and `ab:u1` are near `u1` in every way but in being the same user
 OTHERS = ("u11", "ab:u1", "u", "x")
 HOUR = 3_600_000

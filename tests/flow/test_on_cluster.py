@@ -20,6 +20,8 @@ from tests.flow.test_feature_agent import features_running
 from tests.secured import PASSWORD, least_rights, tls_options
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture
 def on_cluster(

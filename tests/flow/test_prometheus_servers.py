@@ -15,6 +15,8 @@ from tests.stacks import ups as ups
 from tests.system import Up
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.deep
+
 # What a healthy system has not to show in its first half minute; all else must be there.
 MAY_BE_EMPTY = {
     "Events that were not applied",

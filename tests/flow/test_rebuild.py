@@ -50,6 +50,8 @@ from tests.flow.test_replay import write_log
 from tests.system import variables
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.deep
+
 TOPICS = (*EVENT_TOPICS, ITEMS)
 
 

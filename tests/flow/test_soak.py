@@ -8,6 +8,8 @@ from infra.benchmarks.soak import Plan, Soak, soak_in_process
 from infra.redis_server import RedisServer
 from tests.conftest import MakeSettings
 
+pytestmark = pytest.mark.deep
+
 PLAN = Plan(events=50_000, days=180.0, users=24, items=60)
 
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.couriers import DOWN, OK, UNFIT, Office
+
+pytestmark = pytest.mark.deep
 
 changes = st.tuples(
     st.just("change"),

@@ -28,6 +28,8 @@ from streams.store.keys import TAGS, tag_of, user_tag
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.event_logs import NOW, WALL, Log, make_applier, oracle
 
+pytestmark = pytest.mark.deep
+
 
 class Stopping(MemoryStore):
     """Fails after `left` shard writes."""

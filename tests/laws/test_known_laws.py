@@ -21,6 +21,8 @@ from streams.trust.limits import Reason, Verdict
 from tests.build import T0
 from tests.past import EPOCHS, Past
 
+pytestmark = pytest.mark.deep
+
 FAR = 2 * T0
 
 

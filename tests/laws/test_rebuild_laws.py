@@ -15,6 +15,8 @@ from streams.verify.run import pairs_held
 from tests.build import T0
 from tests.past import EPOCHS, Past, contents
 
+pytestmark = pytest.mark.deep
+
 
 def alike(found: MemoryStore, live: MemoryStore) -> None:
     """Times and documents are equal, counts within rounding: summed in another order."""

@@ -18,6 +18,8 @@ from streams.settings import Settings
 from streams.timeline import Timeline
 from tests.past import EPOCHS, Topics
 
+pytestmark = pytest.mark.deep
+
 REQUESTS = 150
 
 

@@ -18,6 +18,8 @@ from streams.verify.capture import Capture, capture
 from tests.build import T0
 from tests.past import EPOCHS, Past
 
+pytestmark = pytest.mark.deep
+
 
 def verified(past: Past, live: MemoryStore, folder: Path, held: Capture | None = None) -> Report:
     archive = past.archive(folder, len(past.messages) // 2)

@@ -17,6 +17,8 @@ from streams.events import CLICKS, MAX_MS, Click
 from streams.trust.limits import LIMITS
 from tests.build import T0, make_watch
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture(scope="module")
 def traffic() -> Traffic:

@@ -8,6 +8,8 @@ import pytest
 
 from infra.benchmarks.feast_process import Feast, FeastMissing, environment
 
+pytestmark = pytest.mark.deep
+
 STAND_IN = """
 import json, sys
 import numpy as np

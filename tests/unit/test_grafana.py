@@ -23,6 +23,8 @@ from tests.grafana import StrictGrafana
 from tests.system import variables
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.deep
+
 TOKEN = "glsa_secret"
 ROOT = Path(__file__).parents[2]
 

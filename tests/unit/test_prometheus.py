@@ -15,6 +15,8 @@ from monitors.drift import PSI_ENTER
 from streams.settings import Settings
 from tests.promql import exported, labels, names, recorded, rules, wrong
 
+pytestmark = pytest.mark.deep
+
 TESTS = (SHIPPED / "rules.test.yml").read_text()
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 

@@ -18,8 +18,8 @@ from streams.dead_letters import (
 )
 from streams.errors import OperatorError
 from streams.events import TOPICS, Topic, dead_letter
-from streams.forgotten import Forgetting
-from streams.forgotten_feed import read_forgetting
+from streams.forgetting.forgotten import Forgetting
+from streams.forgetting.forgotten_feed import read_forgetting
 from streams.kafka import Offsets, Publisher
 from streams.settings import Settings
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from streams.health import Health
+from streams.edge.health import Health
 from streams.settings import Settings
 
 

@@ -5,7 +5,7 @@ import threading
 
 import msgspec
 
-from streams.health import Health, serve
+from streams.edge.health import Health, serve
 from streams.settings import Settings
 
 __all__ = ["ROLES", "Role", "run_role"]
@@ -22,9 +22,9 @@ class Role(msgspec.Struct, frozen=True):
 ROLES: dict[str, Role] = {
     role.name: role
     for role in (
-        Role("features", "streams.feature_agent", "folds events into online features in Redis"),
-        Role("labels", "streams.label_agent", "joins served slates with feedback into examples"),
-        Role("archive", "streams.archive_agent", "keeps events and examples as hourly Parquet"),
+        Role("features", "streams.fold.feature_agent", "folds events into online features in Redis"),
+        Role("labels", "streams.labels.label_agent", "joins served slates with feedback into examples"),
+        Role("archive", "streams.archive.archive_agent", "keeps events and examples as hourly Parquet"),
         Role("learner", "models.learning.learner", "trains the online models on examples"),
         Role("embedder", "infra.idle", "turns new items into vectors (idle: no retrieval model yet)"),
         Role("scorer", "models.serving.scorer", "answers requests with slates"),

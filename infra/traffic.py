@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenacity import retry, retry_if_exception_type, wait_exponential
 
 from infra.viewers import Habits, Population
+from streams.edge.health import Health
 from streams.errors import KafkaUnavailable, OperatorError, RankError
 from streams.events import (
     CLICKS,
@@ -31,7 +32,6 @@ from streams.events import (
     Topic,
     Watch,
 )
-from streams.health import Health
 from streams.kafka import AsyncRankClient, Publisher, read_all
 from streams.metrics import RETRIES, TRAFFIC_EVENTS, TRAFFIC_REPLIES, TRAFFIC_REQUESTS, TRAFFIC_SECONDS
 from streams.settings import Settings

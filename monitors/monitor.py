@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from monitors.quality import ClickThrough, Counted
 from monitors.watch import DriftWatch, Outgoing
 from streams.codec import decode
+from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
 from streams.events import (
     ALERTS,
@@ -26,7 +27,6 @@ from streams.events import (
     Record,
     Served,
 )
-from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
 from streams.metrics import MESSAGES, RETRIES, SLATE_CLICKS, SLATE_IMPRESSIONS

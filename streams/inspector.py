@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 
 from streams.codec import decode
+from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
 from streams.events import ALERTS, DRIFT, FLAGGED, FORGOTTEN, MODELS, REPLIES, TOPICS
-from streams.health import Health
 from streams.kafka import GroupReader, Publisher
 from streams.messages import Message
 from streams.metrics import MESSAGES, RETRIES

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streams.archive import Archive, Partition, Row
+from streams.archive.archive import Archive, Partition, Row
 from streams.events import Example, Labels
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.build import T0, make_example

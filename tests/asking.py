@@ -11,6 +11,7 @@ from models.serving import scorer
 from models.versions.manifest import ONLINE, Version
 from models.versions.registry import publish, seal
 from streams.codec import decode, encode
+from streams.edge.health import Health
 from streams.events import (
     CORRELATION_ID,
     ITEMS,
@@ -23,7 +24,6 @@ from streams.events import (
     RankRequest,
 )
 from streams.features import COLUMN_NAMES
-from streams.health import Health
 from streams.kafka import Follower, Publisher, create_topics
 from streams.messages import Message, header
 from streams.settings import Settings

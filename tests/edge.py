@@ -4,12 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from streams.edge.health import Health
+from streams.edge.worker import run_worker
 from streams.events import CLICKS, Topic
-from streams.health import Health
 from streams.kafka import Publisher
 from streams.messages import Message, Source
 from streams.settings import Settings
-from streams.worker import run_worker
 
 __all__ = ["Recorder", "Running", "send"]
 

@@ -7,10 +7,10 @@ import msgspec
 from hypothesis import strategies as st
 
 from infra.chaos.oracle import Expected, expected_state
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, Click, Feedback, Impression, Watch
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
 from streams.store.contract import Store
 from tests.build import T0, make_item

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streams.applier import Applier
-from streams.archive import Archive
-from streams.archive_agent import ArchiveHandler
-from streams.catalogue import Catalogue
+from streams.archive.archive import Archive
+from streams.archive.archive_agent import ArchiveHandler
+from streams.archive.timeline import Timeline
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import (
     CLICKS,
@@ -22,10 +22,10 @@ from streams.events import (
     WATCHES,
     WATERMARK_MS,
 )
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore, Store
-from streams.timeline import Timeline
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 
 DAY = 86_400_000

@@ -4,7 +4,6 @@ import random
 import threading
 from typing import Any
 
-from streams import labels
 from streams.events import (
     CLICKS,
     EVENT_TOPICS,
@@ -19,6 +18,7 @@ from streams.events import (
 )
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.kafka import Offsets, Publisher
+from streams.labels import labels
 from streams.settings import Settings
 from tests.build import (
     T0,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from infra.attacks.traffic import HONEST, Traffic
-from streams.deeds import decide, is_undo
 from streams.events import Event
+from streams.facts.deeds import decide, is_undo
 from streams.trust.conduct import Conduct, Seen
 from streams.trust.detector import Detector
 from streams.trust.limits import LIMITS, Limits

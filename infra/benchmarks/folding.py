@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, IMPRESSIONS, WATCHES, Click, Impression, Item, Record, Watch
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
 from streams.store.contract import Store
 

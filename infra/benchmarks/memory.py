@@ -15,10 +15,8 @@ from typing import Any
 import msgspec
 
 from infra.redis_server import RedisServer
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
-from streams.documents import DOCUMENTS
 from streams.errors import OperatorError
 from streams.events import (
     CLICKS,
@@ -32,12 +30,14 @@ from streams.events import (
     Item,
     Watch,
 )
+from streams.facts.documents import DOCUMENTS
 from streams.features import Scope
+from streams.fold.applier import Applier
+from streams.fold.sweep import Sweep
 from streams.messages import Message
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
 from streams.store.keys import Keys
-from streams.sweep import Sweep
 
 __all__ = ["ITEM_GOAL", "USER_GOAL", "MemoryReport", "Part", "measure_memory"]
 

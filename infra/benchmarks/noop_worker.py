@@ -6,8 +6,8 @@
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
+from streams.edge.health import Health
 from streams.events import EVENT_TOPICS, Topic
-from streams.health import Health
 from streams.messages import Message, Source
 from streams.settings import Settings
 
@@ -38,7 +38,7 @@ class Nothing:
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Reads until `stop`."""
-    from streams.worker import run_worker
+    from streams.edge.worker import run_worker
 
     run_worker(settings, Health(ROLE), stop, Nothing())
 

@@ -20,16 +20,16 @@ from infra.benchmarks.load import make_items, zipf
 from infra.benchmarks.throughput import child_env
 from infra.benchmarks.trend import Trend, trend_of
 from infra.child import Child
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import OperatorError
 from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, WATCHES, Record, Topic
+from streams.fold.applier import Applier
+from streams.fold.sweep import Sweep
 from streams.kafka import Publisher, create_topics
 from streams.messages import Message
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
-from streams.sweep import Sweep
 
 __all__ = ["BATCH", "Plan", "Point", "Soak", "messages_of", "soak", "soak_in_process"]
 

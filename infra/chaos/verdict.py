@@ -32,7 +32,7 @@ class Verdict(msgspec.Struct, frozen=True):
         rejects_missing: unreadable and late messages that are not on their topics.
         differences: one line each, the first of them.
         sets_differing: items whose set of what was watched with them differs. Sets are not counts: where
-            two workers fold one user's events at once they may differ by a pair (streams.co_watch).
+            two workers fold one user's events at once they may differ by a pair (streams.facts.co_watch).
     """
 
     ledger: dict[str, int]

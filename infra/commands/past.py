@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 from infra.bar import bar
-from streams.as_of import AsOf, as_of, concerned
+from streams.archive.as_of import AsOf, as_of, concerned
+from streams.archive.rebuild import EVENT_NAMES, open_timeline
 from streams.features import COLUMN_NAMES, Scope, vectors
-from streams.rebuild import EVENT_NAMES, open_timeline
 from streams.settings import Settings
 from streams.store import MemoryStore
 

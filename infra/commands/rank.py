@@ -79,7 +79,7 @@ def _request(user: str, limit: int, query: str | None, candidates: str | None) -
 
 def _catalogue(settings: "Settings", wanted: "Collection[str]") -> "dict[str, Item]":
     """What topic `items` says of these items, as far as it can be read in a moment."""
-    from streams.catalogue import Catalogue
+    from streams.catalogue.catalogue import Catalogue
     from streams.events import ITEMS
     from streams.kafka import Follower
     from streams.messages import Message

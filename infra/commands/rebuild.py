@@ -22,8 +22,8 @@ def rebuild(
     import json
 
     from infra.bar import bar
-    from streams.rebuild import EVENT_NAMES, open_timeline
-    from streams.rebuild import rebuild as fold
+    from streams.archive.rebuild import EVENT_NAMES, open_timeline
+    from streams.archive.rebuild import rebuild as fold
     from streams.settings import read_settings
     from streams.store.connect import connect
 

@@ -40,7 +40,7 @@ def replay(
     from infra.process_edge import in_process
     from infra.replay import Options
     from infra.replay.spans import parse_span_ms, parse_speed
-    from streams.health import Health, serve
+    from streams.edge.health import Health, serve
     from streams.settings import read_settings
 
     options = Options(

@@ -23,7 +23,7 @@ def sim(
     """Send traffic from simulated viewers until SIGTERM or Ctrl-C; STREAMREC_SIM_* give the defaults."""
     from infra.process_edge import in_process
     from infra.traffic import read_traffic_settings, run
-    from streams.health import Health, serve
+    from streams.edge.health import Health, serve
     from streams.settings import read_settings
 
     settings = read_settings()

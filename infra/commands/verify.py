@@ -32,7 +32,7 @@ def verify(
     import msgspec
 
     from infra.bar import bar
-    from streams.rebuild import open_timeline
+    from streams.archive.rebuild import open_timeline
     from streams.settings import read_settings
     from streams.store.connect import connect
     from streams.verify import REPORT, capture

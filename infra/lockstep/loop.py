@@ -19,8 +19,7 @@ from models.serving.funnel import Funnel
 from models.serving.shelves import Shelves
 from models.serving.slot import Pair, pair_of
 from models.training.rows import Rows
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import (
     CLICKS,
@@ -42,7 +41,8 @@ from streams.events import (
     Watch,
 )
 from streams.features import COLUMN_NAMES, columns_hash
-from streams.labels import RequestState, close, due_ms, join
+from streams.fold.applier import Applier
+from streams.labels.labels import RequestState, close, due_ms, join
 from streams.messages import Message
 from streams.settings import Settings
 from streams.store import MemoryStore

@@ -11,7 +11,7 @@ from infra.formats.log import Entry
 from models.evaluate import roc_auc
 from streams.codec import decode
 from streams.events import MAX_MS, TOPICS, Click, Impression, RankReply, Watch
-from streams.labels import LONG_VIEW_MS
+from streams.labels.labels import LONG_VIEW_MS
 
 __all__ = ["Auc", "DayAuc", "Outcome", "Popularity", "Tally", "outcomes"]
 

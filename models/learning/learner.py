@@ -18,16 +18,16 @@ from models.learning.weights import weights_name
 from models.versions.manifest import ONLINE
 from models.versions.registry import Champions, load_version
 from streams.codec import Malformed, decode
+from streams.edge.health import Health
+from streams.edge.worker import run_worker
 from streams.errors import ModelRefused
 from streams.events import EXAMPLES, HEADS, MODELS, TOPICS, ModelRecord, Topic
 from streams.features import COLUMN_NAMES, columns_hash
-from streams.health import Health
 from streams.kafka import Follower, Publisher, epoch
 from streams.messages import Message, Source
 from streams.metrics import LEARNED, ONLINE_AUC, ONLINE_LOG_LOSS
 from streams.settings import Settings
 from streams.store.connect import connect
-from streams.worker import run_worker
 
 __all__ = ["METRICS", "SNAPSHOT", "LearnerHandler", "run", "weights_name"]
 

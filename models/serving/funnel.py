@@ -17,9 +17,9 @@ from models.serving.experiments import Layer, variants
 from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
 from models.serving.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
 from models.serving.slot import Pair
-from streams.catalogue import Catalogue
-from streams.co_watch import companions
+from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
+from streams.facts.co_watch import companions
 from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings

@@ -8,7 +8,7 @@ import msgspec
 from models.serving.budget import Guard
 from streams.errors import StoreUnavailable
 from streams.events import REPLIES
-from streams.forgotten import Forgetting
+from streams.forgetting.forgotten import Forgetting
 from streams.store import Store
 
 __all__ = ["Kept", "ReplyCache"]

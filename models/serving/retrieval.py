@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streams.co_watch import item_hash
 from streams.events import Item
+from streams.facts.co_watch import item_hash
 
 __all__ = [
     "Ask",
@@ -61,7 +61,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
     by_trend: Rows
     by_published: Rows
     words: dict[str, Rows]
-    hashes: dict[int, int]  # rows by streams.co_watch.item_hash
+    hashes: dict[int, int]  # rows by streams.facts.co_watch.item_hash
 
     def __len__(self) -> int:
         return len(self.ids)

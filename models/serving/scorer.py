@@ -13,11 +13,11 @@ from models.serving.funnel import Funnel
 from models.serving.reply_cache import ReplyCache
 from models.serving.shelves import Shelves
 from models.serving.slot import ModelSlot
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
+from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
 from streams.events import FORGOTTEN, ITEMS, MODELS, REQUESTS
-from streams.forgotten import Forgetting
-from streams.health import Health
+from streams.forgetting.forgotten import Forgetting
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
 from streams.settings import Settings

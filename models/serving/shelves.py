@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.serving.retrieval import Shelf, build_shelf
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.features import LAYOUTS, Scope
 from streams.store import Store
 

@@ -21,10 +21,10 @@ from tenacity import (
 from models.training.retraining import Retraining, Stopped
 from models.training.training_set import archived_rows, read_training_rows
 from streams.codec import decode, encode
+from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
 from streams.events import HEADS, MODELS, TRIGGERS, ModelRecord, Record, RetrainTrigger, Topic
 from streams.features import COLUMN_NAMES, columns_hash
-from streams.health import Health
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
 from streams.metrics import MESSAGES, MODEL, RETRIES

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from models.training.rows import Rows, read_rows
-from streams.archive import Archive, read_examples
+from streams.archive.archive import Archive, read_examples
 from streams.events import EXAMPLES, MAX_MS
 
 __all__ = ["MAX_ROWS", "archived_rows", "read_training_rows"]

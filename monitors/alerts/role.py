@@ -21,9 +21,9 @@ from monitors.alerts.post import send
 from monitors.alerts.receivers import Receivers, load_receivers
 from streams import inspector
 from streams.codec import decode
+from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
 from streams.events import ALERTS, Alert
-from streams.health import Health
 from streams.kafka import GroupReader
 from streams.metrics import ALERTS_TAKEN, RETRIES
 from streams.settings import Settings

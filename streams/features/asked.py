@@ -8,8 +8,8 @@ from operator import attrgetter
 import msgspec
 import numpy as np
 
-from streams.documents import Engagement, Showing
 from streams.events import Item
+from streams.facts.documents import Engagement, Showing
 from streams.features.counters import Scope, query_key, session_key
 from streams.features.layout import Floats
 

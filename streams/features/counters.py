@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from enum import StrEnum
 
-from streams.deeds import Act, Deed
+from streams.facts.deeds import Act, Deed
 
 __all__ = [
     "COUNTERS",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.deeds import Act, Deed
+from streams.facts.deeds import Act, Deed
 from streams.features.counters import COUNTERS, Scope, counts_of, query_key, session_key
 from streams.features.layout import Floats, Layout, Places, contributions
 

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from streams.documents import Engagement, Showing, UserDocuments
 from streams.events import Item
+from streams.facts.documents import Engagement, Showing, UserDocuments
 from streams.features import NOWHERE as ANYWHERE
 from streams.features import Floats, Scene, Scope, View
 from streams.messages import Source
@@ -99,7 +99,7 @@ class Document(NamedTuple):
 
 
 class Companions(NamedTuple):
-    """Entries (streams.co_watch) that an item's set of what was watched with it gains and loses."""
+    """Entries (streams.facts.co_watch) that an item's set of what was watched with it gains and loses."""
 
     item_id: str
     gained: bytes

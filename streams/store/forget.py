@@ -13,7 +13,7 @@ from typing import get_args, get_type_hints
 
 import msgspec
 
-from streams.documents import VERSION_BYTES, UserDocuments
+from streams.facts.documents import VERSION_BYTES, UserDocuments
 from streams.features import Scope
 from streams.store.contract import Document
 from streams.store.flights import Call, Flights, Script

@@ -98,7 +98,7 @@ class Keys:
         return _KINDS.get(letter)
 
     def document(self, kind: str, user_id: str) -> str:
-        """One of a user's documents (see streams.documents)."""
+        """One of a user's documents (see streams.facts.documents)."""
         return f"{{{user_tag(user_id)}}}:{self._state}:{_DOCUMENTS[kind]}:{user_id}"
 
     def companions(self, item_id: str) -> str:

@@ -9,8 +9,9 @@ from operator import itemgetter
 import msgspec
 import numpy as np
 
-from streams.co_watch import PAIR_BYTES, merged
-from streams.documents import (
+from streams.events import Item
+from streams.facts.co_watch import PAIR_BYTES, merged
+from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
@@ -20,7 +21,6 @@ from streams.documents import (
     read_names,
     read_shown,
 )
-from streams.events import Item
 from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
 from streams.features.layout import merge
 from streams.messages import Source

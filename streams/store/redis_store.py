@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
-from streams.documents import (
+from streams.errors import OperatorError
+from streams.events import Item
+from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
@@ -19,8 +21,6 @@ from streams.documents import (
     read_names,
     read_shown,
 )
-from streams.errors import OperatorError
-from streams.events import Item
 from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite

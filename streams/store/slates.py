@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from streams.labels import RequestState
+from streams.labels.labels import RequestState
 from streams.store.flights import Call, Flights, Script
 
 __all__ = ["TAGS", "Fence", "Outgoing", "Shard", "ShardWrite", "SlateStore", "tag_of"]

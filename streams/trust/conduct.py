@@ -11,7 +11,7 @@ from math import sqrt
 
 import msgspec
 
-from streams.deeds import Act
+from streams.facts.deeds import Act
 from streams.trust.limits import GAPS, HOUR_MS, MINUTE_MS, PENDING, SHOWN, UNRESOLVED_MS, Limits, Reason
 
 __all__ = ["Conduct", "Seen", "Window", "breaches", "numbers", "observe"]

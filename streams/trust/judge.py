@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from streams.deeds import Deed
 from streams.events import IMPRESSIONS, Flagged
-from streams.facts import Fact
+from streams.facts.deeds import Deed
+from streams.facts.facts import Fact
 from streams.messages import Source
 from streams.trust.conduct import Conduct, Seen
 from streams.trust.limits import Verdict

@@ -6,11 +6,11 @@ messages the other shards are closed: to the fold their fences seem to stand far
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from streams.archive.rebuild import EVENT_NAMES, Refold
+from streams.archive.timeline import Stamped, Timeline
 from streams.events import ITEMS
 from streams.messages import Source
-from streams.rebuild import EVENT_NAMES, Refold
 from streams.store import MemoryStore, Position, ShardFence
-from streams.timeline import Stamped, Timeline
 
 __all__ = ["CutStore", "refold"]
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.archive.rebuild import EVENT_NAMES
+from streams.archive.timeline import Timeline
 from streams.errors import OperatorError
-from streams.rebuild import EVENT_NAMES
+from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.fold.sweep import is_worthless
 from streams.store import Store
 from streams.store.keys import TAGS, tag_of
-from streams.sweep import is_worthless
-from streams.timeline import Timeline
 from streams.verify.capture import Capture, Held, Key, Past, present
 from streams.verify.compare import Comparison, Report
 from streams.verify.refold import CutStore, refold

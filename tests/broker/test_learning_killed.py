@@ -10,7 +10,7 @@ import pytest
 from models.learning.learner import SNAPSHOT
 from models.learning.lessons import Lessons
 from models.learning.online import OnlineModel
-from streams.archive import read_examples
+from streams.archive.archive import read_examples
 from streams.codec import decode
 from streams.events import EXAMPLES, MAX_MS, MODELS, TOPICS, Example, Labels
 from streams.features import COLUMN_NAMES, columns_hash

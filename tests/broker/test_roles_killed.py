@@ -17,7 +17,7 @@ import pytest
 from infra.kafka import apache
 from infra.redis_server import RedisServer, redis_binary
 from infra.roles import ROLES
-from streams.archive import read_examples
+from streams.archive.archive import read_examples
 from streams.errors import KafkaUnavailable, OperatorError, RankError
 from streams.events import ALERTS, CLICKS, DRIFT, IMPRESSIONS, ITEMS, MAX_MS, TRIGGERS
 from streams.kafka import create_topics

@@ -26,8 +26,8 @@ from monitors.alerts.formats import Post
 from monitors.alerts.guard import Reach
 from monitors.alerts.post import Answer, Lookup, send, system_lookup
 from monitors.alerts.role import alone, run
+from streams.edge.health import Health
 from streams.events import ALERTS, dead_letter
-from streams.health import Health
 from streams.kafka import Publisher, create_topics, read_all
 from streams.settings import Settings
 from tests.build import make_alert

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.archive import Archive
-from streams.archive_agent import ArchiveHandler
+from streams.archive.archive import Archive
+from streams.archive.archive_agent import ArchiveHandler
 from streams.codec import encode
 from streams.errors import StoreUnavailable
 from streams.events import CLICKS, EXAMPLES, MAX_MS, WATCHES
@@ -113,7 +113,7 @@ def test_a_place_that_fails_for_a_while_is_tried_again_and_nothing_doubles(
     for messages in log.values():
         handler.handle(messages)
     with monkeypatch.context() as patch:
-        patch.setattr("streams.archive_agent.ATTEMPTS", 1)
+        patch.setattr("streams.archive.archive_agent.ATTEMPTS", 1)
 
         def full(self: Archive, path: str, data: bytes) -> None:
             raise OSError("no space left on device")

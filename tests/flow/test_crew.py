@@ -22,7 +22,7 @@ QUICK = Policy(first_s=0.1, most_s=0.2, calm_s=30.0)
 ROLE = """
 import os, sys, threading, time
 from infra.process_edge import in_process
-from streams.health import Health, serve
+from streams.edge.health import Health, serve
 from streams.metrics import EVENTS
 from streams.settings import read_settings
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 from infra.chaos.oracle import differences, expected_state
+from streams.edge.health import Health
 from streams.events import CLICKS, EVENT_TOPICS, IMPRESSIONS, ITEMS, WATCHES, dead_letter, late
-from streams.feature_agent import FeatureHandler, run
-from streams.health import Health
+from streams.fold.feature_agent import FeatureHandler, run
 from streams.kafka import Publisher, end_offsets, read_all
 from streams.settings import Settings
 from streams.store.connect import connect

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from infra.cli import app
 from streams.events import CLICKS, FORGOTTEN
-from streams.forgotten_feed import read_forgetting
+from streams.forgetting.forgotten_feed import read_forgetting
 from streams.kafka import Publisher, create_topics
 from streams.settings import Settings
 from streams.store import Outcomes

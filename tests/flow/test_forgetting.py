@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from streams.applier import Applier
-from streams.archive import Archive, Partition, Row
-from streams.archive_agent import ArchiveHandler
-from streams.archive_forget import announce, left_to_do, rewrite, settle
-from streams.catalogue import Catalogue
+from streams.archive.archive import Archive, Partition, Row
+from streams.archive.archive_agent import ArchiveHandler
+from streams.archive.archive_forget import announce, left_to_do, rewrite, settle
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, EXAMPLES, FORGOTTEN, MAX_MS, SERVED, Record
-from streams.facts import Fact
+from streams.facts.facts import Fact
 from streams.features import Scope
-from streams.forgotten import Forgetting
-from streams.label_agent import LabelHandler
+from streams.fold.applier import Applier
+from streams.forgetting.forgotten import Forgetting
+from streams.labels.label_agent import LabelHandler
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore, Outcomes

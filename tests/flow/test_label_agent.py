@@ -11,8 +11,8 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from streams import labels
 from streams.codec import Malformed, encode
+from streams.edge.handler import Rewind
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import (
     CLICKS,
@@ -25,8 +25,8 @@ from streams.events import (
     Record,
     Topic,
 )
-from streams.handler import Rewind
-from streams.label_agent import LabelHandler
+from streams.labels import labels
+from streams.labels.label_agent import LabelHandler
 from streams.messages import Message, Source
 from streams.redis_address import redis_address
 from streams.settings import Settings

@@ -9,7 +9,7 @@ import msgspec
 from models.learning.learner import METRICS, weights_name
 from models.learning.weights import Weights
 from models.training.rows import read_rows
-from streams.archive import read_examples
+from streams.archive.archive import read_examples
 from streams.events import EXAMPLES, MAX_MS
 from streams.features import COLUMN_NAMES
 from streams.kafka import Offsets, Publisher

@@ -14,6 +14,7 @@ from models.versions.profile import Profile
 from models.versions.registry import publish, seal
 from monitors.monitor import run
 from streams.codec import decode
+from streams.edge.health import Health
 from streams.events import (
     ALERTS,
     DRIFT,
@@ -29,7 +30,6 @@ from streams.events import (
     Topic,
     Window,
 )
-from streams.health import Health
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
 from tests.build import make_alert

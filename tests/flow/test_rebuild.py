@@ -19,17 +19,18 @@ from infra.cli import app
 from infra.formats import read_log
 from infra.replay import Options, replay
 from models.serving import scorer
-from streams import archive_agent, feature_agent
-from streams.archive import Archive
-from streams.catalogue import Catalogue
+from streams.archive import archive_agent
+from streams.archive.archive import Archive
+from streams.archive.rebuild import open_timeline
+from streams.archive.served_check import ServedCheck
+from streams.archive.served_rows import ServedRows, rebuilt_row
+from streams.catalogue.catalogue import Catalogue
+from streams.edge.health import Health
 from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, ITEMS, SERVED, WATCHES, Served
 from streams.features import Scope, columns_hash
-from streams.health import Health
+from streams.fold import feature_agent
 from streams.kafka import Publisher, end_offsets
 from streams.metrics import SERVED_ROWS_CHECKED, SERVED_ROWS_DIFFERING, VERIFY_KEYS
-from streams.rebuild import open_timeline
-from streams.served_check import ServedCheck
-from streams.served_rows import ServedRows, rebuilt_row
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.store.keys import Keys

@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY
 
 from infra.traffic import TrafficSettings, read_traffic_settings, run
 from streams.codec import decode
+from streams.edge.health import Health
 from streams.errors import OperatorError
 from streams.events import CLICKS, IMPRESSIONS, ITEMS, MAX_MS, TOPICS, Click, Impression, Item
-from streams.health import Health
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
 from tests.answering import StandIn

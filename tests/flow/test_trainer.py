@@ -20,9 +20,9 @@ from models.training import trainer
 from models.versions.manifest import ONLINE
 from models.versions.registry import Champions, load_version, publish
 from streams.codec import decode
+from streams.edge.health import Health
 from streams.events import MODELS, TRIGGERS
 from streams.features import COLUMN_NAMES, columns_hash
-from streams.health import Health
 from streams.kafka import Publisher, create_topics, read_all
 from tests.archived import examples, write_archive
 from tests.build import make_trigger
@@ -92,7 +92,7 @@ SCRIPT = """
 import os, signal, sys, threading
 from models.training import retraining
 from models.training import trainer
-from streams.health import Health
+from streams.edge.health import Health
 from streams.settings import Settings
 
 def killed(*_):

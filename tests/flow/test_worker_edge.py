@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from streams.edge.handler import Rewind
 from streams.errors import StoreUnavailable
 from streams.events import CLICKS
-from streams.handler import Rewind
 from streams.kafka import create_topics
 from streams.messages import Message, Source
 from streams.settings import Settings

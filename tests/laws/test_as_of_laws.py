@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streams.as_of import as_of, concerned
+from streams.archive.as_of import as_of, concerned
 from streams.events import ITEMS
 from streams.features import Scope
 from streams.messages import Message

@@ -11,15 +11,15 @@ import pytest
 
 from infra.chaos.oracle import differences
 from infra.redis_server import RedisServer
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
+from streams.edge.handler import Rewind
 from streams.errors import StoreUnavailable
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES
+from streams.facts.remembered import REPEAT_CAP
 from streams.features import LAYOUTS, Scope
-from streams.handler import Rewind
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
-from streams.remembered import REPEAT_CAP
 from streams.settings import Settings
 from streams.store import MemoryStore
 from streams.store.connect import connect

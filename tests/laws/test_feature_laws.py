@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.chaos.oracle import differences
-from streams.applier import Applier
 from streams.codec import encode
+from streams.edge.handler import Rewind
 from streams.errors import StoreUnavailable
 from streams.events import CLICKS, Click
 from streams.features import COUNTERS, HALF_LIVES_MS, LAYOUTS, Layout, Scope, View, vectors
 from streams.features.layout import contributions, merge
-from streams.handler import Rewind
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from streams.documents import DOCUMENTS
+from streams.facts.documents import DOCUMENTS
 from streams.features import Scope
 from streams.store.flights import tag_of_key
 from streams.store.keys import Keys, tag_of, user_tag

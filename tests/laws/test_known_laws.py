@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.applier import Applier
-from streams.archive_forget import announce, rewrite, settle
-from streams.catalogue import Catalogue
+from streams.archive.archive_forget import announce, rewrite, settle
+from streams.archive.rebuild import rebuild
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import EVENT_TOPICS, FLAGGED, ITEMS, MAX_MS, Record
-from streams.facts import Fact
+from streams.facts.facts import Fact
+from streams.fold.applier import Applier
 from streams.messages import Message
-from streams.rebuild import rebuild
 from streams.store import MemoryStore
 from streams.trust.conduct import Conduct, Seen
 from streams.trust.judge import Judge, flagged_record

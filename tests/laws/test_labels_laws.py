@@ -5,8 +5,8 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import labels
 from streams.events import Click, Feedback, Impression, Served, ServedBy, ServedItem, Watch
+from streams.labels import labels
 
 ITEMS = ("i1", "i2", "i3")
 SLATE = Served(

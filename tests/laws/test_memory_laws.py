@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.codec import decode, encode
-from streams.counting import item_rows, user_rows
-from streams.deciding import Decided
-from streams.deeds import Act, Deed
 from streams.events import CLICKS, EVENT_TOPICS, FEEDBACK, IMPRESSIONS, WATCHES, Click, Topic
-from streams.facts import Fact, Kind
+from streams.facts.deeds import Act, Deed
+from streams.facts.facts import Fact, Kind
+from streams.facts.intake import decode_plain
+from streams.facts.remembered import REPEAT_CAP, Memory, Place, event_mark
 from streams.features import COUNTERS, LAYOUTS, effects
 from streams.features.counters import HALF_LIVES_MS, engages
-from streams.intake import decode_plain
+from streams.fold.counting import item_rows, user_rows
+from streams.fold.deciding import Decided
 from streams.messages import Source
-from streams.remembered import REPEAT_CAP, Memory, Place, event_mark
 from streams.store.keys import TAGS, tag_of
 from tests.build import T0, make_click, make_feedback, make_impression, make_watch
 from tests.garbage import garbage

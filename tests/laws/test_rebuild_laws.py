@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.archive.rebuild import EVENT_NAMES, rebuild
 from streams.errors import OperatorError
 from streams.events import CLICKS, EVENT_TOPICS, ITEMS
 from streams.messages import Message, Source
-from streams.rebuild import EVENT_NAMES, rebuild
 from streams.store import MemoryStore
 from streams.store.keys import TAGS
 from streams.verify.run import pairs_held
@@ -47,7 +47,7 @@ def test_archive_and_topics_together_give_the_live_state(tmp_path: Path, seed: i
 
 
 def _name(archive: object, source: Source) -> str:
-    from streams.archive import Partition, short_epoch
+    from streams.archive.archive import Partition, short_epoch
 
     return Partition(source.topic, short_epoch(EPOCHS[source.topic]), source.partition).name
 

@@ -7,15 +7,15 @@ import pytest
 
 from infra.lockstep import Plan
 from infra.lockstep.loop import System, World, batches
-from streams.archive import Archive
-from streams.archive_agent import ArchiveHandler
+from streams.archive.archive import Archive
+from streams.archive.archive_agent import ArchiveHandler
+from streams.archive.served_check import OWN_COLUMNS, some_users
+from streams.archive.served_rows import ServedRows
+from streams.archive.timeline import Timeline
 from streams.codec import encode
 from streams.events import ITEMS, SERVED, Item, Topic
 from streams.messages import Message, Source
-from streams.served_check import OWN_COLUMNS, some_users
-from streams.served_rows import ServedRows
 from streams.settings import Settings
-from streams.timeline import Timeline
 from tests.past import EPOCHS, Topics
 
 pytestmark = pytest.mark.deep

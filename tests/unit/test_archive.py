@@ -5,7 +5,7 @@ import pytest
 
 from models.learning.crosses import crosses
 from models.training.rows import read_rows
-from streams.archive import HOUR_MS, Archive, Partition, Row, read_examples
+from streams.archive.archive import HOUR_MS, Archive, Partition, Row, read_examples
 from streams.events import Click, Example, Feedback, Impression, Item, Labels, ServedBy, Watch
 
 HOUR = 460_000  # hours since 1970: in 2022

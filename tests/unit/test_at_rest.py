@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.at_rest import compacted, is_compact, opened
-from streams.documents import HistoryEntry, ShownEntry, UserDocuments, read_history, read_shown
+from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments, read_history, read_shown
+from streams.fold.at_rest import compacted, is_compact, opened
 from tests.build import T0
 
 ids = st.text("abc019_.:-", min_size=1, max_size=12)

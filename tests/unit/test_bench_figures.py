@@ -26,7 +26,7 @@ from infra.benchmarks.speeds import (
 )
 from infra.benchmarks.throughput import BARE, FEATURES, NOOP, Contender, Throughput, child_env
 from infra.benchmarks.trend import Trend, trend_of
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import decode
 from streams.settings import Settings
 

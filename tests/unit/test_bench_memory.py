@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from infra.benchmarks.memory import measure_memory
 from infra.cli import app
-from streams.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
 
 
 def test_a_user_at_rest_and_an_item_stay_within_their_goals(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The newest record of every item."""
 
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import Reason, encode
 from streams.events import ITEMS, Item
 from tests.build import T0, make_item, make_message

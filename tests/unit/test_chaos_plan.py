@@ -16,8 +16,8 @@ from infra.chaos.load import USER_EVENTS, USERS, Load
 from infra.chaos.plan import IN_THE_WRITE, Kind, plan_faults
 from infra.chaos.report import Report, as_picture, rows
 from infra.chaos.verdict import Verdict, expectation
+from streams.facts.remembered import REPEAT_CAP
 from streams.messages import Message
-from streams.remembered import REPEAT_CAP
 from streams.store.flights import Call, Script
 
 

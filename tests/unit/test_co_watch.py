@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from streams.co_watch import (
+from streams.facts.co_watch import (
     CO_WATCH_CAP,
     REACH,
     WITHIN_MS,
@@ -16,7 +16,7 @@ from streams.co_watch import (
     merged,
     pairs_of,
 )
-from streams.documents import HistoryEntry, UserDocuments
+from streams.facts.documents import HistoryEntry, UserDocuments
 from tests.build import T0
 
 DAY = 86_400_000

@@ -1,6 +1,6 @@
 """A user's documents: bounded, ordered by event time, whatever the order of arrival."""
 
-from streams.documents import (
+from streams.facts.documents import (
     HISTORY_CAP,
     Engagement,
     HistoryEntry,

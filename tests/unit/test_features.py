@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streams.documents import Engagement, Showing
+from streams.facts.documents import Engagement, Showing
 from streams.features import (
     COLUMN_NAMES,
     COLUMNS,

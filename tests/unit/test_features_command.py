@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.cli import app
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import OperatorError
 from streams.events import CLICKS, IMPRESSIONS, WATCHES
 from streams.features import COLUMN_NAMES
+from streams.fold.applier import Applier
 from streams.settings import Settings
 from streams.store.connect import connect
 from tests.build import T0, make_click, make_impression, make_item, make_message, make_watch

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from streams import labels
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
-from streams.deeds import Act
 from streams.events import CLICKS, FEEDBACK, MAX_MS, WATCHES, Record
-from streams.facts import Fact
+from streams.facts.deeds import Act
+from streams.facts.facts import Fact
 from streams.features import Scope
+from streams.fold.applier import Applier
+from streams.labels import labels
 from streams.settings import read_settings
 from streams.store import MemoryStore, Outcomes
 from streams.trust.conduct import Conduct, Seen

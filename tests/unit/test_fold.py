@@ -3,15 +3,15 @@
 import pytest
 
 from infra.chaos.oracle import differences, expected_state
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, FEEDBACK, WATCHES, WATERMARK_MS
-from streams.facts import intake, is_watermark
+from streams.facts.facts import intake, is_watermark
+from streams.facts.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.features import COLUMN_NAMES, LAYOUTS, Scope, vectors
 from streams.features.counters import query_key
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
-from streams.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.store import MemoryStore, Outcomes
 from tests.build import T0, make_click, make_feedback, make_item, make_message, make_watch
 

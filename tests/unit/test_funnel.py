@@ -10,12 +10,12 @@ from models.serving.budget import Budget, Guard
 from models.serving.funnel import Funnel
 from models.serving.retrieval import build_shelf
 from models.serving.slot import Pair, pair_of
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import StoreUnavailable
 from streams.events import CLICKS, HEADS
 from streams.features import COLUMN_NAMES, columns_hash
+from streams.fold.applier import Applier
 from streams.settings import Settings
 from streams.store import MemoryStore
 from tests.build import T0, make_click, make_item, make_message, make_request

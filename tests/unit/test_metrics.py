@@ -68,7 +68,7 @@ def test_every_metric_is_used_somewhere_and_every_name_is_declared_once() -> Non
 @pytest.mark.skipif(sys.platform != "linux", reason="the client's collector reads /proc")
 def test_a_process_exports_its_processor_time_and_memory() -> None:
     code = (
-        "import urllib.request as u; from streams.health import Health, serve;"
+        "import urllib.request as u; from streams.edge.health import Health, serve;"
         "print(u.urlopen(f'http://127.0.0.1:{serve(Health(\"scorer\"))}/metrics').read().decode())"
     )
     page = subprocess.run(

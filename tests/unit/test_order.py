@@ -2,10 +2,10 @@
 
 import pytest
 
-from streams.handler import Rewind
+from streams.edge.handler import Rewind
+from streams.edge.order import Order, within
 from streams.messages import Message, Source
 from streams.metrics import LOST_OFFSETS
-from streams.order import Order, within
 from tests.build import make_message
 
 SOURCE = Source("events.clicks", 0)

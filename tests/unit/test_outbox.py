@@ -1,7 +1,7 @@
 import pytest
 
 from streams.errors import KafkaUnavailable
-from streams.outbox import Sender
+from streams.labels.outbox import Sender
 from streams.store.slates import Outgoing
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from infra.ports import free_ports
+from streams.edge.health import Health
+from streams.edge.patience import Patience
+from streams.edge.watchdog import STALLED_EXIT, Watchdog
 from streams.errors import StoreHangs, StoreUnavailable
-from streams.health import Health
-from streams.patience import Patience
 from streams.settings import Settings
 from streams.store.connect import connect
 from streams.store.redis_store import RedisStore
-from streams.watchdog import STALLED_EXIT, Watchdog
 
 STALL_S = 0.6
 

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from infra.local.scrape import Sums, parse, probe, quantile_ms
-from streams.health import Health, serve
+from streams.edge.health import Health, serve
 
 INF = float("inf")
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from streams.errors import OperatorError, StoreUnavailable
-from streams.labels import join
+from streams.labels.labels import join
 from streams.settings import PREFIX, Settings, read_settings, unencrypted
 from streams.store.connect import connect, open_flights
 from streams.store.slates import Fence, ShardWrite, SlateStore, tag_of

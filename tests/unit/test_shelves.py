@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.serving.shelves import Shelves, rates
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.events import ITEMS
 from streams.features import LAYOUTS, Scope, row_of

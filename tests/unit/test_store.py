@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import redis
 
-from streams.deeds import Act, Deed
-from streams.documents import HistoryEntry, UserDocuments
 from streams.errors import OperatorError, StoreUnavailable
+from streams.facts.deeds import Act, Deed
+from streams.facts.documents import HistoryEntry, UserDocuments
+from streams.facts.remembered import Place, event_mark
 from streams.features import LAYOUTS, Scene, Scope
 from streams.features.counters import query_key
 from streams.messages import Source
 from streams.redis_address import redis_address
-from streams.remembered import Place, event_mark
 from streams.settings import Settings
 from streams.store import Document, MemoryStore, Move, Outcomes, Position, ShardWrite
 from streams.store.connect import connect, open_flights

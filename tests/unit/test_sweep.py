@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.applier import Applier
-from streams.at_rest import is_compact
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, IMPRESSIONS
 from streams.features import LAYOUTS, Scope, row_of
+from streams.fold.applier import Applier
+from streams.fold.at_rest import is_compact
+from streams.fold.sweep import IDLE_MS, LEAST_IDLE_MS, NOTHING_LEFT, REST_MS, Sweep, is_worthless, newest_ms
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
 from streams.store.keys import Keys
-from streams.sweep import IDLE_MS, LEAST_IDLE_MS, NOTHING_LEFT, REST_MS, Sweep, is_worthless, newest_ms
 from tests.build import T0, make_click, make_impression, make_item, make_message
 
 DAY = 86_400_000

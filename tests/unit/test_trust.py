@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streams.deeds import Act
+from streams.facts.deeds import Act
 from streams.trust.conduct import Conduct, Seen, Window
 from streams.trust.detector import Detector
 from streams.trust.limits import HOUR_MS, LIMITS, MINUTE_MS, SESSION_USERS, SUSPECT_MS, Reason, Verdict

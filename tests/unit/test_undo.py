@@ -2,13 +2,13 @@
 
 import pytest
 
-from streams.applier import Applier
-from streams.catalogue import Catalogue
+from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES
+from streams.facts.remembered import CHUNK, REPEAT_CAP
 from streams.features import LAYOUTS, Scope
+from streams.fold.applier import Applier
 from streams.messages import Message, Source
-from streams.remembered import CHUNK, REPEAT_CAP
 from streams.store import MemoryStore, Outcomes
 from tests.build import (
     T0,

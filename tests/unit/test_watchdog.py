@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from streams.health import Health
-from streams.watchdog import STALLED_EXIT, Watchdog
+from streams.edge.health import Health
+from streams.edge.watchdog import STALLED_EXIT, Watchdog
 
 
 @pytest.mark.parametrize("how", ["messages wait", "the loop hangs"])

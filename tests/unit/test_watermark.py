@@ -1,5 +1,5 @@
+from streams.labels.watermark import Watermark
 from streams.messages import Source
-from streams.watermark import Watermark
 
 A, B = Source("a", 0), Source("b", 0)
 

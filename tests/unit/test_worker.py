@@ -2,11 +2,11 @@
 
 import threading
 
+from streams.edge.handler import Rewind
+from streams.edge.health import Health
+from streams.edge.worker import _credentials, _Worker
 from streams.errors import KafkaUnavailable
-from streams.handler import Rewind
-from streams.health import Health
 from streams.settings import Settings
-from streams.worker import _credentials, _Worker
 from tests.edge import Recorder
 
 

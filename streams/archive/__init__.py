@@ -1,0 +1,1 @@
+"""Records as hourly Parquet, read back in order: rebuilds, and values as of any moment."""

@@ -1,0 +1,1 @@
+"""The items as of now, folded from topic `items`."""

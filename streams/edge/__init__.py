@@ -1,0 +1,1 @@
+"""What stands between Kafka and a handler: order, offsets, patience, watchdog, health. Home of Faust."""

@@ -1,0 +1,358 @@
+"""The Faust edge: one handler, batches in order, started where the handler says. Only home of faust.
+
+Faust loses an event on which an agent raises, commits past gaps and can stall silently. So nothing is
+ever raised inside the agent, Kafka's commits serve lag displays alone, every assignment is followed by
+a seek to the handler's own offsets, and a gap between two offsets is checked before it is believed.
+"""
+
+import asyncio
+import logging
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.transport.drivers import aiokafka as driver
+
+from streams.edge.handler import Handler, Rewind
+from streams.edge.health import Health
+from streams.edge.order import Order, within
+from streams.edge.patience import Patience
+from streams.edge.watchdog import Watchdog
+from streams.errors import KafkaUnavailable, StoreUnavailable
+from streams.kafka import cluster_id
+from streams.messages import Message, Source
+from streams.metrics import BATCH_SECONDS, HANDLED_TIME, LAG, MESSAGES, REWINDS
+from streams.settings import Settings
+from streams.store.connect import connect
+
+__all__ = ["Handler", "Rewind", "run_worker"]
+
+log = logging.getLogger(__name__)
+
+TAKE_MESSAGES = 1_000
+TAKE_WITHIN_S = 0.02
+FETCH_WAIT_MS = 30
+TICK_S = 0.2
+LAG_EVERY_S = 2.0
+STOP_WITHIN_S = 4.0
+READER_S = 5.0  # a reader that ends by itself within so long of the one before is not replaced
+
+
+def run_worker(settings: Settings, health: Health, stop: threading.Event, handler: Handler) -> None:
+    """Feeds `handler` from its topics until `stop` is set.
+
+    Raises:
+        KafkaUnavailable, StoreUnavailable: no answer at the start.
+        Exception: whatever the handler raised that no retry mends.
+    """
+    for name in ("faust", "mode", "aiokafka"):  # what ends the app is raised, and told once
+        logging.getLogger(name).setLevel("CRITICAL" if name == "mode" else "ERROR")
+    _Worker(settings, health, stop, handler).run()
+
+
+class _Consumer(driver.Consumer):
+    """Faust's consumer, which after every assignment goes where the handler says."""
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        await self.app.worker.place(self)  # type: ignore[attr-defined]
+
+    def _new_consumer_thread(self) -> Any:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust lets a fetch wait 1,500 ms at the broker, and the embedded broker ends no wait early: an
+    event would be seen 1.5 s late. The consumer is not started yet when it is changed here."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
+
+
+class _Boot(BootStrategy):
+    enable_web = False
+    enable_kafka_producer = False
+    enable_sensors = False
+
+
+class _App(faust.App):
+    BootStrategy = _Boot
+
+    def __init__(self, worker: "_Worker", *args: Any, **options: Any) -> None:
+        self.worker = worker
+        super().__init__(*args, **options)
+
+    def _new_transport(self) -> Any:
+        return _Transport(self.conf.broker_consumer, self)
+
+
+for _service in (_Consumer, _ConsumerThread, _App):
+    _service.logger = logging.getLogger("faust")  # else their notes would count as this module's
+
+
+class _Worker:
+    """One role's life. A rewind ends one Faust app and starts the next, so that nothing that was
+    fetched before it can be mistaken for what follows it."""
+
+    def __init__(self, settings: Settings, health: Health, stop: threading.Event, handler: Handler) -> None:
+        self._settings, self._health, self._stop, self._handler = settings, health, stop, handler
+        self._store = connect(settings)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=handler.role)
+        self._watchdog = Watchdog(handler.role, settings.stall_s, health)
+        self._patience = Patience(handler.role, health, self._watchdog, stop)
+        self._fault: BaseException | None = None
+        self._order = Order()
+        self._rewound: dict[Source, int] = {}
+        self._ended_s = -READER_S  # when a reader ended by itself
+
+    def run(self) -> None:
+        for need in ("kafka", "partitions", "redis"):
+            self._health.set(need, False, "not yet")
+        cluster_id(self._settings)  # both say plainly when nobody answers
+        self._store.ping()
+        self._watchdog.start()
+        try:
+            while not self._stop.is_set():
+                try:
+                    asyncio.run(self._live())
+                except Rewind as rewind:
+                    self._rewind(rewind)
+        finally:
+            self._watchdog.stop()
+            self._thread.submit(self._close)
+            self._thread.shutdown(wait=True)
+
+    def _close(self) -> None:
+        try:
+            self._handler.close()
+        except (StoreUnavailable, KafkaUnavailable, Rewind) as error:
+            log.warning("%s: not all was finished: %s", self._handler.role, error)
+        except Exception:
+            log.exception("%s: closing failed", self._handler.role)
+        self._store.close()
+
+    def _rewind(self, rewind: Rewind) -> None:
+        log.warning("%s: reading again: %s", self._handler.role, rewind)
+        self._fault = None
+        for source, offset in rewind.offsets.items():
+            REWINDS.labels(source.topic).inc()
+            self._rewound[source] = min(offset, self._rewound.get(source, offset))
+
+    # --- one app ------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        self._order.expected.clear()
+        with tempfile.TemporaryDirectory() as scratch:
+            app = self._app(scratch)
+            try:
+                await app.start()
+            except Exception as error:
+                raise KafkaUnavailable(f"{self._settings.kafka}: {error}") from error
+            try:
+                await self._watch(app)
+            finally:
+                await self._end(app)
+        if self._fault is not None:
+            raise self._fault
+
+    def _app(self, scratch: str) -> _App:
+        settings = self._settings
+        app = _App(
+            self,
+            id=f"{settings.namespace}.{self._handler.role}",
+            broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
+            broker_credentials=_credentials(settings),
+            broker_commit_interval=1.0,
+            broker_commit_every=100_000,
+            broker_max_poll_interval=3_600.0,
+            broker_request_timeout=90.0,
+            broker_session_timeout=6.0,  # the least that Kafka allows: a killed worker's share waits so long
+            broker_heartbeat_interval=1.5,
+            broker_rebalance_timeout=15.0,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=8 * 1_024 * 1_024,
+            consumer_metadata_max_age_ms=5_000,
+            stream_buffer_maxsize=4_096,
+            stream_wait_empty=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            store="memory://",
+            datadir=scratch,
+        )
+        names = [settings.topic_prefix + topic.name for topic in self._handler.topics]
+        topic = app.topic(
+            *names, value_type=bytes, key_type=bytes, value_serializer="raw", key_serializer="raw"
+        )
+        app.agent(topic, concurrency=1, name=self._handler.role)(self._agent)
+        app.finalize()
+        return app
+
+    async def _agent(self, stream: Any) -> None:
+        async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
+            if self._fault is not None or self._stop.is_set():
+                continue  # unacked: read again by the next app or process
+            messages = [self._message(event.message) for event in events]
+            if await self._in_thread(self._handle, messages):
+                for event in events:
+                    event.ack()
+
+    async def _in_thread(self, work: Callable[..., None], *arguments: Any) -> bool:
+        """Runs blocking work in the handler's thread; False: it failed, and the app has to end."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except Exception as error:
+            self._fault = self._fault or error
+            return False
+        return True
+
+    async def _watch(self, app: _App) -> None:
+        """Ticks and measures until it is time to end."""
+        tick: asyncio.Future[bool] | None = None
+        lag: asyncio.Future[None] | None = None
+        ticked = measured = 0.0
+        while not (self._stop.is_set() or self._fault):
+            now = time.monotonic()
+            self._watchdog.beat()
+            if app.should_stop:
+                self._fault = self._reader_ended(app.crash_reason)
+                break
+            if now - ticked >= TICK_S and (tick is None or tick.done()):
+                ticked, tick = now, asyncio.ensure_future(self._in_thread(self._tick))
+            if now - measured >= LAG_EVERY_S and (lag is None or lag.done()):
+                measured, lag = now, asyncio.ensure_future(self._measure(app))
+            await asyncio.sleep(0.05)
+
+    def _reader_ended(self, reason: object) -> Exception:
+        """What follows from a reader that ended by itself: a new one, unless that came to nothing lately.
+
+        aiokafka forgets records that it has fetched while it hands them out, if a rebalance seeks just
+        then, and ends by a KeyError.
+        """
+        before, self._ended_s = self._ended_s, time.monotonic()
+        if self._ended_s - before < READER_S:
+            return KafkaUnavailable(f"the reader ended: {reason!r}")
+        log.warning("%s: the reader ended and is begun anew: %r", self._handler.role, reason)
+        return Rewind({})
+
+    async def _end(self, app: _App) -> None:
+        try:
+            await asyncio.wait_for(app.stop(), STOP_WITHIN_S)
+        except TimeoutError:
+            log.warning("%s: the reader did not stop within %s s", self._handler.role, STOP_WITHIN_S)
+
+    # --- where to read ------------------------------------------------------------------------------
+
+    async def place(self, consumer: Any) -> None:
+        """Seeks every assigned partition to where the handler goes on."""
+        partitions = {tp: self._source(tp.topic, tp.partition) for tp in consumer.assignment()}
+        self._order.expected.clear()
+        earliest = await consumer.earliest_offsets(*partitions) if partitions else {}
+        latest = await consumer.highwaters(*partitions) if partitions else {}
+        wanted: dict[Source, int] = {}
+        if not await self._in_thread(self._assigned, set(partitions.values()), wanted):
+            return
+        for tp, source in partitions.items():
+            offset = within(source, wanted.get(source), earliest[tp], latest[tp])
+            await consumer.seek(tp, offset)
+            self._order.expected[source] = offset
+        self._health.set("kafka", True)
+        self._health.set("partitions", True, f"{len(partitions)} assigned")
+        await self._in_thread(self._noted, dict(self._order.expected))
+
+    def _assigned(self, sources: set[Source], wanted: dict[Source, int]) -> None:
+        wanted.update(self._patience.call(lambda: self._handler.assigned(sources)))
+        for source in sources & set(self._rewound):
+            wanted[source] = min(self._rewound.pop(source), wanted.get(source, 2**62))
+
+    def _source(self, topic: str, partition: int) -> Source:
+        return Source(topic[len(self._settings.topic_prefix) :], partition)
+
+    # --- in the handler's thread --------------------------------------------------------------------
+
+    def _message(self, m: Any) -> Message:
+        timestamp_ms = round(m.timestamp * 1_000) if m.timestamp is not None else 0
+        topic = m.topic[len(self._settings.topic_prefix) :]
+        return Message(topic, m.partition, m.offset, timestamp_ms, m.key, m.value, tuple(m.headers or ()))
+
+    def _handle(self, messages: Sequence[Message]) -> None:
+        batch = self._order.take(messages)
+        if not batch:
+            return
+        with BATCH_SECONDS.labels(self._handler.role).time():
+            self._patience.call(lambda: self._handler.handle(batch))
+        for message in batch:
+            MESSAGES.labels(message.topic).inc()
+        newest_ms = max(message.timestamp_ms for message in batch)
+        HANDLED_TIME.labels(self._handler.role).set(newest_ms / 1_000)
+        self._watchdog.progressed()
+        self._noted({m.source: m.offset + 1 for m in batch})
+
+    def _tick(self) -> None:
+        try:
+            self._handler.tick()
+            self._store.ping()
+        except (StoreUnavailable, KafkaUnavailable) as error:
+            self._patience.failed(error)
+        else:
+            self._health.set("redis", True)
+
+    def _noted(self, offsets: Mapping[Source, int]) -> None:
+        self._patience.call(lambda: self._store.put_progress(self._handler.role, offsets))
+        self._health.set("redis", True)
+
+    async def _measure(self, app: _App) -> None:
+        """Notes how many messages wait, by asking the broker, not what was fetched last."""
+        partitions = {tp: self._source(tp.topic, tp.partition) for tp in app.consumer.assignment()}
+        try:
+            ends = await asyncio.wait_for(app.consumer.highwaters(*partitions), 5.0) if partitions else {}
+        except Exception as error:
+            log.warning("%s: lag is not known: %s", self._handler.role, type(error).__name__)
+            self._health.set("kafka", False, f"no answer: {type(error).__name__}")
+            return
+        if partitions:
+            self._health.set("kafka", True)
+        by_topic: dict[str, int] = {topic.name: 0 for topic in self._handler.topics}
+        for tp, source in partitions.items():
+            if source in self._order.expected:
+                by_topic[source.topic] += max(0, (ends[tp] or 0) - self._order.expected[source])
+        for topic, waiting in by_topic.items():
+            LAG.labels(topic).set(waiting)
+        self._watchdog.lag(sum(by_topic.values()))
+        try:
+            self._order.check_ends({source: ends[tp] or 0 for tp, source in partitions.items()})
+        except Rewind as rewind:
+            self._fault = self._fault or rewind
+
+
+def _credentials(settings: Settings) -> Any:
+    """TLS and SASL as Faust takes them; None is plaintext."""
+    if settings.kafka_security == "PLAINTEXT":
+        return None
+    context = None
+    if settings.kafka_security in ("SSL", "SASL_SSL"):
+        context = ssl.create_default_context(cafile=str(settings.kafka_ca) if settings.kafka_ca else None)
+        if settings.kafka_cert and settings.kafka_cert_key:
+            context.load_cert_chain(settings.kafka_cert, settings.kafka_cert_key)
+    if settings.kafka_security == "SSL":
+        return SSLCredentials(context)
+    password = settings.kafka_sasl_password
+    return SASLCredentials(
+        username=settings.kafka_sasl_username,
+        password=password.get_secret_value() if password else None,
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=context,
+    )

@@ -1,0 +1,284 @@
+"""What is kept of one user beside the counters, and its bytes.
+
+`seen` and `seen_older` are the memory of events (see streams.facts.remembered), `history` the newest clicks
+and watches, `shown` the newest impressions. History and shown are bounded sets ordered by (event time,
+event hash), so the order of arrival does not matter. `seen` is guarded: its first eight bytes are its
+version, and whoever writes it says which one it read; the others are only written together with it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.facts.remembered import VERSION_BYTES, Memory
+from streams.fold.at_rest import opened
+
+__all__ = [
+    "DOCUMENTS",
+    "HISTORY_CAP",
+    "SHOWN_CAP",
+    "VERSION_BYTES",
+    "Engagement",
+    "HistoryEntry",
+    "Showing",
+    "ShownEntry",
+    "UserDocuments",
+    "read_history",
+    "read_names",
+    "read_shown",
+]
+
+DOCUMENTS = ("seen", "seen_older", "history", "shown", "follows", "hides")  # as UserDocuments.read takes them
+HISTORY_CAP = 100
+SHOWN_CAP = 200
+FOLLOWS_CAP = 200
+HIDES_CAP = 200
+_CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
+
+
+class Engagement(NamedTuple):
+    """A click or a watch, as a reader sees it; one an item, with its newest known watch ratio."""
+
+    item_id: str
+    ts_ms: int
+    watch_ratio: float | None = None
+    category: str | None = None
+    creator: str | None = None
+
+
+class Showing(NamedTuple):
+    """An impression, as a reader sees it: the newest time, and how many times lately."""
+
+    item_id: str
+    ts_ms: int
+    times: int = 1
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of a document; decoded some hundred at a time, so plain."""
+
+
+class HistoryEntry(_Entry, frozen=True, array_like=True, gc=False):
+    """An engagement as kept; the watch ratio is in thousandths."""
+
+    ts_ms: int
+    mark: int
+    item_id: str
+    watch_permille: int | None
+    category: str | None
+    creator: str | None
+
+
+class ShownEntry(_Entry, frozen=True, array_like=True, gc=False):
+    """An impression as kept."""
+
+    ts_ms: int
+    mark: int
+    item_id: str
+
+
+class _Placed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where an entry stands: the first three fields of every kind. `mark` is 16 bits of the event's
+    hash, which tell apart what happened to one item in one millisecond."""
+
+    ts_ms: int
+    mark: int
+    item_id: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_history = msgspec.msgpack.Decoder(list[HistoryEntry])
+_shown = msgspec.msgpack.Decoder(list[ShownEntry])
+_raw = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_placed = msgspec.msgpack.Decoder(list[_Placed])
+
+
+class Newest:
+    """The newest entries up to a cap, ascending, each as its bytes: an entry is encoded once."""
+
+    __slots__ = ("_cap", "_entries", "_places")
+
+    def __init__(self, cap: int, value: bytes | None = None) -> None:
+        self._cap = cap
+        value = opened(value) if value else None
+        self._entries = [bytes(entry) for entry in _raw.decode(value)] if value else []
+        self._places = [(at.ts_ms, at.mark, at.item_id) for at in _placed.decode(value)] if value else []
+
+    def copy(self) -> "Newest":
+        """One that shares nothing mutable."""
+        out = Newest(self._cap)
+        out._entries, out._places = self._entries.copy(), self._places.copy()
+        return out
+
+    def put(self, entry: HistoryEntry | ShownEntry) -> bool:
+        """Puts an entry in its place; False: it was there, or is older than all of a full set."""
+        place, at = (entry.ts_ms, entry.mark, entry.item_id), len(self._places)
+        if at and self._places[-1] >= place:
+            at = bisect_left(self._places, place)
+            if self._places[at] == place or (at == 0 and len(self._places) >= self._cap):
+                return False
+        self._places.insert(at, place)
+        self._entries.insert(at, _encode(entry))
+        if len(self._places) > self._cap:
+            del self._places[0], self._entries[0]
+        return True
+
+    def around(self, place: tuple[int, int, str], most: int) -> tuple[list[Any], list[Any], bool]:
+        """The places with an odd mark before and after one, nearest first, at most so many of each; and
+        whether it is there itself."""
+        at = bisect_left(self._places, place)
+        here = at < len(self._places) and self._places[at] == place
+        before, after = reversed(self._places[:at]), self._places[at + here :]
+        return (
+            list(islice((p for p in before if p[1] & 1), most)),
+            list(islice((p for p in after if p[1] & 1), most)),
+            here,
+        )
+
+    def has(self, ts_ms: int, mark: int, item_id: str) -> bool:
+        """True if an entry is there."""
+        at = bisect_left(self._places, (ts_ms, mark, item_id))
+        return at < len(self._places) and self._places[at] == (ts_ms, mark, item_id)
+
+    def remove(self, ts_ms: int, mark: int, item_id: str) -> bool:
+        """Takes an entry away; False: it was not there."""
+        at = bisect_left(self._places, (ts_ms, mark, item_id))
+        if at == len(self._places) or self._places[at] != (ts_ms, mark, item_id):
+            return False
+        del self._places[at], self._entries[at]
+        return True
+
+    def oldest_ms(self) -> int | None:
+        """The time of the oldest entry; None if there is none."""
+        return self._places[0][0] if self._places else None
+
+    def encoded(self) -> bytes:
+        """All entries as one msgpack array."""
+        return b"\xdd" + len(self._entries).to_bytes(4, "big") + b"".join(self._entries)
+
+
+class UserDocuments:
+    """A user's documents. A fold works on a `copy`, never on what was read."""
+
+    __slots__ = ("_lists", "memory", "touched")
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
+        self._lists = {kind: Newest(cap) for kind, cap in _CAPS.items()}
+        self.touched: set[str] = set()
+
+    @classmethod
+    def read(cls, seen: bytes | None, older: bytes | None, *lists: bytes | None) -> "UserDocuments":
+        """Documents from the store's bytes, in the order of DOCUMENTS; None stands for an absent one."""
+        out = cls(Memory.read(seen, older))
+        for (kind, cap), value in zip(_CAPS.items(), lists, strict=False):
+            out._lists[kind] = Newest(cap, value)
+        return out
+
+    @property
+    def version(self) -> bytes | None:
+        """Of what stands in the store; None: nothing yet."""
+        return self.memory.version
+
+    def copy(self) -> "UserDocuments":
+        """A draft that shares nothing mutable."""
+        out = UserDocuments(self.memory.copy())
+        out._lists = dict(self._lists)  # each is copied when it changes
+        return out
+
+    def oldest_ms(self) -> int | None:
+        """The time of the oldest thing kept; None if there is nothing."""
+        times = (self.memory.oldest_ms(), *(each.oldest_ms() for each in self._lists.values()))
+        return min((ms for ms in times if ms is not None), default=None)
+
+    def engage(self, entry: HistoryEntry) -> None:
+        """Adds a click or a watch."""
+        self._draft("history").put(entry)
+
+    def show(self, entry: ShownEntry) -> None:
+        """Adds an impression."""
+        self._draft("shown").put(entry)
+
+    def follow(self, entry: ShownEntry) -> None:
+        """Adds a creator followed, whose id stands as the entry's."""
+        self._draft("follows").put(entry)
+
+    def hide(self, entry: ShownEntry) -> None:
+        """Adds an item hidden or disliked."""
+        self._draft("hides").put(entry)
+
+    def take_back(self, ts_ms: int, mark: int, name: str) -> None:
+        """Removes an entry of an item, or of a creator followed, from whichever list it is in."""
+        for kind in _CAPS:
+            if self._lists[kind].has(ts_ms, mark, name):
+                self._draft(kind).remove(ts_ms, mark, name)
+
+    def engaged_around(
+        self, place: tuple[int, int, str], most: int
+    ) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], bool]:
+        """Liked engagements (ts_ms, mark, item_id) before and after one, nearest first, and whether it
+        is in the history itself."""
+        return self._lists["history"].around(place, most)
+
+    def _draft(self, kind: str) -> Newest:
+        if kind not in self.touched:
+            self.touched.add(kind)
+            self._lists[kind] = self._lists[kind].copy()
+        return self._lists[kind]
+
+    def encoded(self) -> dict[str, bytes]:
+        """Bytes of every touched document by its name; the new version is in `seen`."""
+        out: dict[str, bytes] = {}
+        if "seen" in self.touched:
+            out["seen"] = self.memory.encoded()
+        if "seen_older" in self.touched:
+            out["seen_older"] = self.memory.encoded_older()
+        out |= {kind: self._lists[kind].encoded() for kind in _CAPS if kind in self.touched}
+        return out
+
+    def settle(self) -> None:
+        """Notes that what was encoded last now stands in the store."""
+        if "seen" in self.touched:
+            self.memory.settle()
+        self.touched.clear()
+
+
+def read_history(value: bytes | None) -> tuple[Engagement, ...]:
+    """Engagements newest first, one an item, from the document's bytes."""
+    return _engagements(_history.decode(opened(value))) if value else ()
+
+
+def _engagements(entries: Sequence[HistoryEntry]) -> tuple[Engagement, ...]:
+    found: dict[str, Engagement] = {}
+    for e in reversed(entries):
+        known = found.get(e.item_id)
+        ratio = None if e.watch_permille is None else e.watch_permille / 1_000
+        if known is None:
+            found[e.item_id] = Engagement(e.item_id, e.ts_ms, ratio, e.category, e.creator)
+        elif known.watch_ratio is None and ratio is not None:
+            found[e.item_id] = known._replace(watch_ratio=ratio)
+    return tuple(found.values())
+
+
+def read_shown(value: bytes | None) -> tuple[Showing, ...]:
+    """Impressions newest first, one an item, from the document's bytes."""
+    if not value:
+        return ()
+    found: dict[str, list[int]] = {}
+    for entry in reversed(_shown.decode(opened(value))):
+        known = found.get(entry.item_id)
+        if known is None:
+            found[entry.item_id] = [entry.ts_ms, 1]
+        else:
+            known[1] += 1
+    return tuple(Showing(item_id, ts, times) for item_id, (ts, times) in found.items())
+
+
+def read_names(value: bytes | None) -> dict[str, int]:
+    """Newest time by creator followed, or by item hidden, from the document's bytes."""
+    if not value:
+        return {}
+    return {entry.item_id: entry.ts_ms for entry in _shown.decode(opened(value))}

@@ -1,0 +1,1 @@
+"""Events into online features, each exactly once, and the role that does it."""

@@ -1,0 +1,265 @@
+"""Deciding what becomes of a user's events: applied, a repeat, late, or undone. Pure.
+
+An event is decided once, in its user's shard, whose documents keep the decision. When it is read again
+(a redelivery), the other shards are told the same: what was applied is looked up, never decided anew.
+
+An undo takes its target back whichever of them comes first. If the target is among the user's newest
+events, what it did is folded again with the sign -1 at the target's own time; else the undo waits in
+the memory, and the target, when it comes, is counted as `undone` and folded with both signs, so that
+either order leaves the same. A second undo, an undo of an undo, and one whose target is not among the
+newest REPEAT_CAP events take nothing back.
+
+What is exact, and where it ends: decisions are exact while the event is in the user's memory, and an
+event leaves it only when all shards have folded it (remembered.Memory.rotate). So what is read again and
+not remembered matters to a shard alone that was rolled back by itself; it is then folded as applied, by
+the catalogue as of now, which is wrong if it was a repeat or an undo, if it was undone, or if its item's
+category or creator changed. The same holds of a user with more than SEEN_LIMIT events in flight.
+Where users' shards alone are rolled back and a new process takes over, a resend or an undo on another
+partition than its target may be read before it this time; that is exact once idle shards have been
+moved (Applier.advance), so it concerns the last second before the loss.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from streams.events import Item
+from streams.facts.co_watch import REACH, Pair, pairs_of
+from streams.facts.deeds import Act, Deed, Signed, decide, is_undo
+from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments
+from streams.facts.facts import Fact, Kind
+from streams.facts.remembered import Place, event_mark
+from streams.messages import Source
+from streams.trust.limits import Verdict
+
+__all__ = ["Decided", "Deciding", "Judging", "Lookup"]
+
+Lookup = Callable[[str], Item | None]
+Judging = Callable[[Fact, Deed], Verdict]
+MAX_WATCH_RATIO = 10.0
+LIKED_PERMILLE = 500  # watched at least so far, an item counts as watched together with others
+BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
+NO_EVENT = bytes(7)
+
+
+class Decided(NamedTuple):
+    """An event and what it does to counters: nothing, a deed, or deeds that are taken back."""
+
+    fact: Fact
+    signed: tuple[Signed, ...]
+    pairs: tuple[Pair, ...] = ()  # what items' sets of what was watched together gain or lose
+
+
+class Deciding:
+    """The running state of one user shard.
+
+    Args:
+        documents: every user's, as they stand in the store.
+        at: by source, the last offset that the shard has folded.
+        numbers: by source, the partition's number (facts.source_id).
+        floors: by a partition's number, the offset up to which all shards have folded it.
+        lookup: the catalogue.
+        verdict: whether an event seen for the first time teaches; None: all do.
+    """
+
+    def __init__(
+        self,
+        documents: Mapping[str, UserDocuments],
+        at: Mapping[Source, int],
+        numbers: Mapping[Source, int],
+        floors: Mapping[int, int],
+        lookup: Lookup,
+        verdict: Judging | None = None,
+    ) -> None:
+        self._documents, self._at, self._numbers = documents, at, numbers
+        self._floors, self._lookup, self._verdict = floors, lookup, verdict
+        self.flagged: list[tuple[Fact, Verdict]] = []
+        self.drafts: dict[str, UserDocuments] = {}
+        self.fresh: list[Decided] = []  # what this shard folds, and others are told
+        self.told: list[Decided] = []  # what it has folded before, and others are told
+        self._became: list[tuple[str, str]] = []
+        self.took_back = 0  # targets that undos met
+        self.waiting = 0  # undos that met none
+        self.doubtful = False  # a memory that forgot nothing lacks what the fence says was folded
+
+    def count(self, source: Source, name: str) -> None:
+        """Notes what became of one record."""
+        self._became.append((source.topic, name))
+
+    @property
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """How many records of each topic became what."""
+        return Counter(self._became)
+
+    def is_fresh(self, source: Source, offset: int) -> bool:
+        """True if this shard has not folded that message yet."""
+        return offset > self._at[source]
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Decides events in their order, and folds those that are fresh."""
+        for fact in facts:
+            if fact.offset <= self._at[fact.source]:
+                self._again(fact)
+            elif fact.late:
+                self.count(fact.source, "late")
+            else:
+                self._first(fact)
+
+    # --- the first time ---------------------------------------------------------------------------
+
+    def _first(self, fact: Fact) -> None:
+        event, source, mark = fact.event, fact.source, fact.mark
+        draft = self.drafts.get(event.user_id) or self._draft(event.user_id)
+        memory = draft.memory
+        at = memory.find(mark)
+        if at is not None and memory.is_recent(at):
+            self._became.append((source.topic, "repeats"))
+            return
+        draft.touched.add("seen")
+        place = self._place(fact)
+        if fact.kind is Kind.FEEDBACK and is_undo(event):
+            self._undo(fact, draft, place)
+            return
+        item_id = event.item_id
+        deed = self._judged(fact, decide(event, self._lookup(item_id) if item_id is not None else None))
+        if memory.is_awaited(mark[BASE]):
+            self._became.append((source.topic, "undone"))
+            memory.add(mark, place, deed, undone=True)
+            self.fresh.append(Decided(fact, ((deed, 1), (deed, -1))))
+            return
+        self._became.append((source.topic, "applied"))
+        memory.add(mark, place, deed)
+        self._list(mark, deed, draft)
+        self.fresh.append(Decided(fact, ((deed, 1),), _pairs(mark, deed, draft, 1)))
+
+    def _judged(self, fact: Fact, deed: Deed) -> Deed:
+        verdict = None if self._verdict is None else self._verdict(fact, deed)
+        if verdict is None or not verdict.flagged:
+            return deed
+        self.flagged.append((fact, verdict))
+        return msgspec.structs.replace(deed, flagged=True)
+
+    def _undo(self, fact: Fact, draft: UserDocuments, place: Place) -> None:
+        """Takes back what is there to be taken back; what is not there yet is waited for."""
+        self.count(fact.source, "applied")
+        base = target_of(fact)
+        found = draft.memory.targets(base)
+        signed: list[Signed] = []
+        pairs: list[Pair] = []
+        for at in found:
+            deed, _ = draft.memory.deed(at)
+            if deed is not None:
+                signed.append((deed, -1))
+                mark = draft.memory.mark(at)
+                name = deed.creator if deed.act is Act.FOLLOW else deed.item_id
+                if name is not None:
+                    draft.take_back(deed.ts_ms, list_mark(mark, deed), name)
+                pairs += _pairs(mark, deed, draft, -1)
+        self.took_back += len(signed)
+        self.waiting += not signed
+        draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
+        self.fresh.append(Decided(fact, tuple(signed), tuple(pairs)))
+
+    def _place(self, fact: Fact) -> Place:
+        return Place(self._numbers[fact.source], fact.offset, fact.place)
+
+    def _item(self, fact: Fact) -> Item | None:
+        item_id = fact.event.item_id
+        return self._lookup(item_id) if item_id is not None else None
+
+    def _draft(self, user_id: str) -> UserDocuments:
+        draft = self.drafts[user_id] = self._documents[user_id].copy()
+        if draft.memory.rotate(self._floors):
+            draft.touched |= {"seen", "seen_older"}
+        return draft
+
+    def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
+        """Adds a click or a watch to the history, an impression to what was shown, and the like."""
+        number = list_mark(mark, deed)
+        if deed.act is Act.FOLLOW and deed.creator is not None:
+            draft.follow(ShownEntry(deed.ts_ms, number, deed.creator))
+        if deed.item_id is None:
+            return
+        if deed.act is Act.HIDE or deed.act is Act.DISLIKE:
+            draft.hide(ShownEntry(deed.ts_ms, number, deed.item_id))
+        if deed.act is Act.IMPRESSION:
+            draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
+        elif deed.act is Act.CLICK or deed.act is Act.WATCH:
+            ratio = _permille(deed)
+            entry = HistoryEntry(deed.ts_ms, number, deed.item_id, ratio, deed.category, deed.creator)
+            draft.engage(entry)
+
+    # --- again ------------------------------------------------------------------------------------
+
+    def _again(self, fact: Fact) -> None:
+        """Tells the other shards what was decided when this one folded the event."""
+        signed = self._as_decided(fact)
+        if signed:
+            self.told.append(Decided(fact, signed, self._pairs_again(fact, signed)))
+
+    def _pairs_again(self, fact: Fact, signed: tuple[Signed, ...]) -> tuple[Pair, ...]:
+        """The pairs that the event made or took: they are sets, so what came since does no harm."""
+        user_id = fact.event.user_id
+        documents = self.drafts.get(user_id) or self._documents[user_id]
+        if len(signed) == 2 and not is_undo(fact.event):
+            return ()  # undone before it came
+        if not is_undo(fact.event):
+            return _pairs(fact.mark, signed[0][0], documents, 1)
+        memory, pairs = documents.memory, list[Pair]()
+        for at in memory.targets(target_of(fact), memory.find(fact.mark, self._place(fact))):
+            deed = memory.deed(at)[0]
+            if deed is not None:
+                pairs += _pairs(memory.mark(at), deed, documents, -1)
+        return tuple(pairs)
+
+    def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
+        user_id = fact.event.user_id
+        memory = (self.drafts.get(user_id) or self._documents[user_id]).memory
+        at = memory.find(fact.mark, self._place(fact))
+        if at is None:
+            repeat = memory.find(fact.mark) is not None
+            self.doubtful |= not (repeat or fact.late or memory.dropped)
+            if repeat or fact.late or not memory.dropped or is_undo(fact.event):
+                return ()
+            return ((decide(fact.event, self._item(fact)), 1),)
+        if is_undo(fact.event):
+            found = [memory.deed(target)[0] for target in memory.targets(target_of(fact), at)]
+            return tuple((deed, -1) for deed in found if deed is not None)
+        deed, undone = memory.deed(at)
+        if deed is None:
+            return ()
+        return ((deed, 1), (deed, -1)) if undone else ((deed, 1),)
+
+
+def list_mark(mark: bytes, deed: Deed) -> int:
+    """16 bits of an event's hash and topic, odd for those that pair: clicks and watches that
+    lasted, unless they were flagged."""
+    ratio = _permille(deed)
+    liked = deed.act is Act.CLICK or (deed.act is Act.WATCH and (ratio is None or ratio >= LIKED_PERMILLE))
+    liked = liked and not deed.flagged
+    return (int.from_bytes(mark[:2], "big") ^ mark[-1] << 1) & 0xFFFE | liked
+
+
+def _permille(deed: Deed) -> int | None:
+    """The share that was watched; None for a click or an unknown duration."""
+    if not deed.duration_ms:
+        return None
+    return round(1_000 * min(deed.watch_ms / deed.duration_ms, MAX_WATCH_RATIO))
+
+
+def _pairs(mark: bytes, deed: Deed, documents: UserDocuments, sign: int) -> tuple[Pair, ...]:
+    """What sets of companions gain and lose by a deed that the history has (+1) or has no more (-1)."""
+    number = list_mark(mark, deed)
+    if deed.item_id is None or not number & 1:
+        return ()
+    here = (deed.ts_ms, number, deed.item_id)
+    before, after, there = documents.engaged_around(here, REACH)
+    return tuple(pairs_of(here, before, after, sign)) if there == (sign > 0) else ()
+
+
+def target_of(fact: Fact) -> bytes:
+    """The hash of the event id that an undo names, or of no id at all."""
+    undoes = fact.event.undoes
+    return NO_EVENT if undoes is None else event_mark(Kind.FEEDBACK, undoes)[BASE]

@@ -1,0 +1,1 @@
+"""Slates joined with feedback on event time, and the role that sends out examples."""

@@ -12,7 +12,7 @@ from models.learning.lessons import Lessons
 from models.learning.online import OnlineModel
 from streams.archive.archive import read_examples
 from streams.codec import decode
-from streams.events import EXAMPLES, MAX_MS, MODELS, TOPICS, Example, Labels
+from streams.events import EXAMPLES, MAX_MS, TOPICS, Example, Labels
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.kafka import Offsets, Publisher, create_topics, epoch, read_all
 from streams.settings import Settings
@@ -47,7 +47,7 @@ def test_a_kill_of_each_role_of_learning_changes_nothing(
         kafka=apache_kafka, redis=redis_url, label_window_ms=2_000, label_grace_ms=2 * 86_400_000,
         archive_flush_ms=500, idle_partition_ms=60_000,
     )  # fmt: skip
-    create_topics(settings, (*LABEL_TOPICS, EXAMPLES, MODELS))
+    create_topics(settings)
     store = connect(settings)
     with Offsets(settings) as offsets, Publisher(settings) as publisher:
 

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml constraints.txt
 ARGS ?=
 QUICK := $(BIN)/python -m pytest -n auto --dist loadfile
-WHOLE := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+WHOLE := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 BENCHES := ctr memory features soak trust
 
 .PHONY: help install up test deep check bench chaos kafka clean
@@ -29,7 +29,7 @@ $(STAMP): $(SOURCES)
 up: install ## start the whole system on this machine, with simulated viewers (ARGS="--for 60s")
 	@$(BIN)/streamrec up $(ARGS)
 
-test: install ## units and laws, then whole paths and a real Apache Kafka, three files at a time
+test: install ## units and laws, then whole paths and a real Apache Kafka, two files at a time
 	$(QUICK) -m "not deep" tests/unit tests/laws $(ARGS)
 	$(WHOLE) -m "not deep" tests/flow tests/broker $(ARGS)
 

@@ -29,9 +29,10 @@ $(STAMP): $(SOURCES)
 up: install ## start the whole system on this machine, with simulated viewers (ARGS="--for 60s")
 	@$(BIN)/streamrec up $(ARGS)
 
-test: install ## units and laws, then whole paths and a real Apache Kafka, two files at a time
+test: install ## units and laws, then whole paths and a real Apache Kafka; whole systems one at a time
 	$(QUICK) -m "not deep" tests/unit tests/laws $(ARGS)
-	$(WHOLE) -m "not deep" tests/flow tests/broker $(ARGS)
+	$(WHOLE) -m "not deep and not long" tests/flow tests/broker $(ARGS)
+	$(BIN)/python -m pytest -m "long and not deep" tests/flow tests/broker $(ARGS)
 
 deep: install ## what costs much and changes seldom: faults, clusters, TLS, rebuilds, Prometheus (CI runs it too)
 	$(QUICK) -m deep tests/unit tests/laws $(ARGS)

@@ -4,10 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from infra.kafka import apache
 from infra.roles import ROLES
 from tests.conftest import lacking
 from tests.stacks import Up, none_left, ups
+
+pytestmark = pytest.mark.long
 
 __all__ = ["ups"]
 

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml constraints.txt
 ARGS ?=
 QUICK := $(BIN)/python -m pytest -n auto --dist loadfile
-WHOLE := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+WHOLE := $(BIN)/python -m pytest -n 2 --dist loadfile
 BENCHES := ctr memory features soak trust
 
 .PHONY: help install up test deep check bench chaos kafka clean

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from streams.archive.archive import Archive
 from streams.archive.archive_agent import ArchiveHandler
 from streams.archive.timeline import Timeline
@@ -26,6 +28,7 @@ from streams.fold.applier import Applier
 from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore, Store
+from streams.verify.run import pairs_held
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 
 DAY = 86_400_000
@@ -184,3 +187,19 @@ def contents(store: MemoryStore, users: int = 6) -> dict[Any, Any]:
     pasts = {f"u{n}": store.past(f"u{n}") for n in range(users)}
     sets = {f"co_watch i{n}": store.companions([f"i{n}"])[0] for n in range(15)}
     return {**rows, **pasts, **sets, "ledger": store.ledger()}
+
+
+def alike(found: MemoryStore, live: MemoryStore, ledger: bool = True) -> None:
+    """Times and documents are equal, counts within rounding: summed in another order."""
+    a, b = contents(found), contents(live)
+    if not ledger:
+        a.pop("ledger"), b.pop("ledger")
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        if isinstance(key, tuple):
+            np.testing.assert_allclose(value, b[key], rtol=1e-12, atol=1e-9, err_msg=str(key))
+        elif str(key).startswith("co_watch"):
+            ours, theirs = pairs_held(value, b[key])
+            assert ours == theirs, key
+        else:
+            assert value == b[key], key

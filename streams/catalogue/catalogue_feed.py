@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import Malformed
-from streams.errors import KafkaUnavailable
 from streams.events import ITEMS
 from streams.kafka import Follower, Offsets
 from streams.messages import Message
@@ -49,9 +48,7 @@ class CatalogueFeed:
         Raises:
             KafkaUnavailable: the follower ended.
         """
-        while not self._follower.caught_up.wait(0.1) and not stop.is_set():
-            if self._follower.error is not None:
-                raise KafkaUnavailable(f"items cannot be followed: {self._follower.error}")
+        self._follower.wait(stop)
 
     def settle(self, item_ids: Collection[str]) -> None:
         """Returns when the catalogue is as new as topic `items` is now, if an id is not known yet.

@@ -219,11 +219,12 @@ class Deciding:
         memory = (self.drafts.get(user_id) or self._documents[user_id]).memory
         at = memory.find(fact.mark, self._place(fact))
         if at is None:
-            repeat = memory.find(fact.mark) is not None
-            self.doubtful |= not (repeat or fact.late or memory.dropped)
-            if repeat or fact.late or not memory.dropped or is_undo(fact.event):
+            if fact.late or memory.find(fact.mark) is not None:
                 return ()
-            return ((decide(fact.event, self._item(fact)), 1),)
+            if not memory.dropped:
+                self.doubtful = True
+                return ()
+            return () if is_undo(fact.event) else ((decide(fact.event, self._item(fact)), 1),)
         if is_undo(fact.event):
             found = [memory.deed(target)[0] for target in memory.targets(target_of(fact), at)]
             return tuple((deed, -1) for deed in found if deed is not None)

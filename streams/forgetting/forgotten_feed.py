@@ -2,7 +2,6 @@
 
 import threading
 
-from streams.errors import KafkaUnavailable
 from streams.events import FORGOTTEN
 from streams.forgetting.forgotten import Forgetting
 from streams.kafka import Follower, read_all
@@ -29,9 +28,7 @@ class ForgettingFeed:
         Raises:
             KafkaUnavailable: the follower ended.
         """
-        while not self._follower.caught_up.wait(0.1) and not stop.is_set():
-            if self._follower.error is not None:
-                raise KafkaUnavailable(f"{FORGOTTEN.name} cannot be followed: {self._follower.error}")
+        self._follower.wait(stop)
 
     def __enter__(self) -> "ForgettingFeed":
         """Begins to follow."""

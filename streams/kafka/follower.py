@@ -56,6 +56,7 @@ class Follower(threading.Thread):
         self.error: Exception | None = None
         self.positions: dict[Source, int] = {}  # next offset of each partition handed over
         self._settings = settings
+        self._said = ", ".join(topic.name for topic in topics)
         self._topics = tuple(settings.topic_prefix + topic.name for topic in topics)
         self._on_message = on_message
         self._latest = start == "latest"
@@ -65,6 +66,16 @@ class Follower(threading.Thread):
         self._behind: dict[tuple[str, int], int] = {}  # ends seen at the start and not yet reached
         self._missing = set(self._topics)
         self._began = 0.0
+
+    def wait(self, stop: threading.Event) -> None:
+        """Returns once it has caught up, or at `stop`.
+
+        Raises:
+            KafkaUnavailable: it ended.
+        """
+        while not self.caught_up.wait(0.1) and not stop.is_set():
+            if self.error is not None:
+                raise KafkaUnavailable(f"{self._said} cannot be followed: {self.error}")
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Ends the thread and waits for it."""

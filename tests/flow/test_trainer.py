@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from streams.kafka import Publisher, create_topics, read_all
 from tests.archived import examples, write_archive
 from tests.build import make_trigger
 from tests.planted import linear_graph, linear_version
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,14 +34,6 @@ ROOT = Path(__file__).parents[2]
 def _steps(settings):
     found = [decode(MODELS, m.key, m.value, m.timestamp_ms) for m in read_all(settings, MODELS)]
     return [record for decoded in found for record in decoded.records]
-
-
-def _until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"not so after {seconds:g} s")
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -68,21 +60,21 @@ def test_rows_lead_to_a_first_model_and_a_trigger_to_the_next(embedded_kafka, ma
     settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
     write_archive(settings.archive_url, examples(1_200))
     health, _, _ = running(settings)
-    _until(lambda: [s.state for s in _steps(settings)] == ["training", "candidate", "champion"])
+    eventually(lambda: [s.state for s in _steps(settings)] == ["training", "candidate", "champion"], 60)
     first = _steps(settings)[-1]
     assert first.trigger_id.startswith("bootstrap-")
     assert first.metrics["auc_click"] > first.metrics["popularity_auc_click"]
     version = load_version(first.uri, first.sha256)
     Ranker.load(version.manifest, version.files, COLUMN_NAMES)
     assert OnlineModel.restore(version.files[ONLINE]).ranker == first.version
-    _until(lambda: health.ready)
+    eventually(lambda: health.ready, 60)
 
     write_archive(settings.archive_url, examples(600, start=1_200, seed=2), first=1_200)
     with Publisher(settings) as publisher:
         publisher.send_raw(TRIGGERS.name, b"drift", b"not json")
         for _ in range(2):
             publisher.send(TRIGGERS, make_trigger(trigger_id="drift-1", reason="drift"))
-    _until(lambda: _steps(settings)[-1].state == "retired")
+    eventually(lambda: _steps(settings)[-1].state == "retired", 60)
     second = [s.state for s in _steps(settings) if s.trigger_id == "drift-1"]
     assert second == ["training", "candidate", "champion"]
     assert _steps(settings)[-1].version == first.version
@@ -117,7 +109,7 @@ def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
     assert [s.state for s in _steps(settings)] == ["training"]
 
     running(settings)
-    _until(lambda: _steps(settings)[-1].state == "champion")
+    eventually(lambda: _steps(settings)[-1].state == "champion", 60)
     steps = _steps(settings)
     assert [s.state for s in steps] == ["training", "failed", "training", "candidate", "champion"]
     assert steps[0].trigger_id == steps[-1].trigger_id
@@ -137,10 +129,10 @@ def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
     version = linear_version(graph, COLUMN_NAMES, version="v7", columns_hash=columns_hash())
     uri, sha256 = publish(settings.models_url, version)
     health, stop, thread = running(settings)
-    _until(lambda: bool(_steps(settings)))
+    eventually(lambda: bool(_steps(settings)), 60)
     (step,) = _steps(settings)
     assert (step.state, step.version, step.uri, step.sha256) == ("champion", "v7", uri, sha256)
-    _until(lambda: health.ready)
+    eventually(lambda: health.ready, 60)
     stop.set()
     thread.join(10)
     assert not thread.is_alive()

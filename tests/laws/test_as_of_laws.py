@@ -11,9 +11,8 @@ from streams.events import ITEMS
 from streams.features import Scope
 from streams.messages import Message
 from streams.store import MemoryStore
-from streams.verify.run import pairs_held
 from tests.build import T0
-from tests.past import Past, contents
+from tests.past import Past, alike, contents
 
 AT_MS = T0 + 2_500
 
@@ -43,17 +42,7 @@ def wanted(past: Past) -> MemoryStore:
 def test_the_whole_state_as_of_a_moment(tmp_path: Path, past: Past, wanted: MemoryStore) -> None:
     timeline = past.timeline(past.archive(tmp_path, 200))
     found = as_of(timeline, AT_MS, lambda: 2 * T0).store
-    a, b = contents(found), contents(wanted)
-    a.pop("ledger"), b.pop("ledger")
-    assert a.keys() == b.keys()
-    for key, value in a.items():
-        if isinstance(key, tuple):
-            np.testing.assert_allclose(value, b[key], rtol=1e-12, atol=1e-9, err_msg=str(key))
-        elif str(key).startswith("co_watch"):
-            ours, theirs = pairs_held(value, b[key])
-            assert ours == theirs, key
-        else:
-            assert value == b[key], key
+    alike(found, wanted, ledger=False)
     later = as_of(timeline, AT_MS + 1_000, lambda: 2 * T0).store
     assert contents(later) != contents(found), "the moment matters"
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from streams.archive.rebuild import EVENT_NAMES, rebuild
@@ -11,25 +10,10 @@ from streams.events import CLICKS, EVENT_TOPICS, ITEMS
 from streams.messages import Message, Source
 from streams.store import MemoryStore
 from streams.store.keys import TAGS
-from streams.verify.run import pairs_held
 from tests.build import T0
-from tests.past import EPOCHS, Past, contents
+from tests.past import EPOCHS, Past, alike
 
 pytestmark = pytest.mark.deep
-
-
-def alike(found: MemoryStore, live: MemoryStore) -> None:
-    """Times and documents are equal, counts within rounding: summed in another order."""
-    a, b = contents(found), contents(live)
-    assert a.keys() == b.keys()
-    for key, value in a.items():
-        if isinstance(key, tuple):
-            np.testing.assert_allclose(value, b[key], rtol=1e-12, atol=1e-9, err_msg=str(key))
-        elif str(key).startswith("co_watch"):
-            ours, theirs = pairs_held(value, b[key])
-            assert ours == theirs, key
-        else:
-            assert value == b[key], key
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -20,8 +20,9 @@ from models.versions.manifest import PROFILE, Version
 from models.versions.profile import Profile
 from models.versions.registry import Champions, load_version
 from monitors.alarms import drift_alert, drift_fingerprint
-from monitors.columns import cluster_of, may_trigger
-from monitors.drift import Reference, Size, Verdict, judge, observed, psi, reference_of
+from monitors.columns import ITEM_CATEGORY, REQUEST_SURFACE, cluster_of, may_trigger
+from monitors.drift import Size, Verdict, judge, ks, psi
+from monitors.references import Reference, coded, levels_of, observed, reference_of
 from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
@@ -56,11 +57,13 @@ OPEN_MODELS = 4  # the champion, those before it, and None
 class _Frozen(msgspec.Struct, frozen=True, eq=False):
     """What a version was trained on: the hash of the columns logged, and a reference for each.
 
-    `places` tells where they stand in rows that this code serves; None where one is missing here.
+    The first `width` are features; `places` tells where they stand in rows that this code serves, None
+    where one is missing here. The rest are categorical.
     """
 
     columns_hash: str
     references: tuple[Reference, ...]
+    width: int
     places: NDArray[np.intp] | None = None
 
 
@@ -138,8 +141,8 @@ class DriftWatch:
         places = None
         if unfit(manifest.columns, manifest.definitions) is None:
             places = np.array([COLUMN_NAMES.index(column.name) for column in profile.columns], np.intp)
-        references = tuple(reference_of(column) for column in profile.columns)
-        return _Frozen(manifest.columns_hash, references, places)
+        references = (*map(reference_of, profile.columns), *map(levels_of, profile.levels))
+        return _Frozen(manifest.columns_hash, references, len(profile.columns), places)
 
     # --- a window that ended ----------------------------------------------------------------------
 
@@ -183,9 +186,7 @@ class DriftWatch:
         champion = self._champions.champion
         if champion is None or version != champion.version:
             return []
-        telling = [
-            v for v in verdicts if v.score is not None and v.method == "psi" and may_trigger(v.feature)
-        ]
+        telling = [v for v in verdicts if v.score is not None and may_trigger(v.feature, v.direction)]
         telling = [self._since_baseline(model, closed, v) for v in telling]
         judged = Judged(model=champion.version, window=closed.window, verdicts=telling)
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
@@ -203,7 +204,8 @@ class DriftWatch:
             return msgspec.structs.replace(verdict, state="ok")
         at = [reference.feature for reference in model.frozen.references].index(verdict.feature)
         size = self._size(model, closed, verdict.feature)
-        since = psi(model.baseline[at], closed.rows[:, at].astype(np.float64), size)
+        values = closed.rows[:, at].astype(np.float64)
+        since = (psi if verdict.method == "psi" else ks)(model.baseline[at], values, size)
         return min(verdict, since, key=lambda v: (v.score or 0.0) / (v.threshold or 1.0))
 
     def _measure(self, version: str | None, verdicts: Sequence[Verdict]) -> None:
@@ -237,14 +239,25 @@ def _rows(frozen: _Frozen, served: Served) -> NDArray[np.float32] | None:
     cannot be told from what was logged: its columns are neither the model's nor this code's."""
     if served.columns == frozen.columns_hash:
         places: NDArray[np.intp] | slice = slice(None)
-        width = len(frozen.references)
+        width = frozen.width
     elif served.columns == columns_hash() and frozen.places is not None:
         places, width = frozen.places, len(COLUMN_NAMES)
     else:
         return None
     if any(len(item.features) != width for item in served.slate):
         return None
-    return np.array([item.features for item in served.slate], dtype=np.float32)[:, places]
+    numbers = np.array([item.features for item in served.slate], dtype=np.float32)[:, places]
+    codes = [_codes(reference, served) for reference in frozen.references[frozen.width :]]
+    return np.column_stack([numbers, *codes]).astype(np.float32)
+
+
+def _codes(reference: Reference, served: Served) -> NDArray[np.float64]:
+    """A categorical column of the slate; one that this code does not know is missing throughout."""
+    known: dict[str, list[str | None]] = {
+        ITEM_CATEGORY: [item.category for item in served.slate],
+        REQUEST_SURFACE: [served.surface] * len(served.slate),
+    }
+    return coded(known.get(reference.feature, [None] * len(served.slate)), reference.levels or ())
 
 
 def _clusters(served: Served) -> dict[str, list[str]]:

@@ -209,6 +209,8 @@ def rows_of(examples: Sequence[Example]) -> Rows:
             hashes(e.creator_id for e in examples),
             hashes(e.surface for e in examples),
         ),
+        categories=tuple(e.category for e in examples),
+        surfaces=tuple(e.surface for e in examples),
     )
 
 

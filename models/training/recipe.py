@@ -71,7 +71,8 @@ def make_version(
     unseen = slice(max(fitted.fitted_rows, len(rows) - REFIT_ROWS), None)
     files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
     clock.lap("refit")
-    files[PROFILE] = Profile.fit(order.columns, rows.features).to_json()
+    levels = {"item_category": rows.categories, "request_surface": rows.surfaces}
+    files[PROFILE] = Profile.fit(order.columns, rows.features, levels).to_json()
     files[CURVE] = msgspec.json.encode(fitted.curve)
     clock.lap("profile")
     metrics = {**verdict.metrics, "rows": float(len(rows)), "epochs": float(len(fitted.curve))}

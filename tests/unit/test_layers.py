@@ -30,7 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "usearch": ("models/serving/retrieval.py",),
     "hnswlib": ("models/serving/retrieval.py",),
     "river": ("models/learning/online.py", "monitors/performance.py", "streams/trust/anomaly.py"),
-    "evidently": ("monitors/drift.py",),
+    "evidently": ("monitors/drift.py", "monitors/evidence.py"),
     "grafana_client": ("monitors/dashboards/grafana.py",),
     "grafana_foundation_sdk": ("monitors/dashboards/build.py",),
     "aiohttp": ("monitors/alerts/post.py",),

@@ -1,3 +1,5 @@
+import pytest
+
 from monitors.drift import Verdict
 from monitors.triggers import Judged, Rules, State, remember, step, trigger_id
 from streams.events import DAY_MS, RetrainTrigger, Window
@@ -103,13 +105,15 @@ def test_columns_that_drift_together_are_one_request() -> None:
     assert len(story.triggers[0].evidence) == 3
 
 
-def test_ks_alone_raises_nothing() -> None:
-    state = State()
-    for minute in range(5):
+@pytest.mark.parametrize(("distance", "asks"), [(0.13, False), (0.15, True)])
+def test_a_great_distance_asks_even_where_deciles_see_little(distance: float, asks: bool) -> None:
+    state, asked = State(), []
+    for minute in range(4):
         window = Window(from_ms=minute, to_ms=minute + 1, rows=6_000)
-        verdict = Verdict("x", "ks", 0.5, 0.1, "drifted", "up")
-        state, trigger = step(state, Judged(model="m", window=window, verdicts=[verdict]), RULES, NOON)
-        assert trigger is None
+        both = [Verdict("x", "psi", 0.16, 0.2, "ok"), Verdict("x", "ks", distance, 0.1, "drifted", "up")]
+        state, trigger = step(state, Judged(model="m", window=window, verdicts=both), RULES, NOON)
+        asked += [trigger] if trigger else []
+    assert [t.evidence[1] for t in asked] == (["ks x 0.150 >= 0.100 (up)"] if asks else [])
 
 
 def test_a_trigger_id_does_not_depend_on_the_order_of_columns() -> None:

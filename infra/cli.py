@@ -22,6 +22,7 @@ COMMANDS = (
     "replay",
     "sim",
     "models",
+    "drift",
     "alerts",
     "bench",
     "dlq",

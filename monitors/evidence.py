@@ -5,33 +5,48 @@ The defaults are here to be measured against, in `streamrec bench drift`; nothin
 
 import json
 import os
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from monitors.drift import Verdict
 from monitors.references import Reference, bin_labels
+from streams.events import Window
 
-__all__ = ["by_defaults", "default_report", "shown"]
+__all__ = ["Evidence", "by_defaults", "default_report", "shown"]
 
 SHOWN = 12  # columns of a report, the farthest moved first: each is a drawing
 
 Floats = NDArray[np.float64]
 
 
-def shown(
-    references: Sequence[Reference], columns: Floats, verdicts: Sequence[Verdict], title: str
-) -> tuple[str, str]:
-    """Evidently's report on one window [d, n] over the references' bins, as HTML and as JSON.
+class Evidence(msgspec.Struct, frozen=True, eq=False):
+    """A judged window: a sample of its rows as columns [d, n], the references, every verdict."""
+
+    model: str
+    window: Window
+    references: tuple[Reference, ...]
+    columns: Floats
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def name(self) -> str:
+        """Of its files: version and start of the window."""
+        return f"{self.model}-{self.window.from_ms}"
+
+
+def shown(evidence: Evidence) -> tuple[str, str]:
+    """Evidently's report on one window over the references' bins, as HTML and as JSON.
 
     It shows the 12 columns whose PSI is greatest beside its threshold. The JSON holds every verdict besides.
     """
     import pandas as pd
 
-    evidently = _report_parts()
+    evidently, references, columns = _report_parts(), evidence.references, evidence.columns
+    verdicts, title = evidence.verdicts, f"drift of {evidence.name}"
     scored = [v for v in verdicts if v.method == "psi" and v.score is not None and v.threshold]
     scored.sort(key=lambda v: (-(v.score or 0.0) / (v.threshold or 1.0), v.feature))
     places = {reference.feature: place for place, reference in enumerate(references)}
@@ -50,7 +65,8 @@ def shown(
     old, new = (evidently.Dataset.from_pandas(pd.DataFrame(frame), definition) for frame in (before, after))
     snapshot = evidently.Report(metrics, metadata={"title": title}).run(new, old)
     told = json.loads(snapshot.json())
-    told["title"] = title
+    told["title"], told["model"] = title, evidence.model
+    told["window"] = msgspec.to_builtins(evidence.window)
     told["verdicts"] = [
         {name: getattr(verdict, name) for name in verdict.__struct_fields__} for verdict in verdicts
     ]
@@ -65,8 +81,9 @@ def _bin_names(reference: Reference) -> list[str]:
     return [f"{i:02d} [{a}, {b})" for i, (a, b) in enumerate(pairwise(ends))] + ["99 missing"]
 
 
-def by_defaults(before: Any, after: Any, *, categorical: bool = False) -> bool:
-    """True if Evidently, left to choose test and threshold, calls the values after drifted."""
+def by_defaults(before: Any, after: Any, *, categorical: bool = False, method: str | None = None) -> bool:
+    """True if Evidently calls the values after drifted, left to choose the threshold and, without `method`,
+    the test."""
     import pandas as pd
 
     os.environ["DO_NOT_TRACK"] = "1"
@@ -77,7 +94,7 @@ def by_defaults(before: Any, after: Any, *, categorical: bool = False) -> bool:
     old, new = (pd.Series(values).dropna() for values in (before, after))
     if not len(new):
         return True  # it refuses an empty column, which nobody overlooks
-    test = get_stattest(old, new, kind, None)
+    test = get_stattest(old, new, kind, method)
     return bool(test(old, new, kind, None).drifted)
 
 

@@ -5,6 +5,9 @@ a KS distance of 0.14, as a heavy tail that grows by two thirds has: deciles see
 until its PSI falls below 0.1. A raised column of the champion asks for retraining, as far as the
 cool-down since the last request and the day's budget allow. Windows are event time, cool-down and budget
 wall clock. A new champion begins with nothing raised.
+
+A column that was asked for three times and was not well since is *stuck*: training does not help. It asks no
+more until it is well; an alert tells a person.
 """
 
 import hashlib
@@ -29,6 +32,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     distance: float = 0.14  # of KS, from which it raises a column by itself; it is reported from 0.1
     cooldown_ms: int
     per_day: int
+    attempts: int = 3  # requests for a column that is never well in between, before it is stuck
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,8 @@ class State(msgspec.Struct, frozen=True):
     streaks: Mapping[str, int] = {}  # windows in a row at or above the threshold
     raised: frozenset[str] = frozenset()
     fired: tuple[tuple[str, int], ...] = ()  # (trigger_id, ts_ms)
+    attempts: Mapping[str, int] = {}  # requests for each column since it was well
+    stuck: frozenset[str] = frozenset()
 
 
 def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State, RetrainTrigger | None]:
@@ -54,16 +60,29 @@ def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State
     `now_ms` is the wall clock. A trigger whose id was fired before is never given again.
     """
     if judged.model != state.model:
-        state = State(model=judged.model, fired=state.fired)
+        state = State(model=judged.model, fired=state.fired, attempts=state.attempts, stuck=state.stuck)
     streaks, raised = dict(state.streaks), set(state.raised)
     columns = _columns(judged.verdicts, rules)
     for column in columns:
         _advance(column, streaks, raised, rules)
     fired = tuple(one for one in state.fired if one[1] > now_ms - DAY_MS)
-    state = State(model=judged.model, streaks=streaks, raised=frozenset(raised), fired=fired)
+    well = {column.feature for column in columns if column.is_well}
+    state = State(
+        model=judged.model,
+        streaks=streaks,
+        raised=frozenset(raised),
+        fired=fired,
+        attempts={name: count for name, count in state.attempts.items() if name not in well},
+        stuck=state.stuck - well,
+    )
     # Raised columns that this window says nothing on, or that only linger, do not ask by themselves.
     asking = [column for column in columns if column.feature in raised and column.drifted]
     if not asking or not _allowed(fired, rules, now_ms):
+        return state, None
+    hopeless = {c.feature for c in asking if state.attempts.get(c.feature, 0) >= rules.attempts}
+    state = msgspec.structs.replace(state, stuck=state.stuck | hopeless)
+    asking = [column for column in asking if column.feature not in hopeless]
+    if not asking:
         return state, None
     trigger = _trigger(judged, asking, now_ms)
     if any(trigger.trigger_id == known for known, _ in fired):
@@ -76,10 +95,20 @@ def remember(state: State, *triggers: RetrainTrigger) -> State:
 
     Only those of this machine count towards cool-down and budget.
     """
-    known = dict(state.fired)
-    known.update({t.trigger_id: t.ts_ms for t in triggers if t.reason == REASON})
+    known, attempts = dict(state.fired), dict(state.attempts)
+    for trigger in triggers:
+        if trigger.reason == REASON and trigger.trigger_id not in known:
+            known[trigger.trigger_id] = trigger.ts_ms
+            for name in _asked_for(trigger):
+                attempts[name] = attempts.get(name, 0) + 1
     fired = tuple(sorted(known.items(), key=lambda one: (one[1], one[0])))
-    return msgspec.structs.replace(state, fired=fired)
+    return msgspec.structs.replace(state, fired=fired, attempts=attempts)
+
+
+def _asked_for(trigger: RetrainTrigger) -> set[str]:
+    """The columns that a trigger's evidence names."""
+    words = [line.split(" ") for line in trigger.evidence]
+    return {line[1] for line in words if len(line) > 1 and line[0] in ("psi", "ks")}
 
 
 def trigger_id(model: str, window: Window, features: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.versions.profile import LevelProfile, Profile
 from monitors.references import Reference, coded, levels_of, reference_of
 
-__all__ = ["COLUMNS", "SHIFTS", "Pair", "Quiet", "planted"]
+__all__ = ["COLUMNS", "HARMLESS", "SHIFTS", "Pair", "Quiet", "planted"]
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +29,7 @@ SHIFTS = (
     "dead: stuck at one value",
     "dead: missing",
 )
+HARMLESS = ("one outlier and nothing else",)
 
 
 class Quiet:
@@ -84,13 +85,13 @@ class Pair(msgspec.Struct, frozen=True, eq=False):
 
 
 def planted(name: str, rng: np.random.Generator, rows: int, windows: int) -> Pair:
-    """One of `SHIFTS`, with a reference and `windows` windows of `rows` rows each.
+    """One of `SHIFTS` or `HARMLESS`, with a reference and `windows` windows of `rows` rows each.
 
     Raises:
         ValueError: no such shift.
     """
-    if name not in SHIFTS:
-        raise ValueError(f"name: expected one of {SHIFTS}, got {name!r}")
+    if name not in SHIFTS + HARMLESS:
+        raise ValueError(f"name: expected one of {SHIFTS + HARMLESS}, got {name!r}")
     if "category" in name:
         return _categories(rng, rows, windows)
     before = rng.normal(size=rows)
@@ -101,6 +102,8 @@ def planted(name: str, rng: np.random.Generator, rows: int, windows: int) -> Pai
         before, after = np.exp(HEAVY_SIGMA * before), [1.65 * np.exp(HEAVY_SIGMA * v) for v in after]
     elif name.startswith("1 sigma"):
         after = [np.append(values[1:] + 1.0, OUTLIER) for values in after]
+    elif name.startswith("one outlier"):
+        after = [np.append(values[1:], OUTLIER) for values in after]
     elif name.endswith("one value"):
         after = [np.zeros(rows) for _ in after]
     else:

@@ -20,6 +20,7 @@ COMMANDS = (
     "verify",
     "rank",
     "replay",
+    "evaluate",
     "sim",
     "models",
     "alerts",

@@ -6,8 +6,9 @@ labels depend on none, and every model can then be held against the same rows.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +23,6 @@ from streams.events import (
     MAX_MS,
     TOPICS,
     Click,
-    Event,
     Example,
     Feedback,
     Impression,
@@ -33,6 +33,7 @@ from streams.labels.labels import RequestState, close, join
 
 __all__ = ["AsServed", "as_served"]
 
+_Happened = tuple[int, int, int, RankRequest | Entry]
 EVERY = 200  # requests between two calls of `done`
 
 
@@ -99,8 +100,10 @@ def as_served(log: Log, window_ms: int = 600_000, done: Callable[[int], None] = 
     system = System(Plan(label_window_ms=window_ms), log.start_ms)
     system.publish(record for entry in log.items for record in _records(entry))
     pages = _Pages(window_ms)
-    asked = ((request.ts_ms or 0, 0, n, request) for n, request in enumerate(log.requests))
-    happened = ((entry.ts_ms, 1, n, entry) for n, entry in enumerate(log.events))
+    asked: Iterator[_Happened] = (
+        (request.ts_ms or 0, 0, n, request) for n, request in enumerate(log.requests)
+    )
+    happened: Iterator[_Happened] = ((entry.ts_ms, 1, n, entry) for n, entry in enumerate(log.events))
     answered, waiting = 0, list[Entry]()
     for ts_ms, _, _, what in merge(asked, happened):
         system.now_ms = max(system.now_ms, ts_ms)
@@ -129,7 +132,7 @@ def _fold(system: System, waiting: list[Entry]) -> None:
     waiting.clear()
 
 
-def _records(entry: Entry) -> tuple[Event, ...]:
+def _records(entry: Entry) -> tuple[Any, ...]:
     return tuple(decode(TOPICS[entry.topic], entry.key, entry.value, MAX_MS).records)
 
 
@@ -140,6 +143,8 @@ def _gathered(name: str, window_ms: int, pages: _Pages) -> AsServed:
         name=name,
         window_ms=window_ms,
         rows=rows_of(examples),
-        known_ms=np.array([pages.known_ms[e.example_id] for e in examples]).reshape(-1, len(HEADS)),
+        known_ms=np.array([pages.known_ms[e.example_id] for e in examples], np.float64).reshape(
+            -1, len(HEADS)
+        ),
         pages=np.array([numbers.setdefault(e.request_id, len(numbers)) for e in examples], np.int64),
     )

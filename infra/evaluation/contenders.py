@@ -35,7 +35,7 @@ class Contender(NamedTuple):
 
 
 def popularity(course: Course, setting: tuple[float, float]) -> Floats:
-    """An item's share of positives so far, drawn to the mean by `prior` rows, forgotten by half-life (days)."""
+    """An item's share of positives so far, drawn to the mean by `prior` rows, fading by half-life (days)."""
     prior, half_life_days = setting
     ones, seen, at = defaultdict[str, float](float), defaultdict[str, float](float), dict[str, float]()
     total = [1.0, 2.0]
@@ -100,7 +100,7 @@ def _one_stint(course: Course, tuning: Tuning, stint: Stint, sync_ms: int) -> Fl
         model.observe(rows.features[n])
         model.learn_one(head, x, course.labels[n] > 0.5, 1.0 if closed else part)
 
-    def score(n: int, now_ms: float) -> float:
+    def score(n: int, _: float) -> float:
         return model.score_one(head, model.inputs(stint.logits[n], rows.features[n], rows.buckets[n]))
 
     mine = np.zeros(len(rows), bool)

@@ -32,7 +32,7 @@ def leaks(course: Course, popularity: Floats, seed: int = 0) -> tuple[Leak, ...]
             f"hits at {AT} of popularity",
             _told(sampled),
             _told(whole),
-            f"leaky: a liked item among {SAMPLED} others drawn at random; honest: among all items seen so far",
+            f"leaky: a liked item among {SAMPLED} others drawn at random; honest: among all seen so far",
         ),
     )
 

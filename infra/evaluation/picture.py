@@ -27,7 +27,7 @@ def as_tables(report: Report) -> Group:
 def _standings(report: Report) -> Table:
     days = (np.datetime64(at, "ms").astype("datetime64[m]") for at in (report.judged_from_ms, report.to_ms))
     out = Table(
-        title=f"{report.log}: {report.head} of {report.judged:,} judged rows ({' to '.join(map(str, days))}, UTC), "
+        title=f"{report.log}: {report.head} of {report.judged:,} rows, {' to '.join(map(str, days))} UTC, "
         f"{report.base_rate:.1%} positive; {report.tried} settings each, chosen on the days before",
         title_justify="left",
         box=None,

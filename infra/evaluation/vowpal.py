@@ -1,4 +1,4 @@
-"""Vowpal Wabbit on the same rows: logistic loss over the same columns and crosses; only home of vowpalwabbit."""
+"""Vowpal Wabbit on the same rows: logistic loss over the same columns and crosses."""
 
 from itertools import product
 from typing import Any
@@ -39,10 +39,10 @@ def scores(course: Course, setting: tuple[float, float]) -> Floats:
     texts = _texts(course)
     labels = course.labels
 
-    def learn(n: int, now_ms: float) -> None:
+    def learn(n: int, _: float) -> None:
         workspace.learn(f"{1 if labels[n] > 0.5 else -1} {texts[n]}")
 
-    def score(n: int, now_ms: float) -> float:
+    def score(n: int, _: float) -> float:
         return float(workspace.predict(texts[n]))
 
     try:

@@ -1,4 +1,4 @@
-"""MovieLens: a folder with the files of ml-100k (`u.data`, `u.item`) or of ml-1m (`ratings.dat`, `movies.dat`).
+"""MovieLens: a folder with `u.data` and `u.item` (ml-100k), or with `ratings.dat` and `movies.dat` (ml-1m).
 
 A rating is an impression; four stars and more are a click. Nothing says what was shown and passed over,
 so a figure on this log tells liked from rated, not liked from seen. Films are published at the log's start:
@@ -17,7 +17,27 @@ from streams.events import Item
 __all__ = ["LIKED", "read_movielens"]
 
 LIKED = 4  # stars
-GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
+GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
 Film = tuple[str, str, list[str]]  # id, title, genres
 
 

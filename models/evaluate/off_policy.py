@@ -5,7 +5,8 @@ from its own rounds. They hold where the logging policy gave every action that t
 chance; how many rounds really speak is told as `effective_rows`.
 
 Sources: Horvitz and Thompson 1952 (IPS); Swaminathan and Joachims 2015, The self-normalized estimator for
-counterfactual learning (SNIPS); Dudik, Langford and Li 2011, Doubly robust policy evaluation and learning (DR).
+counterfactual learning (SNIPS); Dudik, Langford and Li 2011, Doubly robust policy evaluation and learning
+(DR).
 """
 
 import math

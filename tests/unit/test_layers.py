@@ -37,6 +37,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "sqlite3": ("monitors/alerts/ledger.py",),
     "standardwebhooks": ("monitors/alerts/formats.py",),
     "yarl": ("monitors/alerts/guard.py",),
+    "vowpalwabbit": ("infra/evaluation/vowpal.py",),
     "typer": ("infra/",),
     "rich": ("infra/",),
     "psutil": ("infra/",),

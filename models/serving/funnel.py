@@ -14,16 +14,19 @@ from models.learning.online import crosses
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.experiments import Layer, variants
-from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
+from models.serving.retrieval import Ask, Candidates, given, retrieve
+from models.serving.shelf import Shelf
 from models.serving.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
 from models.serving.slot import Pair
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
 from streams.facts.co_watch import companions
+from streams.facts.documents import BLOCKED, Person
 from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings
 from streams.store import Store
+from streams.surfaces import Eligible, Source
 
 __all__ = ["LIGHT", "POPULAR", "Funnel", "Ranked"]
 
@@ -37,6 +40,25 @@ class Ranked(NamedTuple):
 
     reply: RankReply
     served: Served | None
+
+
+class Taste(NamedTuple):
+    """What a surface asks for: the worth of each objective [HEADS], how much popularity counts beside it,
+    where candidates come from, and which may come."""
+
+    value: Floats
+    popularity: float
+    quotas: dict[Source, float]
+    eligible: Eligible
+
+    @classmethod
+    def of(cls, settings: Settings, surface: str) -> "Taste":
+        """Of a surface under these settings; "" is any that has none of its own."""
+        own = settings.of_surface(surface)
+        value = {"click": settings.click_weight, "long_view": settings.long_view_weight}
+        value |= {str(head): weight for head, weight in own.weights.items()}
+        quotas = {**settings.quotas, **own.quotas}
+        return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)
 
 
 class Models(Protocol):
@@ -79,24 +101,30 @@ class Funnel:
         self._guard = guard or Guard()
         self._clock = clock
         self._columns = columns_hash()
-        self._value = np.array([settings.click_weight, settings.long_view_weight])
+        self._tastes = {name: Taste.of(settings, name) for name in (*settings.surfaces, "")}
 
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate for `request` as of `now_ms`, by the best step that the budget allows."""
         watch, pair, shelf = Stopwatch(self._clock), self._models.current, self._shelves.current
-        candidates = self._candidates(request, shelf, now_ms, budget)
+        person = None
+        if request.candidates is None and not budget.spent:
+            person = self._guard.attempt("history", lambda: self._store.person(request.user_id), "redis")
+        taste = self._tastes.get(request.surface) or self._tastes[""]
+        candidates = self._candidates(request, shelf, taste, person or Person(), now_ms, budget)
         items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
         case = Case(request, now_ms, candidates, items, variants(self._layers, request.user_id))
         watch.lap("retrieve")
-        read = None if budget.spent else self._read(case)
+        read = None if budget.spent else self._read(case, person)
         watch.lap("features")
         scored = None
         if read is not None and not budget.spent:
-            scored = self._score(pair, case, read, watch)
+            scored = self._score(pair, case, read, taste, watch)
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
             popular = shelf.popularity_of(candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
+        elif taste.popularity:
+            scored = scored._replace(scores=scored.scores * _leaning(shelf, candidates, taste.popularity))
         rules = Rules(limit=request.limit, exploration=self._settings.exploration)
         places = arrange(_pool(case, read, scored), rules, request.request_id)
         watch.lap("slate")
@@ -105,25 +133,29 @@ class Funnel:
         served = served_of(case, read, scored, places, self._columns) if places else None
         return Ranked(reply_of(case, scored, places, watch.total()), served)
 
-    def _candidates(self, request: RankRequest, shelf: Shelf, now_ms: int, budget: Budget) -> Candidates:
+    def _candidates(
+        self, request: RankRequest, shelf: Shelf, taste: Taste, person: Person, now_ms: int, budget: Budget
+    ) -> Candidates:
         if request.candidates is not None:
             return given(request.candidates, request.exclude)
-        past = None
-        if not budget.spent:
-            past = self._guard.attempt("history", lambda: self._store.past(request.user_id), "redis")
-        history, shown = past or ((), ())
-        liked = [(e.item_id, _liking(e.watch_ratio)) for e in history]
+        liked = [(e.item_id, _liking(e.watch_ratio)) for e in person.history]
         ask = Ask(
             now_ms=now_ms,
             size=self._settings.candidates,
             limit=request.limit,
             exclude=request.exclude,
-            seen=[*(e.item_id for e in history), *(s.item_id for s in shown)],
+            seen=[*(past.item_id for past in person.history), *(past.item_id for past in person.shown)],
+            hidden=[name for name in person.hides if not name.startswith(BLOCKED)],
+            blocked=[name.removeprefix(BLOCKED) for name in person.hides if name.startswith(BLOCKED)],
+            follows=list(person.follows)[::-1],
             history=liked,
             beside={} if budget.spent else self._beside(liked[:SEEDS], now_ms),
             query=request.query,
+            quotas=taste.quotas,
+            eligible=taste.eligible,
+            seed=request.request_id,
         )
-        return retrieve(shelf, ask)
+        return _still_there(retrieve(shelf, ask), self._catalogue)
 
     def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
         """What was watched with the newest items of a history, by item hash."""
@@ -133,17 +165,17 @@ class Funnel:
         sets = self._guard.attempt("co_watch", lambda: self._store.companions(item_ids), "redis")
         return companions(sets, [weight for _, weight in seeds], now_ms) if sets else {}
 
-    def _read(self, case: Case) -> Read | None:
+    def _read(self, case: Case, person: Person | None) -> Read | None:
         item_ids, request = case.candidates.item_ids, case.request
         scene = scene_of(request.session_id, request.surface, request.query, request.context)
 
         def flight() -> Read:
-            view = self._store.view(request.user_id, item_ids, case.items, scene)
+            view = self._store.view(request.user_id, item_ids, case.items, scene, person)
             return Read(view, vectors(view, case.items, item_ids, case.now_ms))
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None
 
-    def _score(self, pair: Pair, case: Case, read: Read, watch: Stopwatch) -> Scored | None:
+    def _score(self, pair: Pair, case: Case, read: Read, taste: Taste, watch: Stopwatch) -> Scored | None:
         """None where neither half of the pair could score."""
         ranker, weights = pair.ranker, pair.weights
         if weights is None:
@@ -168,12 +200,28 @@ class Funnel:
         adjusted = dict(zip(HEADS, online.T, strict=True))
         version = ranker.version if ranker is not None and logits else None
         return Scored(
-            scores=_sigmoid(online) @ self._value,
+            scores=_sigmoid(online) @ taste.value,
             logits=logits,
             adjusted=adjusted,
             model=ServedBy(ranker=version, online=weights.version),
             step=None if logits else LIGHT,
         )
+
+
+def _still_there(found: Candidates, catalogue: Catalogue) -> Candidates:
+    """Without what was removed since the shelf was made."""
+    gone = {i for i in found.item_ids if catalogue.get(i) is None}
+    if not gone:
+        return found
+    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
+    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
+    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
+
+
+def _leaning(shelf: Shelf, candidates: Candidates, power: float) -> Floats:
+    """What scores are multiplied by so that what is shown much, or little, comes before, [n]."""
+    shown = shelf.impressions_of(candidates.item_ids) + 1.0
+    return np.asarray((shown / max(shown.mean(), 1.0)) ** power)
 
 
 def _liking(watch_ratio: float | None) -> float:
@@ -200,10 +248,13 @@ def _pool(case: Case, read: Read | None, scored: Scored) -> Pool:
     if read is not None:
         seen.update(past.item_id for past in read.view.history)
         seen.update(past.item_id for past in read.view.shown)
+    free = len(case.candidates.item_ids) - case.candidates.held
     searched = bool(case.request.query) and case.request.candidates is None
     tiers = [
-        SEEN if item_id in seen else OFF_QUERY if searched and source != "search" else NEW
-        for item_id, source in zip(case.candidates.item_ids, case.candidates.sources, strict=True)
+        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source != "search" else NEW
+        for at, (item_id, source) in enumerate(
+            zip(case.candidates.item_ids, case.candidates.sources, strict=True)
+        )
     ]
     return Pool(
         item_ids=case.candidates.item_ids,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.serving.retrieval import Ask, build_shelf, retrieve
+from models.serving.retrieval import Ask, retrieve
+from models.serving.shelf import build_shelf
 from models.serving.slate import RULES, Pool, Rules, arrange, by_score, unseen_first
 from streams.events import Item
 

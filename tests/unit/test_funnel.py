@@ -8,7 +8,7 @@ import pytest
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
 from models.serving.funnel import Funnel
-from models.serving.retrieval import build_shelf
+from models.serving.shelf import build_shelf
 from models.serving.slot import Pair, pair_of
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
@@ -24,10 +24,10 @@ TAGS = COLUMN_NAMES.index("item_tags")
 
 
 class Broken(MemoryStore):
-    def view(self, user_id, item_ids, items):
+    def view(self, *_):
         raise StoreUnavailable("Redis: gone")
 
-    past = view
+    person = view
 
 
 class ByTags:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from models.serving.retrieval import Ask, build_shelf, content_vector, given, retrieve, search
+from models.serving.content import content_vector
+from models.serving.retrieval import Ask, given, retrieve, search
+from models.serving.shelf import build_shelf
 from streams.events import Item
 
 NOW = 1_000_000

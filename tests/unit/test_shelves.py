@@ -54,10 +54,10 @@ def test_new_items_and_counts_come_with_a_refresh_and_removed_ones_go():
     assert shelves.current.ids[shelves.current.by_popularity[0]] == "i1"
     catalogue.put(make_item(item_id="i9"))
     shelves.refresh()
-    assert shelves.current.ids == ("i0", "i1", "i2", "i9")
+    assert shelves.current.item_ids == ("i0", "i1", "i2", "i9")
     catalogue.apply(make_message(ITEMS.name, None, key=b"i1"))
     shelves.refresh()
-    assert shelves.current.ids == ("i0", "i2", "i9")
+    assert shelves.current.item_ids == ("i0", "i2", "i9")
 
 
 def test_without_redis_new_items_come_all_the_same_and_counts_stay():

@@ -150,14 +150,14 @@ class _Pick:
         start, look = 0, 4 * most
         while most > 0 and start < len(order):
             head = order[start : start + look]
-            taken = self._free(head, let_go)[:most]
+            taken = self._free(head, most, let_go)
             self._held[taken] = GONE
             self.rows.extend(taken.tolist())
             self.sources.extend([source] * len(taken))
             most -= len(taken)
             start, look = start + look, look * 4
 
-    def _free(self, rows: Rows, let_go: int) -> Rows:
+    def _free(self, rows: Rows, most: int, let_go: int) -> Rows:
         shelf = self._shelf
         free = shelf.alive[rows] & (shelf.published_ms[rows] <= self._ask.now_ms)
         held = self._held[rows]
@@ -166,18 +166,20 @@ class _Pick:
         if self._checks:
             self._raise(held, ~self._eligible(rows), INELIGIBLE)
         rows = rows[free & (held <= let_go)]
-        return rows if let_go >= DUPLICATE else self._without_duplicates(rows)
+        return rows[:most] if let_go >= DUPLICATE else self._without_duplicates(rows, most)
 
     @staticmethod
     def _raise(held: npt.NDArray[np.uint8], where: npt.NDArray[np.bool_], level: int) -> None:
         held[where] = np.maximum(held[where], level)
 
-    def _without_duplicates(self, rows: Rows) -> Rows:
+    def _without_duplicates(self, rows: Rows, most: int) -> Rows:
         contents = self._shelf.contents[rows]
         if not np.any(contents >= 0):
-            return rows
-        kept = []
+            return rows[:most]
+        kept: list[int] = []
         for row, content in zip(rows.tolist(), contents.tolist(), strict=True):
+            if len(kept) == most:
+                break
             if content < 0 or content not in self._contents:
                 kept.append(row)
                 if content >= 0:

@@ -8,15 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from models.learning.online import crosses
+from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.experiments import Layer, variants
-from models.serving.retrieval import Ask, Candidates, given, retrieve
+from models.serving.pool import pool_of, rules_of
+from models.serving.purse import Purse
+from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
 from models.serving.shelf import Shelf
-from models.serving.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
+from models.serving.slate import SPONSORED, Place, arrange
 from models.serving.slot import Pair
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
@@ -26,7 +30,6 @@ from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings
 from streams.store import Store
-from streams.surfaces import Eligible, Source
 
 __all__ = ["LIGHT", "POPULAR", "Funnel", "Ranked"]
 
@@ -40,25 +43,6 @@ class Ranked(NamedTuple):
 
     reply: RankReply
     served: Served | None
-
-
-class Taste(NamedTuple):
-    """What a surface asks for: the worth of each objective [HEADS], how much popularity counts beside it,
-    where candidates come from, and which may come."""
-
-    value: Floats
-    popularity: float
-    quotas: dict[Source, float]
-    eligible: Eligible
-
-    @classmethod
-    def of(cls, settings: Settings, surface: str) -> "Taste":
-        """Of a surface under these settings; "" is any that has none of its own."""
-        own = settings.of_surface(surface)
-        value = {"click": settings.click_weight, "long_view": settings.long_view_weight}
-        value |= {str(head): weight for head, weight in own.weights.items()}
-        quotas = {**settings.quotas, **own.quotas}
-        return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)
 
 
 class Models(Protocol):
@@ -89,6 +73,7 @@ class Funnel:
         models: Models,
         *,
         layers: Sequence[Layer] = (),
+        purse: Purse | None = None,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -98,10 +83,12 @@ class Funnel:
         self._shelves = shelves
         self._models = models
         self._layers = layers
+        self._purse = purse or Purse(store)
+        self._rules = rules_of(settings)
         self._guard = guard or Guard()
         self._clock = clock
         self._columns = columns_hash()
-        self._tastes = {name: Taste.of(settings, name) for name in (*settings.surfaces, "")}
+        self._aims = {name: Aim.of(settings, name) for name in (*settings.surfaces, "")}
 
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate for `request` as of `now_ms`, by the best step that the budget allows."""
@@ -109,8 +96,8 @@ class Funnel:
         person = None
         if request.candidates is None and not budget.spent:
             person = self._guard.attempt("history", lambda: self._store.person(request.user_id), "redis")
-        taste = self._tastes.get(request.surface) or self._tastes[""]
-        candidates = self._candidates(request, shelf, taste, person or Person(), now_ms, budget)
+        aim = self._aims.get(request.surface) or self._aims[""]
+        candidates = self._candidates(request, shelf, aim, person or Person(), now_ms, budget)
         items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
         case = Case(request, now_ms, candidates, items, variants(self._layers, request.user_id))
         watch.lap("retrieve")
@@ -118,23 +105,30 @@ class Funnel:
         watch.lap("features")
         scored = None
         if read is not None and not budget.spent:
-            scored = self._score(pair, case, read, taste, watch)
+            scored = self._score(pair, case, read, aim, watch)
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
             popular = shelf.popularity_of(candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
-        elif taste.popularity:
-            scored = scored._replace(scores=scored.scores * _leaning(shelf, candidates, taste.popularity))
-        rules = Rules(limit=request.limit, exploration=self._settings.exploration)
-        places = arrange(_pool(case, read, scored), rules, request.request_id)
+        elif aim.popularity:
+            scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
+        rules = msgspec.structs.replace(self._rules, limit=request.limit)
+        places = arrange(pool_of(case, read, scored, self._purse.may_show), rules, request.request_id)
+        self._pay(case, places)
         watch.lap("slate")
         if scored.step:
             DEGRADED.labels(scored.step).inc()
         served = served_of(case, read, scored, places, self._columns) if places else None
         return Ranked(reply_of(case, scored, places, watch.total()), served)
 
+    def _pay(self, case: Case, places: Sequence[Place]) -> None:
+        for place in places:
+            item = case.items[place.row] if SPONSORED in place.reasons else None
+            if item is not None and item.sponsored is not None:
+                self._purse.spend(item.sponsored.campaign_id, case.now_ms)
+
     def _candidates(
-        self, request: RankRequest, shelf: Shelf, taste: Taste, person: Person, now_ms: int, budget: Budget
+        self, request: RankRequest, shelf: Shelf, aim: Aim, person: Person, now_ms: int, budget: Budget
     ) -> Candidates:
         if request.candidates is not None:
             return given(request.candidates, request.exclude)
@@ -151,11 +145,11 @@ class Funnel:
             history=liked,
             beside={} if budget.spent else self._beside(liked[:SEEDS], now_ms),
             query=request.query,
-            quotas=taste.quotas,
-            eligible=taste.eligible,
+            quotas=aim.quotas,
+            eligible=aim.eligible,
             seed=request.request_id,
         )
-        return _still_there(retrieve(shelf, ask), self._catalogue)
+        return still_there(retrieve(shelf, ask), self._catalogue)
 
     def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
         """What was watched with the newest items of a history, by item hash."""
@@ -175,7 +169,7 @@ class Funnel:
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None
 
-    def _score(self, pair: Pair, case: Case, read: Read, taste: Taste, watch: Stopwatch) -> Scored | None:
+    def _score(self, pair: Pair, case: Case, read: Read, aim: Aim, watch: Stopwatch) -> Scored | None:
         """None where neither half of the pair could score."""
         ranker, weights = pair.ranker, pair.weights
         if weights is None:
@@ -200,28 +194,12 @@ class Funnel:
         adjusted = dict(zip(HEADS, online.T, strict=True))
         version = ranker.version if ranker is not None and logits else None
         return Scored(
-            scores=_sigmoid(online) @ taste.value,
+            scores=_sigmoid(online) @ aim.value,
             logits=logits,
             adjusted=adjusted,
             model=ServedBy(ranker=version, online=weights.version),
             step=None if logits else LIGHT,
         )
-
-
-def _still_there(found: Candidates, catalogue: Catalogue) -> Candidates:
-    """Without what was removed since the shelf was made."""
-    gone = {i for i in found.item_ids if catalogue.get(i) is None}
-    if not gone:
-        return found
-    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
-    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
-    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
-
-
-def _leaning(shelf: Shelf, candidates: Candidates, power: float) -> Floats:
-    """What scores are multiplied by so that what is shown much, or little, comes before, [n]."""
-    shown = shelf.impressions_of(candidates.item_ids) + 1.0
-    return np.asarray((shown / max(shown.mean(), 1.0)) ** power)
 
 
 def _liking(watch_ratio: float | None) -> float:
@@ -241,25 +219,3 @@ def _finite(values: Floats) -> Floats:
 def _by_head(logits: dict[str, Floats], n: int) -> Floats:
     """Logits [n, HEADS]; 0 for a head that the ranker has not."""
     return np.stack([logits.get(head, np.zeros(n)) for head in HEADS], axis=1)
-
-
-def _pool(case: Case, read: Read | None, scored: Scored) -> Pool:
-    seen: set[str] = set()
-    if read is not None:
-        seen.update(past.item_id for past in read.view.history)
-        seen.update(past.item_id for past in read.view.shown)
-    free = len(case.candidates.item_ids) - case.candidates.held
-    searched = bool(case.request.query) and case.request.candidates is None
-    tiers = [
-        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source != "search" else NEW
-        for at, (item_id, source) in enumerate(
-            zip(case.candidates.item_ids, case.candidates.sources, strict=True)
-        )
-    ]
-    return Pool(
-        item_ids=case.candidates.item_ids,
-        scores=scored.scores.tolist(),
-        tiers=tiers,
-        categories=[item.category if item else None for item in case.items],
-        creators=[item.creator_id if item else None for item in case.items],
-    )

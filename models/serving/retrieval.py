@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from models.serving.content import tokens, unit
 from models.serving.shelf import NOTHING, Rows, Shelf
+from streams.catalogue.catalogue import Catalogue
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
-__all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "taste"]
+__all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "still_there", "taste"]
 
 Floats = npt.NDArray[np.floating]
 
@@ -107,6 +108,16 @@ def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
     """The request's own candidates, once each, without the excluded ones."""
     left = tuple(dict.fromkeys(i for i in candidates if i not in set(exclude)))
     return Candidates(left, ("request",) * len(left))
+
+
+def still_there(found: Candidates, known: Catalogue) -> Candidates:
+    """Without what was removed since the shelf was made."""
+    gone = {i for i in found.item_ids if known.get(i) is None}
+    if not gone:
+        return found
+    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
+    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
+    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
 
 
 def retrieve(shelf: Shelf, ask: Ask) -> Candidates:

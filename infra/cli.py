@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "sim",
     "models",
+    "retrain",
     "alerts",
     "bench",
     "dlq",

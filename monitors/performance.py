@@ -29,9 +29,8 @@ __all__ = ["Outcome", "Performance", "Season", "Settling", "entropy", "told"]
 MAX_PENDING = 50_000  # clicks waiting for their moment to close
 MAX_KNOWN = 200_000  # ids of labels taken
 TOLD_LEAST = 0.01  # a probability is taken as no surer than that: one wrong label is worth 4.6 nats at most
-MOST_NATS = -math.log(TOLD_LEAST)
 BATCH = 20  # labels whose mean is one observation for ADWIN: those of a slate are not independent
-ADWIN_DELTA = 1e-4
+ADWIN_DELTA = 1e-3
 EXCESS_NATS = 0.02  # of loss beyond what was expected, from which it matters
 CALIBRATION_LOG = 0.25  # |ln(clicks / expected)|
 SEASON_LOG = 0.3  # |ln(now / usual)|
@@ -159,12 +158,12 @@ class Performance:
         mean = sum(self._batch) / len(self._batch)
         self._batch.clear()
         before = float(self._adwin.estimation)
-        self._adwin.update(0.5 + mean / (2 * MOST_NATS))  # it asks for values in [0, 1]
+        self._adwin.update(min(max(0.5 + mean / 2, 0.0), 1.0))  # it asks for values in [0, 1]
         if self._adwin.drift_detected and float(self._adwin.estimation) > before:
             self._risen = True
 
     def _excess(self) -> float:
-        return (float(self._adwin.estimation) - 0.5) * 2 * MOST_NATS
+        return (float(self._adwin.estimation) - 0.5) * 2
 
     def _judge(self) -> tuple[Window, list[Verdict]]:
         outcomes = self._window

@@ -5,7 +5,7 @@ alone), `popular` (no model yet, Redis away, or the budget spent: popularity fro
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -14,12 +14,13 @@ import numpy as np
 from models.learning.online import crosses
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
-from models.serving.experiments import Layer, variants
-from models.serving.pool import pool_of, rules_of
+from models.serving.plans import Plan, Plans
+from models.serving.pool import pool_of
 from models.serving.purse import Purse
 from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
-from models.serving.slate import SPONSORED, Place, arrange
+from models.serving.slate import SPONSORED, Place, drafted, explore
 from models.serving.slot import Pair
+from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
 from streams.facts.co_watch import companions
@@ -69,8 +70,10 @@ class Funnel:
         shelves: Shelves,
         models: Models,
         *,
-        layers: Sequence[Layer] = (),
+        plans: Plans | None = None,
+        pinned: Mapping[str, Models] | None = None,
         purse: Purse | None = None,
+        recorder: Recorder | None = None,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -79,38 +82,50 @@ class Funnel:
         self._store = store
         self._shelves = shelves
         self._models = models
-        self._layers = layers
+        self._plans = plans or Plans(settings)
+        self._pinned = pinned or {}
         self._purse = purse or Purse(store)
-        self._rules = rules_of(settings)
+        self._recorder = recorder or Recorder(store, 0)
         self._guard = guard or Guard()
         self._clock = clock
         self._columns = columns_hash()
-        self._value = np.array([settings.click_weight, settings.long_view_weight])
 
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate for `request` as of `now_ms`, by the best step that the budget allows."""
-        watch, pair, shelf = Stopwatch(self._clock), self._models.current, self._shelves.current
+        watch, shelf, plan = Stopwatch(self._clock), self._shelves.current, self._plans.of(request.user_id)
+        pair = self._pair(plan)
         candidates = self._candidates(request, shelf, now_ms, budget)
         items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
-        case = Case(request, now_ms, candidates, items, variants(self._layers, request.user_id))
+        case = Case(request, now_ms, candidates, items, plan.arms)
         watch.lap("retrieve")
         read = None if budget.spent else self._read(case)
         watch.lap("features")
         scored = None
         if read is not None and not budget.spent:
-            scored = self._score(pair, case, read, watch)
+            scored = self._score(pair, case, read, watch, plan)
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
             popular = shelf.popularity_of(candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
-        rules = msgspec.structs.replace(self._rules, limit=request.limit)
-        places = arrange(pool_of(case, read, scored, self._purse.may_show), rules, request.request_id)
+        rules = msgspec.structs.replace(plan.rules, limit=request.limit)
+        pool = pool_of(case, read, scored, self._purse.may_show)
+        draft = drafted(pool, rules)
+        places = explore(draft, pool, rules, request.request_id)
         self._pay(case, places)
         watch.lap("slate")
         if scored.step:
             DEGRADED.labels(scored.step).inc()
         served = served_of(case, read, scored, places, self._columns) if places else None
-        return Ranked(reply_of(case, scored, places, watch.total()), served)
+        timings_ms = watch.total()
+        self._recorder.note(Happened(case, read, scored, pool, draft, places, timings_ms))
+        return Ranked(reply_of(case, scored, places, timings_ms), served)
+
+    def _pair(self, plan: Plan) -> Pair:
+        """The pair of the version that an arm asks for, the champion where that cannot serve."""
+        asked = self._pinned.get(plan.model) if plan.model else None
+        if asked is not None and asked.current.weights is not None:
+            return asked.current
+        return self._models.current
 
     def _pay(self, case: Case, places: Sequence[Place]) -> None:
         for place in places:
@@ -156,7 +171,7 @@ class Funnel:
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None
 
-    def _score(self, pair: Pair, case: Case, read: Read, watch: Stopwatch) -> Scored | None:
+    def _score(self, pair: Pair, case: Case, read: Read, watch: Stopwatch, plan: Plan) -> Scored | None:
         """None where neither half of the pair could score."""
         ranker, weights = pair.ranker, pair.weights
         if weights is None:
@@ -181,7 +196,7 @@ class Funnel:
         adjusted = dict(zip(HEADS, online.T, strict=True))
         version = ranker.version if ranker is not None and logits else None
         return Scored(
-            scores=_sigmoid(online) @ self._value,
+            scores=_sigmoid(online) @ plan.value,
             logits=logits,
             adjusted=adjusted,
             model=ServedBy(ranker=version, online=weights.version),

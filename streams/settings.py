@@ -2,7 +2,7 @@
 
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -10,11 +10,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
+from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface
 
 __all__ = ["Settings", "read_settings", "unencrypted"]
 
 PREFIX = "STREAMREC_"
-Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseSettings):
@@ -86,6 +86,13 @@ class Settings(BaseSettings):
     latency_budget_ms: float = Field(100.0, gt=0, description="by it the funnel steps down")
     max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")
     candidates: int = Field(300, ge=1, le=1_000, description="retrieved for one request")
+    quotas: Quotas = Field(
+        dict(QUOTAS), description="JSON: share of the candidates by source; popular fills what is left"
+    )
+    surfaces: dict[str, Surface] = Field(
+        {}, description="JSON: quotas, weights, popularity and rules of single surfaces, by name"
+    )
+    provider: Literal["cpu", "cuda"] = Field("cpu", description="where ONNX Runtime runs the ranker")
     exploration: Ratio = Field(0.1, description="share of slates that explore")
     experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")
     traces_per_s: float = Field(20.0, ge=0, le=1_000, description="slates a scorer traces; 0: none")
@@ -177,6 +184,10 @@ class Settings(BaseSettings):
         if part == "kafka":
             return self.kafka_security in ("SSL", "SASL_SSL")
         return redis_address(self.redis).tls
+
+    def of_surface(self, name: str) -> Surface:
+        """What holds on a surface beside the settings for all."""
+        return self.surfaces.get(name, NO_RULES)
 
     @property
     def archive_url(self) -> str:

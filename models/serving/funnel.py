@@ -12,18 +12,21 @@ import msgspec
 import numpy as np
 
 from models.learning.online import crosses
+from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.plans import Plan, Plans
 from models.serving.pool import pool_of
 from models.serving.purse import Purse
-from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
+from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
+from models.serving.shelf import Shelf
 from models.serving.slate import SPONSORED, Place, drafted, explore
 from models.serving.slot import Pair
 from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
 from streams.facts.co_watch import companions
+from streams.facts.documents import BLOCKED, Person
 from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings
@@ -93,20 +96,25 @@ class Funnel:
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate for `request` as of `now_ms`, by the best step that the budget allows."""
         watch, shelf, plan = Stopwatch(self._clock), self._shelves.current, self._plans.of(request.user_id)
-        pair = self._pair(plan)
-        candidates = self._candidates(request, shelf, now_ms, budget)
+        pair, aim = self._pair(plan), plan.aim(request.surface)
+        person = None
+        if request.candidates is None and not budget.spent:
+            person = self._guard.attempt("history", lambda: self._store.person(request.user_id), "redis")
+        candidates = self._candidates(request, shelf, aim, person or Person(), now_ms, budget)
         items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
         case = Case(request, now_ms, candidates, items, plan.arms)
         watch.lap("retrieve")
-        read = None if budget.spent else self._read(case)
+        read = None if budget.spent else self._read(case, person)
         watch.lap("features")
         scored = None
         if read is not None and not budget.spent:
-            scored = self._score(pair, case, read, watch, plan)
+            scored = self._score(pair, case, read, aim, watch)
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
             popular = shelf.popularity_of(candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
+        elif aim.popularity:
+            scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
         draft = drafted(pool, rules)
@@ -133,25 +141,29 @@ class Funnel:
             if item is not None and item.sponsored is not None:
                 self._purse.spend(item.sponsored.campaign_id, case.now_ms)
 
-    def _candidates(self, request: RankRequest, shelf: Shelf, now_ms: int, budget: Budget) -> Candidates:
+    def _candidates(
+        self, request: RankRequest, shelf: Shelf, aim: Aim, person: Person, now_ms: int, budget: Budget
+    ) -> Candidates:
         if request.candidates is not None:
             return given(request.candidates, request.exclude)
-        past = None
-        if not budget.spent:
-            past = self._guard.attempt("history", lambda: self._store.past(request.user_id), "redis")
-        history, shown = past or ((), ())
-        liked = [(e.item_id, _liking(e.watch_ratio)) for e in history]
+        liked = [(e.item_id, _liking(e.watch_ratio)) for e in person.history]
         ask = Ask(
             now_ms=now_ms,
             size=self._settings.candidates,
             limit=request.limit,
             exclude=request.exclude,
-            seen=[*(e.item_id for e in history), *(s.item_id for s in shown)],
+            seen=[*(past.item_id for past in person.history), *(past.item_id for past in person.shown)],
+            hidden=[name for name in person.hides if not name.startswith(BLOCKED)],
+            blocked=[name.removeprefix(BLOCKED) for name in person.hides if name.startswith(BLOCKED)],
+            follows=list(person.follows)[::-1],
             history=liked,
             beside={} if budget.spent else self._beside(liked[:SEEDS], now_ms),
             query=request.query,
+            quotas=aim.quotas,
+            eligible=aim.eligible,
+            seed=request.request_id,
         )
-        return retrieve(shelf, ask)
+        return still_there(retrieve(shelf, ask), self._catalogue)
 
     def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
         """What was watched with the newest items of a history, by item hash."""
@@ -161,17 +173,17 @@ class Funnel:
         sets = self._guard.attempt("co_watch", lambda: self._store.companions(item_ids), "redis")
         return companions(sets, [weight for _, weight in seeds], now_ms) if sets else {}
 
-    def _read(self, case: Case) -> Read | None:
+    def _read(self, case: Case, person: Person | None) -> Read | None:
         item_ids, request = case.candidates.item_ids, case.request
         scene = scene_of(request.session_id, request.surface, request.query, request.context)
 
         def flight() -> Read:
-            view = self._store.view(request.user_id, item_ids, case.items, scene)
+            view = self._store.view(request.user_id, item_ids, case.items, scene, person)
             return Read(view, vectors(view, case.items, item_ids, case.now_ms))
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None
 
-    def _score(self, pair: Pair, case: Case, read: Read, watch: Stopwatch, plan: Plan) -> Scored | None:
+    def _score(self, pair: Pair, case: Case, read: Read, aim: Aim, watch: Stopwatch) -> Scored | None:
         """None where neither half of the pair could score."""
         ranker, weights = pair.ranker, pair.weights
         if weights is None:
@@ -196,7 +208,7 @@ class Funnel:
         adjusted = dict(zip(HEADS, online.T, strict=True))
         version = ranker.version if ranker is not None and logits else None
         return Scored(
-            scores=_sigmoid(online) @ plan.value,
+            scores=_sigmoid(online) @ aim.value,
             logits=logits,
             adjusted=adjusted,
             model=ServedBy(ranker=version, online=weights.version),

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
-from models.serving.answer import Floats
+from models.serving.aim import Aim
 from models.serving.experiments import Experiment, changed_settings, varied
 from models.serving.pool import rules_of
 from models.serving.rules import Rules
@@ -22,9 +21,13 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
     settings: Settings
     rules: Rules
-    value: Floats  # [HEADS] worth of each objective
+    aims: dict[str, Aim]  # by surface; "" is any that has none of its own
     arms: dict[str, str]
     model: str | None = None
+
+    def aim(self, surface: str) -> Aim:
+        """What this surface asks for."""
+        return self.aims.get(surface) or self.aims[""]
 
 
 class Plans:
@@ -66,7 +69,7 @@ class Plans:
         return Plan(
             settings=settings,
             rules=rules_of(settings),
-            value=np.array([settings.click_weight, settings.long_view_weight]),
+            aims={name: Aim.of(settings, name) for name in (*settings.surfaces, "")},
             arms={experiment.layer: f"{experiment.name}/{name}" for experiment, name in found},
             model=model,
         )

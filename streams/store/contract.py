@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from streams.events import Item
-from streams.facts.documents import Engagement, Showing, UserDocuments
+from streams.facts.documents import Engagement, Person, Showing, UserDocuments
 from streams.features import NOWHERE as ANYWHERE
 from streams.features import Floats, Scene, Scope, View
 from streams.messages import Source
@@ -132,8 +132,13 @@ class Store(Protocol):
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = ANYWHERE,
+        person: Person | None = None,
     ) -> View:
-        """What one ranking needs, in one round trip; `items` are the candidates' records."""
+        """What one ranking needs, in one round trip; `items` are the candidates' records, `person` is what
+        was read of the user already, for the same request."""
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user, in one round trip."""
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]; zeros where nothing is known."""

@@ -15,10 +15,10 @@ from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
+    Person,
     Showing,
     UserDocuments,
     read_history,
-    read_names,
     read_shown,
 )
 from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -60,24 +60,27 @@ class RedisStore:
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = NOWHERE,
+        person: Person | None = None,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
-        keys = [self._keys.document(kind, user_id) for kind in _READ]
-        wanted = []
+        keys = [self._keys.document(kind, user_id) for kind in _READ] if person is None else []
+        at, rows, wanted = len(keys), {}, []
         for scope, names in keys_of(user_id, item_ids, items, scene).items():
             places = dict.fromkeys(names)
             places.pop("", None)
             wanted.append((scope, places, names))
             keys += self._keys.rows(scope, places)
         values = self._flights.mget(keys)
-        at, rows = len(_READ), {}
         for scope, places, names in wanted:
             end = at + len(places)
             rows[scope] = _spread(scope, values[at:end], places, names)
             at = end
-        history, shown, follows, hides = values[: len(_READ)]
-        lists = read_history(history), read_shown(shown)
-        return View(rows, *lists, scene, read_names(follows), read_names(hides))
+        history, shown, follows, hides = Person.read(*values[: len(_READ)]) if person is None else person
+        return View(rows, history, shown, scene, follows, hides)
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user, by one MGET."""
+        return Person.read(*self._flights.mget([self._keys.document(kind, user_id) for kind in _READ]))
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""

@@ -20,6 +20,7 @@ COMMANDS = (
     "verify",
     "rank",
     "explain",
+    "experiments",
     "replay",
     "evaluate",
     "sim",

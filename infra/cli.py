@@ -19,6 +19,7 @@ COMMANDS = (
     "features",
     "verify",
     "rank",
+    "explain",
     "replay",
     "evaluate",
     "sim",

@@ -1,5 +1,6 @@
 """Full lists and full sets hold the same however events came: with caps of 1 to 4 every log fills them."""
 
+import secrets
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ from streams.errors import StoreUnavailable
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES
 from streams.facts import co_watch, documents
 from streams.messages import Message, Source
+from streams.settings import Settings
 from streams.store import MemoryStore
+from streams.store.connect import connect
 from tests.build import T0, make_click, make_feedback, make_impression, make_watch
 from tests.event_logs import Log, deliver, make_applier
 
-LAW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+LAW = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+DEEP_LAW = settings(LAW, max_examples=40)
 ITEMS = ("i0", "i1", "i2", "i3")
 LISTS = ("history", "shown", "follows", "hides")
 
@@ -103,7 +107,8 @@ class Failing(MemoryStore):
         return done
 
 
-@LAW
+@pytest.mark.deep
+@DEEP_LAW
 @given(dense_logs(), st.integers(1, 4), st.data())
 def test_full_sets_hold_the_same_whatever_was_killed_between_two_writes(
     log: Log, cap: int, data: Any
@@ -121,7 +126,8 @@ def test_full_sets_hold_the_same_whatever_was_killed_between_two_writes(
         assert sets(store) == sets(expected)
 
 
-@LAW
+@pytest.mark.deep
+@DEEP_LAW
 @given(dense_logs(), st.integers(1, 4), st.data())
 def test_two_workers_on_one_users_events_fill_sets_as_one_does(log: Log, cap: int, data: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -136,3 +142,13 @@ def test_two_workers_on_one_users_events_fill_sets_as_one_does(log: Log, cap: in
             source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
             workers[owner[source]].apply([left[source].pop(0)])
         assert sets(store) == sets(expected)
+
+
+@settings(LAW, max_examples=10)
+@given(dense_logs(), st.data())
+def test_redis_keeps_the_same_sets_as_memory(any_redis_url: str, log: Log, data: Any) -> None:
+    expected = one_by_one(log)
+    real = connect(Settings(redis=any_redis_url, namespace=f"t{secrets.token_hex(5)}"))
+    for _ in range(2):
+        deliver(make_applier(real), log, data.draw)
+    assert {item: held for item in ITEMS if (held := real.companions([item])[0])} == sets(expected)

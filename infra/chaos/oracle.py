@@ -21,7 +21,7 @@ Partition = tuple[str, int]
 Key = tuple[str, str]
 Listed = tuple[int, str, bool]  # ts, item, false: undone, which takes its place in a list all the same
 Engaged = tuple[int, int, str, bool]  # ts, mark, item, false: undone
-CO_WATCHED = 16  # engagements that an item keeps
+CO_WATCHED = 15  # engagements that an item keeps
 
 
 class Expected:

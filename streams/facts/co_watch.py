@@ -32,7 +32,7 @@ __all__ = [
     "told_of",
 ]
 
-CO_WATCH_CAP = 16  # engagements of an item
+CO_WATCH_CAP = 15  # engagements of an item: with the key in the KiB that Redis takes for them
 WITHIN_MS = 3_600_000
 REACH = 2  # companions before, and as many after
 HALF_LIFE_MS = 604_800_000.0

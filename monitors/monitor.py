@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
+from monitors.evidence import Evidence
 from monitors.quality import ClickThrough, Counted
+from monitors.shelf import Shelf
 from monitors.watch import DriftWatch, Outgoing
 from streams.codec import decode
 from streams.edge.health import Health
@@ -72,7 +74,9 @@ class _Role:
 
     def __init__(self, settings: Settings, health: Health, arrived: "SimpleQueue[Message]") -> None:
         self._settings, self._health, self._arrived = settings, health, arrived
-        self._watch, self._clicks = DriftWatch(settings), ClickThrough()
+        self._shelf, self._evidence = Shelf(settings.state / "drift"), list[Evidence]()
+        self._watch = DriftWatch(settings, keep=self._evidence.append)
+        self._clicks = ClickThrough()
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
     def work(self, stop: threading.Event, follower: Follower) -> None:
@@ -88,6 +92,8 @@ class _Role:
             while not stop.is_set():
                 _raise(follower.error)
                 self._publish(publisher)
+                if self._evidence:  # drawn once what it led to is on its way: it takes seconds
+                    self._shelf.keep(self._evidence.pop(0))
                 self._take(_drained(self._arrived))
                 self._take(reader.poll(POLL_MESSAGES, POLL_S))
                 self._health.set("kafka", True)

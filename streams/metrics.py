@@ -72,6 +72,10 @@ REFUSED_REPLY_TOPICS = Counter(
 WEIGHTS_AGE = Gauge("streamrec_weights_age_seconds", "Age of the online weights in use.")
 CATALOGUE_ITEMS = Gauge("streamrec_catalogue_items", "Items known to this process.")
 
+INDEX_BYTES = Gauge("streamrec_index_bytes", "Size of the index of nearest neighbours in use.")
+INDEX_SECONDS = Gauge("streamrec_index_build_seconds", "Time that building it took.")
+INDEX_RECALL = Gauge("streamrec_index_recall_ratio", "Its recall at 500 on sampled queries, when built.")
+
 # learning
 LEARNED = Counter("streamrec_learned_total", "Labels learned, by head.", ["head"])
 ONLINE_AUC = Gauge("streamrec_online_auc_ratio", "Prequential ROC AUC over recent labels.", ["head"])

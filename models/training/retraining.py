@@ -77,6 +77,9 @@ class Retraining:
         if self.serving() is not None:
             return None
         for uri, sha256, manifest in stored_versions(self._settings.models_url):
+            last = self.champions.steps.get(manifest.version)
+            if last is not None and last.state == "rolled_back":
+                continue
             if manifest.gate or unfit(manifest.columns, manifest.definitions):
                 continue
             try:

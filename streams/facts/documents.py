@@ -11,7 +11,7 @@ had pushed out.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
@@ -19,19 +19,23 @@ from typing import NamedTuple
 import msgspec
 
 from streams.facts.co_watch import Beside, Place
+from streams.facts.deeds import Act, Deed
 from streams.facts.remembered import VERSION_BYTES, Memory
 from streams.fold.at_rest import opened
 
 __all__ = [
+    "BLOCKED",
     "DOCUMENTS",
     "HISTORY_CAP",
     "SHOWN_CAP",
     "VERSION_BYTES",
     "Engagement",
     "HistoryEntry",
+    "Person",
     "Showing",
     "ShownEntry",
     "UserDocuments",
+    "listed_as",
     "read_history",
     "read_names",
     "read_shown",
@@ -43,6 +47,7 @@ SHOWN_CAP = 200
 FOLLOWS_CAP = 200
 HIDES_CAP = 200
 TOMBSTONE = "!"  # before the id of what is undone; in no id
+BLOCKED = "@"  # before a creator's id among what is hidden; no item's id begins so
 _CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
 
 
@@ -62,6 +67,33 @@ class Showing(NamedTuple):
     item_id: str
     ts_ms: int
     times: int = 1
+
+
+class Person(NamedTuple):
+    """What serving reads of a user: engagements and impressions newest first, one an item; the newest time
+    by creator followed; by item hidden, or BLOCKED and a creator."""
+
+    history: tuple[Engagement, ...] = ()
+    shown: tuple[Showing, ...] = ()
+    follows: Mapping[str, int] = {}
+    hides: Mapping[str, int] = {}
+
+    @classmethod
+    def read(
+        cls, history: bytes | None, shown: bytes | None, follows: bytes | None, hides: bytes | None
+    ) -> "Person":
+        """From the documents' bytes."""
+        return cls(read_history(history), read_shown(shown), read_names(follows), read_names(hides))
+
+
+def listed_as(deed: Deed) -> str | None:
+    """The name under which a deed stands in a user's lists: a follow's creator, else its item; to hide or
+    dislike a creator without naming an item is to block all of it."""
+    if deed.act is Act.FOLLOW:
+        return deed.creator
+    if deed.item_id is None and deed.creator is not None and deed.act in (Act.HIDE, Act.DISLIKE):
+        return BLOCKED + deed.creator
+    return deed.item_id
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -28,7 +28,7 @@ import msgspec
 from streams.events import Item
 from streams.facts.co_watch import REACH, Beside, Told, told_of
 from streams.facts.deeds import Act, Deed, Signed, decide, is_undo
-from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments
+from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments, listed_as
 from streams.facts.facts import Fact, Kind
 from streams.facts.remembered import Place, event_mark
 from streams.messages import Source
@@ -178,13 +178,16 @@ class Deciding:
     def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
         """Adds a click or a watch to the history, an impression to what was shown, and the like."""
         number = list_mark(mark, deed)
-        if deed.act is Act.FOLLOW and deed.creator is not None:
-            draft.follow(ShownEntry(deed.ts_ms, number, deed.creator))
-        if deed.item_id is None:
+        name = listed_as(deed)
+        if name is None:
             return
-        if deed.act is Act.HIDE or deed.act is Act.DISLIKE:
-            draft.hide(ShownEntry(deed.ts_ms, number, deed.item_id))
-        if deed.act is Act.IMPRESSION:
+        if deed.act is Act.FOLLOW:
+            draft.follow(ShownEntry(deed.ts_ms, number, name))
+        elif deed.act is Act.HIDE or deed.act is Act.DISLIKE:
+            draft.hide(ShownEntry(deed.ts_ms, number, name))
+        elif deed.item_id is None:
+            return
+        elif deed.act is Act.IMPRESSION:
             draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
         elif deed.act is Act.CLICK or deed.act is Act.WATCH:
             ratio = _permille(deed)
@@ -251,7 +254,7 @@ def _permille(deed: Deed) -> int | None:
 
 def _bury(mark: bytes, deed: Deed, documents: UserDocuments) -> None:
     """Makes a tombstone of what a deed put into the user's lists."""
-    name = deed.creator if deed.act is Act.FOLLOW else deed.item_id
+    name = listed_as(deed)
     if name is not None:
         documents.take_back(deed.ts_ms, list_mark(mark, deed), name)
 

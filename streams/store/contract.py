@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from streams.events import Item
-from streams.facts.documents import Engagement, Showing, UserDocuments
+from streams.facts.documents import Engagement, Person, Showing, UserDocuments
 from streams.features import NOWHERE as ANYWHERE
 from streams.features import Floats, Scene, Scope, View
 from streams.messages import Source
@@ -131,8 +131,13 @@ class Store(Protocol):
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = ANYWHERE,
+        person: Person | None = None,
     ) -> View:
-        """What one ranking needs, in one round trip; `items` are the candidates' records."""
+        """What one ranking needs, in one round trip; `items` are the candidates' records, `person` is what
+        was read of the user already, for the same request."""
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user, in one round trip."""
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]; zeros where nothing is known."""
@@ -190,6 +195,13 @@ class Store(Protocol):
 
     def blob_version(self, name: str) -> str | None:
         """A blob's version alone, or None."""
+
+    def lease(self, name: str, wanted: int, cap: int, ttl_s: float) -> int:
+        """Takes up to `wanted` of what is left below `cap` under this name; returns how many it got.
+
+        A negative number gives so many back, at most what was taken. The count is kept for `ttl_s` after
+        its last change.
+        """
 
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""

@@ -15,10 +15,10 @@ from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
+    Person,
     Showing,
     UserDocuments,
     read_history,
-    read_names,
     read_shown,
 )
 from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -42,6 +42,7 @@ class MemoryStore:
         self._fences: dict[str, ShardFence] = {}
         self._replies: dict[str, tuple[float, bytes]] = {}
         self._blobs: dict[str, tuple[str, bytes]] = {}
+        self._leases: dict[str, int] = {}
         self._progress: dict[str, dict[Source, int]] = {}
 
     def view(
@@ -50,12 +51,18 @@ class MemoryStore:
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = NOWHERE,
+        person: Person | None = None,
     ) -> View:
         """What one ranking needs; zeros where nothing is known."""
         keys = keys_of(user_id, item_ids, items, scene)
         rows = {scope: self.states(scope, names) for scope, names in keys.items()}
-        follows, hides = (read_names(self._documents.get((kind, user_id))) for kind in ("follows", "hides"))
-        return View(rows, self.history(user_id), self.shown(user_id), scene, follows, hides)
+        history, shown, follows, hides = person or self.person(user_id)
+        return View(rows, history, shown, scene, follows, hides)
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user."""
+        held = (self._documents.get((kind, user_id)) for kind in ("history", "shown", "follows", "hides"))
+        return Person.read(*held)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]."""
@@ -181,6 +188,14 @@ class MemoryStore:
         """A blob's version alone, or None."""
         blob = self._blobs.get(name)
         return blob and blob[0]
+
+    def lease(self, name: str, wanted: int, cap: int, ttl_s: float) -> int:  # noqa: ARG002
+        """Takes up to `wanted` of what is left below `cap`; returns how many it got."""
+        with self._lock:
+            held = self._leases.get(name, 0)
+            got = max(0, min(wanted, cap - held)) if wanted > 0 else max(wanted, -held)
+            self._leases[name] = held + got
+            return got
 
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""

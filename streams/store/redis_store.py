@@ -15,10 +15,10 @@ from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
+    Person,
     Showing,
     UserDocuments,
     read_history,
-    read_names,
     read_shown,
 )
 from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -34,6 +34,13 @@ __all__ = ["RedisStore"]
 _SCRIPT = Script(f"{merges(LAYOUTS)}\n{files('streams.store').joinpath('apply.lua').read_text()}")
 _EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
 _NUMBERS = {scope: (n, layout.width) for n, (scope, layout) in enumerate(LAYOUTS.items(), 1)}
+_LEASE = Script("""
+local held, wanted = tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])
+local got = math.max(wanted, -held)
+if wanted > 0 then got = math.max(0, math.min(wanted, tonumber(ARGV[2]) - held)) end
+if got ~= 0 then redis.call('SET', KEYS[1], string.format('%d', held + got), 'PX', ARGV[3]) end
+return got
+""")
 _READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -53,24 +60,27 @@ class RedisStore:
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = NOWHERE,
+        person: Person | None = None,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
-        keys = [self._keys.document(kind, user_id) for kind in _READ]
-        wanted = []
+        keys = [self._keys.document(kind, user_id) for kind in _READ] if person is None else []
+        at, rows, wanted = len(keys), {}, []
         for scope, names in keys_of(user_id, item_ids, items, scene).items():
             places = dict.fromkeys(names)
             places.pop("", None)
             wanted.append((scope, places, names))
             keys += self._keys.rows(scope, places)
         values = self._flights.mget(keys)
-        at, rows = len(_READ), {}
         for scope, places, names in wanted:
             end = at + len(places)
             rows[scope] = _spread(scope, values[at:end], places, names)
             at = end
-        history, shown, follows, hides = values[: len(_READ)]
-        lists = read_history(history), read_shown(shown)
-        return View(rows, *lists, scene, read_names(follows), read_names(hides))
+        history, shown, follows, hides = Person.read(*values[: len(_READ)]) if person is None else person
+        return View(rows, history, shown, scene, follows, hides)
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user, by one MGET."""
+        return Person.read(*self._flights.mget([self._keys.document(kind, user_id) for kind in _READ]))
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""
@@ -186,6 +196,11 @@ class RedisStore:
         """A blob's version alone, or None."""
         version = self._flights.run("HGET", self._keys.blob(name), "version")
         return None if version is None else version.decode()
+
+    def lease(self, name: str, wanted: int, cap: int, ttl_s: float) -> int:
+        """Takes up to `wanted` of what is left below `cap`; returns how many it got."""
+        arguments = (wanted, cap, max(1, int(ttl_s * 1_000)))
+        return int(self._flights.scripts(_LEASE, [Call([self._keys.lease(name)], arguments)])[0])
 
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""

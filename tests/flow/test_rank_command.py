@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from models.serving.trace import read_trace
 from streams.settings import Settings
+from streams.store.connect import connect
 from tests.asking import running_scorer, stock
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +32,10 @@ def shared(embedded_kafka, redis_url, tmp_path_factory) -> Iterator[Settings]:
 
 
 def rank(settings: Settings, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    return streamrec(settings, "rank", *arguments, **changed)
+
+
+def streamrec(settings: Settings, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
     own = {
         "STREAMREC_KAFKA": settings.kafka,
         "STREAMREC_REDIS": str(settings.redis),
@@ -36,7 +44,7 @@ def rank(settings: Settings, *arguments: str, **changed: str) -> subprocess.Comp
         "STREAMREC_STATE": str(settings.state),
         "COLUMNS": "140",
     }
-    command = [sys.executable, "-m", "infra.cli", "rank", *arguments]
+    command = [sys.executable, "-m", "infra.cli", *arguments]
     return subprocess.run(
         command, env=os.environ | own | changed, cwd=ROOT, capture_output=True, text=True, timeout=60
     )
@@ -61,6 +69,23 @@ def test_it_prints_the_reply_as_json_and_ranks_the_candidates_given(shared):
     reply = json.loads(done.stdout)
     assert {item["item_id"] for item in reply["items"]} == {"i03", "nobody", "i11"}
     assert {item["source"] for item in reply["items"]} == {"request"}
+
+
+def test_a_slate_is_explained_by_its_request_for_a_while(shared):
+    done = rank(shared, "--user", "u1", "--limit", "3", "--json", "--timeout-ms", "20000")
+    reply = json.loads(done.stdout)
+    with closing(connect(shared)) as store:
+        eventually(lambda: read_trace(store, reply["request_id"]), 20.0, "a trace")
+    done = streamrec(shared, "explain", reply["request_id"], "--rows", "5")
+    assert done.returncode == 0, done.stderr
+    for expected in (
+        f"{reply['request_id']} of u1: 30 candidates",
+        reply["items"][0]["item_id"],
+        "and 25 more",
+    ):
+        assert expected in done.stdout
+    done = streamrec(shared, "explain", "never-asked")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
 
 
 def test_no_answer_in_time_is_exit_code_1_and_one_line(shared):

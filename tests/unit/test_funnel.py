@@ -8,12 +8,13 @@ import pytest
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
 from models.serving.funnel import Funnel
-from models.serving.retrieval import build_shelf
+from models.serving.purse import Purse
+from models.serving.shelf import build_shelf
 from models.serving.slot import Pair, pair_of
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, HEADS
+from streams.events import CLICKS, HEADS, ITEMS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.fold.applier import Applier
 from streams.settings import Settings
@@ -24,10 +25,10 @@ TAGS = COLUMN_NAMES.index("item_tags")
 
 
 class Broken(MemoryStore):
-    def view(self, user_id, item_ids, items):
+    def view(self, *_):
         raise StoreUnavailable("Redis: gone")
 
-    past = view
+    person = view
 
 
 class ByTags:
@@ -50,16 +51,26 @@ class Held:
         self.current = current
 
 
-def funnel_of(pair: Pair, store=None, **overrides: object) -> Funnel:
+def funnel_of(pair: Pair, store=None, paid=None, recorder=None, purse=None, **overrides: object) -> Funnel:
     catalogue = Catalogue()
     for k in range(20):
         tags = tuple(f"t{n}" for n in range(k))
         catalogue.put(make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k}"))
+    if paid is not None:
+        catalogue.put(make_item(item_id="ad", tags=("t1",) * 9, category="ads", sponsored=paid))
     shelf = build_shelf(catalogue.items())
-    shelf = shelf.counted(np.linspace(1, 0, 20), np.zeros(20))
+    shelf = shelf.counted(np.linspace(1, 0, len(shelf)), np.zeros(len(shelf)))
     settings = Settings(**({"exploration": 0.0} | overrides))
+    guard = Guard(pause_s=0)
     return Funnel(
-        settings, catalogue, store or MemoryStore(), Held(shelf), Held(pair), guard=Guard(pause_s=0)
+        settings,
+        catalogue,
+        store or MemoryStore(),
+        Held(shelf),
+        Held(pair),
+        purse=purse,
+        recorder=recorder,
+        guard=guard,
     )
 
 
@@ -108,6 +119,28 @@ def test_without_a_model_the_slate_is_popular_with_features_logged_for_the_first
     assert len(served.slate[0].features) == len(COLUMN_NAMES)
 
 
+def test_a_surface_may_weigh_otherwise_and_lean_to_what_is_shown_much_or_little():
+    store = MemoryStore()
+    home = {"weights": {"long_view": 0.0}}
+    for lean, first in ((1.0, "i19"), (-1.0, "i00")):
+        funnel = funnel_of(FULL, store, surfaces={"home": home | {"popularity": lean}})
+        shelf = funnel._shelves.current
+        shown = np.where(np.arange(20) == 19, 1e9, np.where(np.arange(20) == 0, 0.0, 1e6))
+        funnel._shelves.current = shelf.counted(shelf.counts.popularity, shelf.counts.trend, shown)
+        reply, _ = ranked(funnel, limit=3, surface="home")
+        assert reply.items[0].item_id == first
+    reply, _ = ranked(funnel_of(FULL, store, surfaces={"home": home}), limit=1, surface="home")
+    assert reply.items[0].score == pytest.approx(1 / (1 + math.exp(-1.9)))
+
+
+def test_what_was_removed_since_the_shelf_was_made_is_not_served():
+    funnel = funnel_of(FULL)
+    funnel._catalogue.apply(make_message(ITEMS.name, None, key=b"i19"))
+    reply, _ = ranked(funnel, limit=20)
+    assert len(reply.items) == 19
+    assert "i19" not in {item.item_id for item in reply.items}
+
+
 def test_without_redis_the_slate_is_popular_from_memory():
     reply, served = ranked(funnel_of(FULL, Broken()), limit=3)
     assert (reply.degraded, len(reply.items)) == ("popular", 3)
@@ -149,7 +182,7 @@ def test_a_score_is_the_weighted_sum_of_probabilities():
 
 def test_an_exploring_slate_logs_its_propensities():
     reply, served = ranked(funnel_of(FULL, exploration=1.0), limit=5)
-    assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 17, 1 / 17])
+    assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 14, 1 / 14])
     assert [item.reasons for item in reply.items[3:]] == [("explored",), ("explored",)]
 
 
@@ -170,3 +203,17 @@ def test_what_others_watched_with_the_users_items_is_a_source_of_its_own():
     }
     reply, _ = ranked(funnel, limit=10, user_id="new")
     assert "co_watch" not in {item.source for item in reply.items}
+
+
+def test_a_paid_place_is_marked_and_paid_for_until_its_campaign_has_no_impressions_left():
+    store = MemoryStore()
+    purse = Purse(store)
+    paid = Sponsored(campaign_id="c1", bid_micros=1_000, daily_impressions=2)
+    funnel = funnel_of(FULL, store, paid, purse=purse, sponsored_positions="1", sponsored_floor=0.0)
+    marked = []
+    for _ in range(5):
+        items = ranked(funnel, limit=4).reply.items
+        marked.append([(item.position, item.reasons) for item in items if item.item_id == "ad"])
+        purse.refill()
+        assert len(items) == 4
+    assert marked == [[], [(1, ("sponsored",))], [(1, ("sponsored",))], [], []]

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     train_seed: int = 0
     publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")
+    archive_compact_ms: int = Field(600_000, ge=1_000, description="pause between two compactions of them")
 
     # monitoring
     served_check_share: Ratio = Field(0.02, description="users whose served rows are rebuilt; 0: nobody's")

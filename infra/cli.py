@@ -19,6 +19,8 @@ COMMANDS = (
     "features",
     "verify",
     "rank",
+    "explain",
+    "experiments",
     "replay",
     "evaluate",
     "sim",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from models.evaluate.slices import slices
 from models.learning.online import refit
 from models.serving.ranker import Ranker
-from models.training.gate import Verdict, judge
+from models.training.gate import Newest, Verdict, judge
 from models.training.rows import Rows
 from models.versions.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER, Golden, Version
 from models.versions.profile import Profile
@@ -173,7 +174,17 @@ def _judge(order: Order, rows: Rows, held_out: int, ranker: Ranker, champion: Ra
     comparable = champion is not None and champion.heads == HEADS
     beaten = champion.score_many(newest.features) if champion and comparable else None
     logits = ranker.score_many(newest.features)
-    return judge(HEADS, logits, newest.labels, np.nanmean(older.labels, axis=0), beaten, popular)
+    base_rates = np.nanmean(older.labels, axis=0)
+    return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(rows, held_out))
+
+
+def _whose(rows: Rows, held_out: int) -> Newest:
+    """Users, pages and slices of the newest rows; a page is what one user got at one moment."""
+    users = np.unique(np.array(rows.user_ids), return_inverse=True)[1]
+    pages = np.unique(np.column_stack([users, rows.ts_ms]), axis=0, return_inverse=True)[1]
+    parts = slices(rows.user_ids, rows.item_ids)
+    cut = slice(held_out, None)
+    return Newest(users[cut], pages.ravel()[cut], {name: mask[cut] for name, mask in parts.items()})
 
 
 def _seal(

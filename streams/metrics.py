@@ -127,4 +127,10 @@ ALERT_RECEIVER_OFF = Gauge(
 TRAFFIC_EVENTS = Counter("streamrec_traffic_events_total", "Event records produced.", ["topic"])
 TRAFFIC_REQUESTS = Counter("streamrec_traffic_requests_total", "Requests sent.")
 TRAFFIC_REPLIES = Counter("streamrec_traffic_replies_total", "Replies received.", ["outcome"])
+TRAFFIC_TRUE_CLICKS = Counter(
+    "streamrec_traffic_true_clicks_total",
+    "Clicks expected of sampled slates: of what was shown, and of the best there was (their gap is regret).",
+    ["slate"],
+)
+TRAFFIC_TRUE_PLACES = Counter("streamrec_traffic_true_places_total", "Places of these sampled slates.")
 TRAFFIC_SECONDS = Histogram("streamrec_traffic_seconds", "From a request sent to its reply.", buckets=FINE)

@@ -1,6 +1,6 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `trust`
-how many attacks are found."""
+do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `scorer`
+what a slate costs, `trust` how many attacks are found."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.commands.bench_features import features
+from infra.commands.bench_scorer import scorer
 from infra.commands.bench_soak import soak
 from infra.commands.bench_trust import trust
 from streams.errors import OperatorError
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     bench.command("ctr")(ctr)
     bench.command("memory")(memory)
     bench.command("features")(features)
+    bench.command("scorer")(scorer)
     bench.command("soak")(soak)
     bench.command("trust")(trust)
     app.add_typer(bench, name="bench")

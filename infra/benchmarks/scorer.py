@@ -63,6 +63,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     floor: Times
     floor_stages: dict[str, Times]
     over_floor: Middle
+    cpu_ms: float  # of this process a request, on average: what a busy machine does not stretch much
+    floor_cpu_ms: float
     requests_per_s: float
     degraded: int
     recall: float | None  # at DEPTH, of users' own tastes; None: no index, all compared
@@ -147,7 +149,11 @@ class _Run:
         self._x = self._x.astype(np.float32)
         self._stages: dict[str, list[float]] = {}
         self._floor: dict[str, list[float]] = {"neighbours": [], "Redis": [], "ranker": []}
-        self._degraded, self._keys, self._slates = 0, [0], [0]
+        self._degraded = 0
+        self._keys: list[int] = []
+        self._slates: list[int] = []
+        self._cpu: list[float] = []
+        self._floor_cpu: list[float] = []
 
     def run(self, asking: Sequence[int], told: Told) -> dict[str, Any]:
         """Answers a request of each user of `asking`, none twice."""
@@ -174,6 +180,8 @@ class _Run:
             "over_floor": ratio(
                 [float(np.median(ours[r])) for r in rounds], [float(np.median(theirs[r])) for r in rounds]
             ),
+            "cpu_ms": float(np.mean(self._cpu)),
+            "floor_cpu_ms": float(np.mean(self._floor_cpu)),
             "requests_per_s": 1_000.0 / float(ours.mean()),
             "degraded": self._degraded,
             "keys": float(np.mean(self._keys)),
@@ -191,17 +199,18 @@ class _Run:
             limit=self._plan.limit,
         )
         self._noted.keys.clear()
-        began = time.perf_counter()
+        cpu, began = time.process_time(), time.perf_counter()
         reply, served = self._funnel.rank(request, NOW_MS, Budget(1e6))
         ended = time.perf_counter()
         encode(reply)
         if served is not None:
             encode(served)
-        took = 1_000 * (time.perf_counter() - began)
+        took, cpu = 1_000 * (time.perf_counter() - began), 1_000 * (time.process_time() - cpu)
         self._waiting.append(([key for keys in self._noted.keys for key in keys], n))
         if counts:
             for name, ms in {**reply.timings_ms, "reply": took - 1_000 * (ended - began)}.items():
                 self._stages.setdefault(name, []).append(ms)
+            self._cpu.append(cpu)
             self._degraded += reply.degraded is not None
             self._keys.append(sum(map(len, self._noted.keys)))
             self._slates.append(len(reply.items))
@@ -210,15 +219,16 @@ class _Run:
     def _bare_floor(self, keys: list[str], n: int, counts: bool) -> float:
         shelf = self._shelves.current
         vector = shelf.vectors[(7_919 * n) % shelf.size]
-        began = time.perf_counter()
+        cpu, began = time.process_time(), time.perf_counter()
         similar(shelf, vector, self._plan.candidates)
         near = time.perf_counter()
         self._bare.mget(keys)
         read = time.perf_counter()
         if self._pair.ranker is not None:
             self._pair.ranker.score_many(self._x)
-        ended = time.perf_counter()
+        ended, cpu = time.perf_counter(), 1_000 * (time.process_time() - cpu)
         if counts:
+            self._floor_cpu.append(cpu)
             for name, took in zip(self._floor, (near - began, read - near, ended - read), strict=True):
                 self._floor[name].append(1_000 * took)
         return 1_000 * (ended - began)

@@ -28,6 +28,7 @@ def as_picture(found: Figures) -> Group:
     lines = [
         f"{found.requests_per_s:,.0f} requests/s in one process; over the floor {found.over_floor.value:.2f} "
         f"({found.over_floor.low:.2f} - {found.over_floor.high:.2f}); {found.degraded} degraded",
+        f"processor time of this process: {found.cpu_ms:.2f} ms a request, floor {found.floor_cpu_ms:.2f} ms",
         f"{found.keys:,.0f} keys a request, {found.columns} columns, slates of {found.slate:.1f}",
     ]
     if found.recall is not None:

@@ -102,16 +102,15 @@ class Asked:
     def of_items(self, values: Mapping[str, float], missing: float) -> Floats:
         """Every candidate's value [n] by its id; few of the ids are among the candidates."""
         out = np.full(len(self.item_ids), missing)
+        if len(self._places) < len(out):  # an id stands there twice
+            return np.array([values.get(item_id, missing) for item_id in self.item_ids], dtype=np.float64)
         for item_id in self._places.keys() & values.keys():
             out[self._places[item_id]] = values[item_id]
         return out
 
     @cached_property
-    def _places(self) -> dict[str, list[int]]:
-        places: dict[str, list[int]] = {}
-        for place, item_id in enumerate(self.item_ids):
-            places.setdefault(item_id, []).append(place)
-        return places
+    def _places(self) -> dict[str, int]:
+        return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
 
     @property
     def metadata(self) -> Floats:

@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     drift_window_ms: int = Field(30_000, ge=1_000, description="event time of a drift window")
     retrain_cooldown_ms: int = Field(600_000, ge=0, description="wall time between two triggers")
     retrain_per_day: int = Field(24, ge=1)
+    retrain_every_ms: int = Field(0, ge=0, description="wall time after which a champion is old; 0: never")
+    retrain_rows: int = Field(0, ge=0, description="new examples after which to retrain; 0: never")
     alert_receivers: Path | None = Field(None, description="TOML file of who is told of alerts; none: nobody")
 
     @field_validator("redis")

@@ -20,6 +20,8 @@ COMMANDS = (
     "verify",
     "rank",
     "explain",
+    "experiments",
+    "precompute",
     "replay",
     "evaluate",
     "sim",

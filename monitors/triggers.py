@@ -22,6 +22,7 @@ __all__ = ["REASON", "Judged", "Rules", "State", "remember", "step", "trigger_id
 
 REASON = "drift"
 MAX_EVIDENCE = 20
+METHODS = ("psi", "ks", "adwin", "calibration")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     distance: float = 0.14  # of KS, from which it raises a column by itself; it is reported from 0.1
     cooldown_ms: int
     per_day: int
+    reason: str = REASON
     attempts: int = 3  # requests for a column that is never well in between, before it is stuck
 
 
@@ -84,20 +86,20 @@ def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State
     asking = [column for column in asking if column.feature not in hopeless]
     if not asking:
         return state, None
-    trigger = _trigger(judged, asking, now_ms)
+    trigger = _trigger(judged, asking, rules.reason, now_ms)
     if any(trigger.trigger_id == known for known, _ in fired):
         return state, None
-    return remember(state, trigger), trigger
+    return remember(state, trigger, reason=rules.reason), trigger
 
 
-def remember(state: State, *triggers: RetrainTrigger) -> State:
+def remember(state: State, *triggers: RetrainTrigger, reason: str = REASON) -> State:
     """The state with triggers noted that were written before, in any order: how a restart catches up.
 
     Only those of this machine count towards cool-down and budget.
     """
     known, attempts = dict(state.fired), dict(state.attempts)
     for trigger in triggers:
-        if trigger.reason == REASON and trigger.trigger_id not in known:
+        if trigger.reason == reason and trigger.trigger_id not in known:
             known[trigger.trigger_id] = trigger.ts_ms
             for name in _asked_for(trigger):
                 attempts[name] = attempts.get(name, 0) + 1
@@ -108,17 +110,17 @@ def remember(state: State, *triggers: RetrainTrigger) -> State:
 def _asked_for(trigger: RetrainTrigger) -> set[str]:
     """The columns that a trigger's evidence names."""
     words = [line.split(" ") for line in trigger.evidence]
-    return {line[1] for line in words if len(line) > 1 and line[0] in ("psi", "ks")}
+    return {line[1] for line in words if len(line) > 1 and line[0] in METHODS}
 
 
-def trigger_id(model: str, window: Window, features: Iterable[str]) -> str:
+def trigger_id(model: str, window: Window, features: Iterable[str], reason: str = REASON) -> str:
     """The same for the same model, window and columns, whoever asks and however often.
 
     >>> trigger_id("m1", Window(from_ms=0, to_ms=9, rows=5_000), ["b", "a"])
     'drift-fa3b896b8a5c70975308'
     """
     parts = (model, str(window.from_ms), str(window.to_ms), *sorted(features))
-    return f"{REASON}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}"
+    return f"{reason}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}"
 
 
 class _Column(msgspec.Struct, frozen=True):
@@ -133,7 +135,7 @@ def _columns(verdicts: Sequence[Verdict], rules: Rules) -> list[_Column]:
     """Columns with a score, by name. Of KS only distances that raise count."""
     by_name: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        if verdict.score is not None and (verdict.method == "psi" or verdict.score >= rules.distance):
+        if verdict.score is not None and (verdict.method != "ks" or verdict.score >= rules.distance):
             by_name.setdefault(verdict.feature, []).append(verdict)
     return [_column(name, by_name[name], rules) for name in sorted(by_name)]
 
@@ -163,16 +165,16 @@ def _allowed(fired: tuple[tuple[str, int], ...], rules: Rules, now_ms: int) -> b
     return not fired or now_ms - fired[-1][1] >= rules.cooldown_ms
 
 
-def _trigger(judged: Judged, columns: Sequence[_Column], now_ms: int) -> RetrainTrigger:
+def _trigger(judged: Judged, columns: Sequence[_Column], reason: str, now_ms: int) -> RetrainTrigger:
     window = judged.window
     worst = sorted(
         (verdict for column in columns for verdict in column.drifted),
         key=lambda v: (v.method != "psi", -(v.score or 0.0), v.feature),
     )
     return RetrainTrigger(
-        trigger_id=trigger_id(judged.model, window, [column.feature for column in columns]),
+        trigger_id=trigger_id(judged.model, window, [column.feature for column in columns], reason),
         ts_ms=now_ms,
-        reason=REASON,
+        reason=reason,
         model=judged.model,
         evidence=(
             f"window [{window.from_ms}, {window.to_ms}) of {window.rows} rows",

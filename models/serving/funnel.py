@@ -1,7 +1,9 @@
 """A request to a slate: retrieve, read features, rank, adjust, arrange; stepping down by name.
 
 The steps: full (no name), `light` (the ranker failed or could not be loaded: the online model
-alone), `popular` (no model yet, Redis away, or the budget spent: popularity from memory).
+alone), `cached` (neither half could score, or the budget is spent: the slate that
+`streamrec precompute` made for this user), `popular` (no such slate, no model yet, or Redis away:
+popularity from memory).
 """
 
 import time
@@ -17,6 +19,7 @@ from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_o
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.plans import Plan, Plans
 from models.serving.pool import pool_of
+from models.serving.precomputed import CACHED, fallback, kept, still_good
 from models.serving.purse import Purse
 from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
 from models.serving.shelf import Shelf
@@ -109,11 +112,14 @@ class Funnel:
         scored = None
         if read is not None and not budget.spent:
             scored = self._score(pair, case, read, aim, watch)
+        if scored is None and pair.version is not None:
+            case, scored = self._cached(case, person or Person(), shelf)
+            read = read if scored is None else None  # its rows are those of other candidates
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
-            popular = shelf.popularity_of(candidates.item_ids)
+            popular = shelf.popularity_of(case.candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
-        elif aim.popularity:
+        elif aim.popularity and scored.step != CACHED:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
@@ -134,6 +140,23 @@ class Funnel:
         if asked is not None and asked.current.weights is not None:
             return asked.current
         return self._models.current
+
+    def _cached(self, case: Case, person: Person, shelf: Shelf) -> tuple[Case, Scored | None]:
+        """The case with the user's precomputed slate among its candidates; None where there is none."""
+        request = case.request
+        if request.query is not None or request.candidates is not None:
+            return case, None
+        slate = self._guard.attempt(
+            "precomputed", lambda: kept(self._store, request.user_id, request.surface), "redis"
+        )
+        first = still_good(slate, self._catalogue, person, request.exclude) if slate else []
+        if not first:
+            return case, None
+        popularity = shelf.popularity_of(case.candidates.item_ids)
+        candidates, scores = fallback(first, case.candidates, popularity)
+        items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
+        scored = Scored(scores, {}, {}, ServedBy(), CACHED)
+        return case._replace(candidates=candidates, items=items), scored
 
     def _pay(self, case: Case, places: Sequence[Place]) -> None:
         for place in places:

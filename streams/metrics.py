@@ -92,6 +92,12 @@ MODEL_SINCE = Gauge(
 # monitoring
 DRIFT_SCORE = Gauge("streamrec_drift_score", "Last drift score.", ["feature", "method"])
 DRIFT_WINDOWS = Counter("streamrec_drift_windows_total", "Windows judged.", ["state"])
+ESTIMATED_CTR = Gauge(
+    "streamrec_estimated_ctr_ratio", "Click rate that the probabilities served expect; no label needed."
+)
+ESTIMATED_LOG_LOSS = Gauge(
+    "streamrec_estimated_log_loss_nats", "Log loss that the probabilities served expect; no label needed."
+)
 TRIGGERS = Counter("streamrec_retrain_triggers_total", "Retrain triggers written.", ["reason"])
 SLATE_IMPRESSIONS = Counter(
     "streamrec_slate_impressions_total",

@@ -1,12 +1,13 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
 do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `scorer`
-what a slate costs, `trust` how many attacks are found."""
+what a slate costs, `trust` how many attacks are found, `drift` how right drift verdicts are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
 from infra.commands.bench_scorer import scorer
 from infra.commands.bench_soak import soak
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     bench.command("scorer")(scorer)
     bench.command("soak")(soak)
     bench.command("trust")(trust)
+    bench.command("drift")(drift)
     app.add_typer(bench, name="bench")
 
 

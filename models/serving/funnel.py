@@ -1,11 +1,13 @@
 """A request to a slate: retrieve, read features, rank, adjust, arrange; stepping down by name.
 
 The steps: full (no name), `light` (the ranker failed or could not be loaded: the online model
-alone), `popular` (no model yet, Redis away, or the budget spent: popularity from memory).
+alone), `cached` (neither half could score, or the budget is spent: the slate that
+`streamrec precompute` made for this user), `popular` (no such slate, no model yet, or Redis away:
+popularity from memory).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -16,13 +18,15 @@ from models.learning.online import cross, crosses, id_hash
 from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
-from models.serving.experiments import Layer, variants
-from models.serving.pool import pool_of, rules_of
+from models.serving.plans import Plan, Plans
+from models.serving.pool import pool_of
+from models.serving.precomputed import CACHED, fallback, kept, still_good
 from models.serving.purse import Purse
 from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
 from models.serving.shelf import Shelf
-from models.serving.slate import SPONSORED, Place, arrange
+from models.serving.slate import SPONSORED, Place, drafted, explore
 from models.serving.slot import Pair
+from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, Item, RankReply, RankRequest, Served, ServedBy
 from streams.facts.co_watch import companions
@@ -73,8 +77,10 @@ class Funnel:
         shelves: Shelves,
         models: Models,
         *,
-        layers: Sequence[Layer] = (),
+        plans: Plans | None = None,
+        pinned: Mapping[str, Models] | None = None,
         purse: Purse | None = None,
+        recorder: Recorder | None = None,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -83,21 +89,21 @@ class Funnel:
         self._store = store
         self._shelves = shelves
         self._models = models
-        self._layers = layers
+        self._plans = plans or Plans(settings)
+        self._pinned = pinned or {}
         self._purse = purse or Purse(store)
-        self._rules = rules_of(settings)
+        self._recorder = recorder or Recorder(store, 0)
         self._guard = guard or Guard()
         self._clock = clock
         self._columns = columns_hash()
-        self._aims = {name: Aim.of(settings, name) for name in (*settings.surfaces, "")}
 
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate for `request` as of `now_ms`, by the best step that the budget allows."""
-        watch, pair, shelf = Stopwatch(self._clock), self._models.current, self._shelves.current
+        watch, shelf, plan = Stopwatch(self._clock), self._shelves.current, self._plans.of(request.user_id)
+        pair, aim = self._pair(plan), plan.aim(request.surface)
         person = None
         if request.candidates is None and not budget.spent:
             person = self._guard.attempt("history", lambda: self._store.person(request.user_id), "redis")
-        aim = self._aims.get(request.surface) or self._aims[""]
         candidates = self._candidates(request, shelf, aim, person or Person(), now_ms, budget)
         rows = candidates.rows
         items: list[Item | None] = (
@@ -106,28 +112,58 @@ class Funnel:
             else [self._catalogue.get(item_id) for item_id in candidates.item_ids]
         )
         known = known_of(items) if rows is None else shelf.known(rows)
-        arms = variants(self._layers, request.user_id)
-        case = Case(request, now_ms, candidates, items, arms, known, None if rows is None else shelf)
+        case = Case(request, now_ms, candidates, items, plan.arms, known, None if rows is None else shelf)
         watch.lap("retrieve")
         read = None if budget.spent else self._read(case, person)
         watch.lap("features")
         scored = None
         if read is not None and not budget.spent:
             scored = self._score(pair, case, read, aim, watch)
+        if scored is None and pair.version is not None:
+            case, scored = self._cached(case, person or Person(), shelf)
+            read = read if scored is None else None  # its rows are those of other candidates
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
-            popular = shelf.popularity_of(candidates.item_ids)
+            popular = shelf.popularity_of(case.candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
-        elif aim.popularity:
+        elif aim.popularity and scored.step != CACHED:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
-        rules = msgspec.structs.replace(self._rules, limit=request.limit)
-        places = arrange(pool_of(case, read, scored, self._purse.may_show), rules, request.request_id)
+        rules = msgspec.structs.replace(plan.rules, limit=request.limit)
+        pool = pool_of(case, read, scored, self._purse.may_show)
+        draft = drafted(pool, rules)
+        places = explore(draft, pool, rules, request.request_id)
         self._pay(case, places)
         watch.lap("slate")
         if scored.step:
             DEGRADED.labels(scored.step).inc()
         served = served_of(case, read, scored, places, self._columns) if places else None
-        return Ranked(reply_of(case, scored, places, watch.total()), served)
+        timings_ms = watch.total()
+        self._recorder.note(Happened(case, read, scored, pool, draft, places, timings_ms))
+        return Ranked(reply_of(case, scored, places, timings_ms), served)
+
+    def _pair(self, plan: Plan) -> Pair:
+        """The pair of the version that an arm asks for, the champion where that cannot serve."""
+        asked = self._pinned.get(plan.model) if plan.model else None
+        if asked is not None and asked.current.weights is not None:
+            return asked.current
+        return self._models.current
+
+    def _cached(self, case: Case, person: Person, shelf: Shelf) -> tuple[Case, Scored | None]:
+        """The case with the user's precomputed slate among its candidates; None where there is none."""
+        request = case.request
+        if request.query is not None or request.candidates is not None:
+            return case, None
+        slate = self._guard.attempt(
+            "precomputed", lambda: kept(self._store, request.user_id, request.surface), "redis"
+        )
+        first = still_good(slate, self._catalogue, person, request.exclude) if slate else []
+        if not first:
+            return case, None
+        popularity = shelf.popularity_of(case.candidates.item_ids)
+        candidates, scores = fallback(first, case.candidates, popularity)
+        items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
+        scored = Scored(scores, {}, {}, ServedBy(), CACHED)
+        return case._replace(candidates=candidates, items=items), scored
 
     def _pay(self, case: Case, places: Sequence[Place]) -> None:
         for place in places:

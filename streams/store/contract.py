@@ -99,11 +99,10 @@ class Document(NamedTuple):
 
 
 class Companions(NamedTuple):
-    """Entries (streams.facts.co_watch) that an item's set of what was watched with it gains and loses."""
+    """What an item's set of what was watched with it is told: records of streams.facts.co_watch."""
 
     item_id: str
-    gained: bytes
-    lost: bytes
+    told: bytes
 
 
 class ShardWrite(msgspec.Struct, frozen=True):
@@ -157,7 +156,7 @@ class Store(Protocol):
         """The past of each user, in one round trip."""
 
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
-        """Each item's set of what was watched with it, as streams.co_watch reads it; None: nothing."""
+        """Each item's set of what was watched with it, as streams.facts.co_watch reads it; None: nothing."""
 
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from streams.events import Item
-from streams.facts.co_watch import PAIR_BYTES, merged
+from streams.facts.co_watch import merged
 from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
@@ -123,9 +123,8 @@ class MemoryStore:
                 return False
         for document in write.documents:
             self._documents[(document.kind, document.user_id)] = document.value
-        for item_id, gained, lost in write.companions:
-            parts = [[b[i : i + PAIR_BYTES] for i in range(0, len(b), PAIR_BYTES)] for b in (gained, lost)]
-            self._companions[item_id] = merged(self._companions.get(item_id), *parts)
+        for item_id, told in write.companions:
+            self._companions[item_id] = merged(self._companions.get(item_id), told)
         at = 0
         for scope, group in groupby(write.keys, key=itemgetter(0)):
             keys, layout = list(group), LAYOUTS[scope]

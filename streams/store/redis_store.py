@@ -9,7 +9,7 @@ import numpy as np
 
 from streams.errors import OperatorError
 from streams.events import Item
-from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.facts.co_watch import CO_WATCH_CAP, ENGAGED_BYTES, REACH
 from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
@@ -148,11 +148,11 @@ class RedisStore:
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
         scopes = [scope for scope, _ in write.keys]
         groups = [(len(list(group)), *_NUMBERS[scope]) for scope, group in groupby(scopes)]
-        sets = (len(write.companions), PAIR_BYTES, PAIR_BYTES * CO_WATCH_CAP)
+        sets = (len(write.companions), ENGAGED_BYTES, ENGAGED_BYTES * CO_WATCH_CAP, REACH)
         head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards, sets))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
         values = [document.value for document in write.documents]
-        values += [value for each in write.companions for value in (each.gained, each.lost)]
+        values += [each.told for each in write.companions]
         return Call(keys, [head, rows, versions, *values])
 
     # --- people -----------------------------------------------------------------------------------

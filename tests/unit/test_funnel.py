@@ -51,7 +51,7 @@ class Held:
         self.current = current
 
 
-def funnel_of(pair: Pair, store=None, purse=None, paid=None, **overrides: object) -> Funnel:
+def funnel_of(pair: Pair, store=None, paid=None, recorder=None, purse=None, **overrides: object) -> Funnel:
     catalogue = Catalogue()
     for k in range(20):
         tags = tuple(f"t{n}" for n in range(k))
@@ -63,7 +63,14 @@ def funnel_of(pair: Pair, store=None, purse=None, paid=None, **overrides: object
     settings = Settings(**({"exploration": 0.0} | overrides))
     guard = Guard(pause_s=0)
     return Funnel(
-        settings, catalogue, store or MemoryStore(), Held(shelf), Held(pair), purse=purse, guard=guard
+        settings,
+        catalogue,
+        store or MemoryStore(),
+        Held(shelf),
+        Held(pair),
+        purse=purse,
+        recorder=recorder,
+        guard=guard,
     )
 
 
@@ -202,7 +209,7 @@ def test_a_paid_place_is_marked_and_paid_for_until_its_campaign_has_no_impressio
     store = MemoryStore()
     purse = Purse(store)
     paid = Sponsored(campaign_id="c1", bid_micros=1_000, daily_impressions=2)
-    funnel = funnel_of(FULL, store, purse, paid, sponsored_positions="1", sponsored_floor=0.0)
+    funnel = funnel_of(FULL, store, paid, purse=purse, sponsored_positions="1", sponsored_floor=0.0)
     marked = []
     for _ in range(5):
         items = ranked(funnel, limit=4).reply.items

@@ -21,6 +21,7 @@ COMMANDS = (
     "rank",
     "explain",
     "experiments",
+    "precompute",
     "replay",
     "evaluate",
     "sim",

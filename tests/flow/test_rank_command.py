@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from models.serving.precomputed import kept
 from models.serving.trace import read_trace
 from streams.events import EXAMPLES, Labels
 from streams.kafka import Publisher
 from streams.settings import Settings
 from streams.store.connect import connect
-from tests.asking import running_scorer, stock
+from tests.asking import crown, pair_version, running_scorer, stock
 from tests.build import make_example
 from tests.waiting import eventually
 
@@ -111,6 +112,28 @@ def test_an_experiment_is_shown_from_what_was_labelled(shared, tmp_path):
     assert found["arm"] in ("control", "other")
     done = streamrec(shared, "experiments", "show", "f", STREAMREC_EXPERIMENTS=str(path))
     assert (done.returncode, done.stderr.strip()) == (2, "streamrec: experiments: f is not declared: e")
+
+
+def test_precomputed_slates_are_made_by_the_champion_once(settings, embedded_kafka, redis_url, tmp_path):
+    own = settings(kafka=embedded_kafka, redis=redis_url)
+    stock(own)
+    users = tmp_path / "users"
+    users.write_text("u1\nu2\nu2\n")
+    asked = ("precompute", "--users", str(users), "--limit", "5", "--json")
+    done = streamrec(own, *asked)
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (
+        1,
+        "streamrec: precompute: there is no model yet that can serve",
+    )
+    with Publisher(own) as publisher:
+        crown(publisher, tmp_path / "models", pair_version())
+    for made, before in ((2, 0), (0, 2)):
+        done = streamrec(own, *asked)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"users": 2, "done_before": before, "made": made, "version": "v1"}
+    with closing(connect(own)) as store:
+        slate = kept(store, "u2", "default")
+    assert (len(slate.items), slate.items[0], slate.version) == (5, "i29", "v1")
 
 
 def test_no_answer_in_time_is_exit_code_1_and_one_line(shared):

@@ -1,6 +1,6 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `trust`
-how many attacks are found, `drift` how right drift verdicts are."""
+do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `scorer`
+what a slate costs, `trust` how many attacks are found, `drift` how right drift verdicts are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ import typer
 
 from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
+from infra.commands.bench_scorer import scorer
 from infra.commands.bench_soak import soak
 from infra.commands.bench_trust import trust
 from streams.errors import OperatorError
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     bench.command("ctr")(ctr)
     bench.command("memory")(memory)
     bench.command("features")(features)
+    bench.command("scorer")(scorer)
     bench.command("soak")(soak)
     bench.command("trust")(trust)
     bench.command("drift")(drift)

@@ -1,6 +1,7 @@
 """`streamrec models`: the versions there are, which one serves, and another one in its place."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     models.command("list")(show)
     models.command("show")(show_one)
     models.command("promote")(promote)
+    models.command("adopt")(adopt)
     models.command("rollback")(take_back)
     app.add_typer(models, name="models")
 
@@ -124,6 +126,53 @@ def take_back(
         return rollback(champions, reason, now_ms, _check, to)
 
     _hand_over(steps, as_json)
+
+
+def adopt(
+    file: Annotated[Path, typer.Argument(help="ONNX: features [n, columns] to logits [n, heads]")],
+    as_json: Json = False,
+) -> None:
+    """Bring your own ranker: judged by the same gate on the newest slice, then published or rejected.
+
+    Exit code 1 where it is rejected. See docs/bring-your-own-model.md.
+    """
+    import threading
+    import time
+
+    import msgspec
+
+    from models.training.retraining import Retraining
+    from streams.errors import ModelRefused, OperatorError
+    from streams.events import MODELS
+    from streams.kafka import Publisher
+
+    try:
+        graph = file.read_bytes()
+    except OSError as error:
+        raise OperatorError(f"models: cannot read {file}: {error.strerror}") from None
+    settings = read_settings()
+    announced: list[ModelRecord] = []
+    with Publisher(settings) as publisher:
+
+        def announce(step: "ModelRecord") -> None:
+            publisher.send(MODELS, step)
+            publisher.flush()
+            announced.append(step)
+
+        retraining = Retraining(settings, announce, lambda: time.time_ns() // 1_000_000, threading.Event())
+        for step in _steps():
+            retraining.champions.apply(step)
+        try:
+            last = retraining.adopt(graph)
+        except (ModelRefused, ValueError) as error:
+            raise OperatorError(f"models: {file.name}: {error}") from None
+    if as_json:
+        print(msgspec.json.encode(announced).decode())
+    else:
+        for step in announced:
+            print(f"{step.version}: {step.state}, {'; '.join(step.reasons)}")
+    if last.state != "champion":
+        raise typer.Exit(1)
 
 
 def _hand_over(steps: "Callable[[Champions, int], tuple[ModelRecord, ...]]", as_json: bool) -> None:

@@ -49,10 +49,12 @@ class Lexicon:
     def search(self, query: str, most: int) -> list[int]:
         """Up to `most` rows that hold a word of the query, best first, ties by row."""
         words = list(dict.fromkeys(tokens(query)))[:MAX_WORDS]
-        with self._lock:
-            if self._waiting:
+        if self._waiting and self._lock.acquire(blocking=False):  # not behind a flood of new items
+            try:
                 self._flush()
-            index = self._index
+            finally:
+                self._lock.release()
+        index = self._index
         if index is None or not words:
             return []
         searcher = index.searcher()

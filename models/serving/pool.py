@@ -8,7 +8,7 @@ from models.serving.answer import Case, Floats, Read, Scored
 from models.serving.content import content_vector
 from models.serving.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
 from streams.errors import OperatorError
-from streams.events import Item, Sponsored
+from streams.events import Sponsored
 from streams.features import COLUMN_NAMES
 from streams.settings import Settings
 
@@ -72,7 +72,7 @@ def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) ->
         creators=[item.creator_id if item else None for item in items],
         sources=sources,
         bids=_bids(case, scored, may_sell),
-        vectors=_about(items),
+        vectors=_about(case),
         ctr=None if x is None else x[:, CTR],
         completion=None if x is None else x[:, COMPLETION],
         watches=None if x is None else x[:, WATCHES],
@@ -108,10 +108,13 @@ def _tiers(case: Case, read: Read | None) -> list[int]:
     ]
 
 
-def _about(items: Sequence[Item | None]) -> Floats | None:
+def _about(case: Case) -> Floats | None:
     """Unit vectors [n, d] of what items are about, zero for an unknown one."""
+    items, rows = case.items, case.candidates.rows
     if not items:
         return None
+    if case.shelf is not None and rows is not None:
+        return case.shelf.vectors[rows]
     return np.stack(
         [content_vector(item.category, item.creator_id, item.tags) if item else _UNKNOWN for item in items]
     )

@@ -52,11 +52,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 class Candidates(msgspec.Struct, frozen=True):
     """Distinct item ids with the source that named each of them first. The last `held` of them came
-    only as filters let go."""
+    only as filters let go. `rows` are theirs on the shelf, where it is of one version with the catalogue."""
 
     item_ids: tuple[str, ...]
     sources: tuple[str, ...]
     held: int = 0
+    rows: Rows | None = None
 
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
@@ -102,14 +103,14 @@ def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
     return Candidates(left, ("request",) * len(left))
 
 
-def still_there(found: Candidates, known: Catalogue) -> Candidates:
-    """Without what was removed since the shelf was made."""
-    gone = {i for i in found.item_ids if known.get(i) is None}
-    if not gone:
+def still_there(found: Candidates, shelf: Shelf, known: Catalogue) -> Candidates:
+    """Without what was removed since the shelf was made; without rows if anything was changed since."""
+    if known.version == shelf.version:
         return found
-    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
-    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
-    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
+    kept = [place for place, item_id in enumerate(found.item_ids) if known.get(item_id) is not None]
+    held = sum(place >= len(found.item_ids) - found.held for place in kept)
+    ids, sources = ([values[place] for place in kept] for values in (found.item_ids, found.sources))
+    return Candidates(tuple(ids), tuple(sources), held)
 
 
 def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
@@ -128,8 +129,9 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     for level in HELD:
         if len(pick.rows) < ask.limit:
             pick.claim("popular", shelf.by_popularity, ask.limit - len(pick.rows), level)
-    ids = shelf.ids
-    return Candidates(tuple(ids[row] for row in pick.rows), tuple(pick.sources), len(pick.rows) - free)
+    ids, rows = shelf.ids, np.array(pick.rows, np.intp)
+    held = len(pick.rows) - free
+    return Candidates(tuple([ids[row] for row in pick.rows]), tuple(pick.sources), held, rows)
 
 
 class _Pick:

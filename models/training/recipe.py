@@ -23,7 +23,15 @@ from streams.events import DAY_MS, HEADS, Window
 if TYPE_CHECKING:
     from models.training.towers import Epoch, Fitted, Tower
 
-__all__ = ["HELD_OUT_RATIO", "Order", "golden_of", "ignored_columns", "make_version"]
+__all__ = [
+    "HELD_OUT_RATIO",
+    "Order",
+    "adopt_version",
+    "golden_of",
+    "held_out_ms",
+    "ignored_columns",
+    "make_version",
+]
 
 HELD_OUT_RATIO = 0.15  # the newest slice of time, for the gate alone
 REFIT_ROWS = 4_000  # the newest rows that the online half learns before it serves
@@ -80,6 +88,35 @@ def make_version(
     return _seal(order, rows, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
 
 
+def adopt_version(order: Order, rows: Rows, graph: bytes, champion: Ranker | None = None) -> Version:
+    """A version around a ranker that was made elsewhere: `features` [n, d] to `logits` [n, heads], as ONNX.
+
+    It passes the same gate on the newest slice, which it must not have been fitted on (`held_out_ms`); its
+    online half learns that slice alone.
+
+    Raises:
+        ValueError: too few rows, or a head with one class only.
+        ModelRefused: a graph that cannot be served, naming why.
+    """
+    _check_classes(rows)
+    held_out = _held_out(rows.ts_ms)
+    x = golden_rows(rows.features, order.seed)
+    files = {RANKER: graph, GOLDEN: golden_json(x, Ranker.first_scores(graph, x, len(HEADS)))}
+    draft = _seal(order, None, files, (), {}, {})
+    ranker = Ranker.load(draft.manifest, draft.files)
+    verdict = _judge(order, rows, held_out, ranker, champion)
+    unseen = slice(max(held_out, len(rows) - REFIT_ROWS), None)
+    files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
+    files[PROFILE] = Profile.fit(order.columns, rows.features).to_json()
+    metrics = {**verdict.metrics, "rows": float(len(rows))}
+    return _seal(order, rows, files, verdict.reasons, metrics, {})
+
+
+def held_out_ms(rows: Rows) -> int:
+    """Event time from which on rows are the gate's: fit on what is older."""
+    return int(rows.ts_ms[_held_out(rows.ts_ms)])
+
+
 def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int) -> np.ndarray:
     """Marks [d] of cyclic columns whose period fits less than twice into the rows' time.
 
@@ -91,16 +128,25 @@ def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int)
 
 
 def golden_of(tower: "Tower", x: np.ndarray, seed: int) -> bytes:
-    """Golden rows with JAX's logits: drawn from `x`, then missing, empty and extreme ones."""
+    """Golden rows with JAX's logits."""
+    golden = golden_rows(x, seed)
+    return golden_json(golden, tower.score_many(golden))
+
+
+def golden_rows(x: np.ndarray, seed: int) -> np.ndarray:
+    """Rows [g, d] to check a ranker by: drawn from `x`, then missing, empty and extreme ones."""
     width = x.shape[1]
     drawn = np.random.default_rng(seed).integers(0, len(x), GOLDEN_ROWS)
     made = [np.full(width, value, np.float32) for value in (np.nan, 0.0, 1.0, -1.0, 1e9, -1e9, 3e38, -3e38)]
     half = np.where(np.arange(width) % 2, np.nan, x[drawn[0]]).astype(np.float32)
     golden = np.vstack([x[drawn], *made, half]).astype(np.float32)
-    golden = np.where(np.isinf(golden), np.nan, golden)
+    return np.where(np.isinf(golden), np.nan, golden)
+
+
+def golden_json(golden: np.ndarray, logits: np.ndarray) -> bytes:
+    """Golden rows and what they score, as a version's file."""
     features = tuple(tuple(None if np.isnan(v) else float(v) for v in row) for row in golden)
-    logits = tuple(tuple(float(v) for v in row) for row in tower.score_many(golden))
-    return msgspec.json.encode(Golden(features, logits))
+    return msgspec.json.encode(Golden(features, tuple(tuple(float(v) for v in row) for row in logits)))
 
 
 class _Clock:

@@ -18,7 +18,7 @@ from streams.store.connect import connect
 from tests.build import T0, make_click, make_feedback, make_impression, make_watch
 from tests.event_logs import Log, deliver, make_applier
 
-LAW = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+LAW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 DEEP_LAW = settings(LAW, max_examples=40)
 ITEMS = ("i0", "i1", "i2", "i3")
 LISTS = ("history", "shown", "follows", "hides")
@@ -144,7 +144,7 @@ def test_two_workers_on_one_users_events_fill_sets_as_one_does(log: Log, cap: in
         assert sets(store) == sets(expected)
 
 
-@settings(LAW, max_examples=10)
+@settings(LAW, max_examples=5)
 @given(dense_logs(), st.data())
 def test_redis_keeps_the_same_sets_as_memory(any_redis_url: str, log: Log, data: Any) -> None:
     expected = one_by_one(log)

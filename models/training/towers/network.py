@@ -13,7 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["CLIP", "LARGEST", "LOGIT_LIMIT", "Dcn", "Params", "Scaling", "Tower", "fit_scaling", "scale"]
+__all__ = [
+    "CLIP",
+    "LARGEST",
+    "LOGIT_LIMIT",
+    "Dcn",
+    "Params",
+    "Scaling",
+    "Tower",
+    "fit_scaling",
+    "random_params",
+    "scale",
+]
 
 CLIP = 5.0  # standard deviations; beyond it a cross layer's products would run away
 LARGEST = 1e38  # infinities end here: no infinity meets a zero later on
@@ -80,6 +91,22 @@ class Dcn(nn.Module):
         for i, width in enumerate(self.hidden):
             deep = nn.relu(nn.Dense(width, name=f"deep_{i}")(deep))
         return nn.Dense(self.heads, name="heads")(jnp.concatenate([crossed, deep], axis=1))
+
+
+def random_params(network: Dcn, width: int, random: np.random.Generator) -> Params:
+    """Parameters of a network that nobody trained, for rows of `width`: to measure what a run costs."""
+
+    def dense(rows: int, columns: int) -> dict[str, np.ndarray]:
+        kernel = random.normal(size=(rows, columns)) / rows**0.5
+        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(columns, np.float32)}
+
+    params, deep = {}, width
+    for i in range(network.cross_layers):
+        params[f"cross_{i}_down"] = {"kernel": dense(width, network.rank)["kernel"]}
+        params[f"cross_{i}_up"] = dense(network.rank, width)
+    for i, hidden in enumerate(network.hidden):
+        params[f"deep_{i}"], deep = dense(deep, hidden), hidden
+    return params | {"heads": dense(width + deep, network.heads)}
 
 
 class Tower(NamedTuple):

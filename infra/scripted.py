@@ -46,14 +46,15 @@ class Script:
             return [], []
         since_ms, self._looked_ms = self._looked_ms, now_ms
         items = self._happenings.due(now_ms)
+        if not self._happenings.goes_on("bot-attack"):
+            self._bots = []
+        clicked = list(self._clicked(max(since_ms, now_ms - MOST_MS), now_ms))
         for happening in self._wishes.take(lambda: now_ms):
             log.info("%s begins, for %d ms", happening.name, happening.for_ms)
             items += self._happenings.begin(happening)
             if happening.name == "bot-attack":
                 self._bots = self._bots_of(happening)
-        if not self._happenings.goes_on("bot-attack"):
-            self._bots = []
-        return items, list(self._clicked(max(since_ms, now_ms - MOST_MS), now_ms))
+        return items, clicked
 
     def _bots_of(self, happening: Happening) -> list[Account]:
         """Accounts of one attack, each with a session of its own."""

@@ -43,6 +43,7 @@ class Known(NamedTuple):
 
     forgotten: Forgot = nobody
     judge: Recorded | None = None
+    traces: frozenset[bytes] = frozenset()  # see streams.archive.archive_traces
 
 
 NOTHING = Known()

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.content import tokens, unit
+from models.serving.content import unit
 from models.serving.shelf import NOTHING, Rows, Shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.floating]
 
 RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
+MATCHES = 1_000  # of a query, at the most
 SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
@@ -51,11 +52,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 class Candidates(msgspec.Struct, frozen=True):
     """Distinct item ids with the source that named each of them first. The last `held` of them came
-    only as filters let go."""
+    only as filters let go. `rows` are theirs on the shelf, where it is of one version with the catalogue."""
 
     item_ids: tuple[str, ...]
     sources: tuple[str, ...]
     held: int = 0
+    rows: Rows | None = None
 
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
@@ -73,18 +75,9 @@ def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
 
 
 def search(shelf: Shelf, query: str) -> Rows:
-    """Rows that hold a word of the query, best first; a rare word weighs more than a common one."""
-    found, weights = [], []
-    for word in set(tokens(query)):
-        rows = np.array(shelf.words.get(word, ()), np.intp)
-        rows = rows[rows < shelf.size]
-        if len(rows):
-            found.append(rows)
-            weights.append(np.full(len(rows), np.log1p(shelf.size / len(rows))))
-    if not found:
-        return NOTHING
-    rows, places = np.unique(np.concatenate(found), return_inverse=True)
-    return rows[np.argsort(-np.bincount(places, np.concatenate(weights)), kind="stable")]
+    """Rows that hold a word of the query, best first by BM25, ties by row."""
+    rows = np.array(shelf.lexicon.search(query, MATCHES), np.intp)
+    return rows[rows < shelf.size]
 
 
 def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
@@ -110,14 +103,14 @@ def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
     return Candidates(left, ("request",) * len(left))
 
 
-def still_there(found: Candidates, known: Catalogue) -> Candidates:
-    """Without what was removed since the shelf was made."""
-    gone = {i for i in found.item_ids if known.get(i) is None}
-    if not gone:
+def still_there(found: Candidates, shelf: Shelf, known: Catalogue) -> Candidates:
+    """Without what was removed since the shelf was made; without rows if anything was changed since."""
+    if known.version == shelf.version:
         return found
-    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
-    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
-    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
+    kept = [place for place, item_id in enumerate(found.item_ids) if known.get(item_id) is not None]
+    held = sum(place >= len(found.item_ids) - found.held for place in kept)
+    ids, sources = ([values[place] for place in kept] for values in (found.item_ids, found.sources))
+    return Candidates(tuple(ids), tuple(sources), held)
 
 
 def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
@@ -136,8 +129,9 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     for level in HELD:
         if len(pick.rows) < ask.limit:
             pick.claim("popular", shelf.by_popularity, ask.limit - len(pick.rows), level)
-    ids = shelf.ids
-    return Candidates(tuple(ids[row] for row in pick.rows), tuple(pick.sources), len(pick.rows) - free)
+    ids, rows = shelf.ids, np.array(pick.rows, np.intp)
+    held = len(pick.rows) - free
+    return Candidates(tuple([ids[row] for row in pick.rows]), tuple(pick.sources), held, rows)
 
 
 class _Pick:

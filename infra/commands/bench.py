@@ -1,6 +1,7 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
 do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `scorer`
-what a slate costs, `trust` how many attacks are found, `drift` how right drift verdicts are."""
+what a slate costs, `trust` how many attacks are found, `drift` how right drift verdicts are, `train` how
+fast a ranker is trained, `freshness` how soon a click changes a ranking."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,10 @@ import typer
 
 from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
+from infra.commands.bench_freshness import freshness
 from infra.commands.bench_scorer import scorer
 from infra.commands.bench_soak import soak
+from infra.commands.bench_train import train
 from infra.commands.bench_trust import trust
 from streams.errors import OperatorError
 
@@ -31,6 +34,8 @@ def register(app: typer.Typer) -> None:
     bench.command("soak")(soak)
     bench.command("trust")(trust)
     bench.command("drift")(drift)
+    bench.command("train")(train)
+    bench.command("freshness")(freshness)
     app.add_typer(bench, name="bench")
 
 

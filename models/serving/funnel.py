@@ -19,7 +19,7 @@ from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.plans import Plan, Plans
-from models.serving.pool import pool_of
+from models.serving.pool import matching, pool_of
 from models.serving.precomputed import CACHED, fallback, kept, still_good
 from models.serving.purse import Purse
 from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
@@ -128,6 +128,8 @@ class Funnel:
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
         elif aim.popularity and scored.step != CACHED:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
+        if request.query and request.candidates is None:
+            scored = scored._replace(scores=scored.scores * matching(case.candidates.sources))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
         draft = drafted(pool, rules)
@@ -193,7 +195,10 @@ class Funnel:
             eligible=aim.eligible,
             seed=request.request_id,
         )
-        return still_there(retrieve(shelf, ask), shelf, self._catalogue)
+        found = self._guard.attempt("search", lambda: retrieve(shelf, ask)) if ask.query else None
+        if found is None:  # no query, or the words cannot be searched
+            found = retrieve(shelf, msgspec.structs.replace(ask, query=None))
+        return still_there(found, shelf, self._catalogue)
 
     def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
         """What was watched with the newest items of a history, by item hash."""

@@ -12,11 +12,12 @@ from streams.events import Sponsored
 from streams.features import COLUMN_NAMES
 from streams.settings import Settings
 
-__all__ = ["pool_of", "rules_of"]
+__all__ = ["matching", "pool_of", "rules_of"]
 
 CTR, COMPLETION, WATCHES = (
     COLUMN_NAMES.index(name) for name in ("item_ctr_7d", "item_completion_7d", "item_watches_7d")
 )
+MATCH_HALF = 10.0  # better matches before one that counts half
 MaySell = Callable[[Sponsored, int], bool]
 
 
@@ -76,6 +77,20 @@ def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) ->
         completion=None if x is None else x[:, COMPLETION],
         watches=None if x is None else x[:, WATCHES],
     )
+
+
+def matching(sources: Sequence[str]) -> Floats:
+    """What scores are multiplied by so that better matches of a query come before, [n].
+
+    Candidates that a query found stand in the order of their match; the others are left as they are.
+
+    >>> matching(["search", "search", "popular"]).round(2).tolist()
+    [1.0, 0.91, 1.0]
+    """
+    factor = np.ones(len(sources))
+    found = [row for row, source in enumerate(sources) if source == "search"]
+    factor[found] = MATCH_HALF / (MATCH_HALF + np.arange(len(found)))
+    return factor
 
 
 def _tiers(case: Case, read: Read | None) -> list[int]:

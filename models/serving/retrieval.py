@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.content import tokens, unit
+from models.serving.content import unit
 from models.serving.shelf import NOTHING, Rows, Shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.floating]
 
 RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
+MATCHES = 1_000  # of a query, at the most
 SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
@@ -73,18 +74,9 @@ def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
 
 
 def search(shelf: Shelf, query: str) -> Rows:
-    """Rows that hold a word of the query, best first; a rare word weighs more than a common one."""
-    found, weights = [], []
-    for word in set(tokens(query)):
-        rows = np.array(shelf.words.get(word, ()), np.intp)
-        rows = rows[rows < shelf.size]
-        if len(rows):
-            found.append(rows)
-            weights.append(np.full(len(rows), np.log1p(shelf.size / len(rows))))
-    if not found:
-        return NOTHING
-    rows, places = np.unique(np.concatenate(found), return_inverse=True)
-    return rows[np.argsort(-np.bincount(places, np.concatenate(weights)), kind="stable")]
+    """Rows that hold a word of the query, best first by BM25, ties by row."""
+    rows = np.array(shelf.lexicon.search(query, MATCHES), np.intp)
+    return rows[rows < shelf.size]
 
 
 def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:

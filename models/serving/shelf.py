@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from models.learning.crosses import id_hash
 from models.serving.ann import Nearest
-from models.serving.content import content_vectors, own_length, tokens
+from models.serving.content import content_vectors, own_length
+from models.serving.lexicon import Lexicon
 from streams.events import Item
 from streams.facts.co_watch import item_hash
 from streams.features import Known, metadata_of
@@ -40,7 +41,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The items as of a moment. `ids`, `items`, `rows`, `words`, `hashes` and `creators_rows` may already
+    """The items as of a moment. `ids`, `items`, `rows`, `lexicon`, `hashes` and `creators_rows` may already
     hold rows beyond `size`, which are not of this shelf.
 
     The `by_*` arrays list living rows best first, ties by row; rows stand in the order of item ids, those
@@ -64,7 +65,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     contents: npt.NDArray[np.int32]  # [size] code of the content_id, -1: none
     codes: Mapping[str, int]  # of creators
     creators_rows: Mapping[str, list[int]]  # oldest first
-    words: Mapping[str, list[int]]
+    lexicon: Lexicon
     hashes: Mapping[int, int]  # rows by streams.facts.co_watch.item_hash
     counts: Counts
     by_popularity: Rows
@@ -170,7 +171,7 @@ class Stock:
         self._creator_names: list[str] = []
         self._category_names: list[str] = []
         self._creators_rows: dict[str, list[int]] = {}
-        self._words: dict[str, list[int]] = {}
+        self._lexicon = Lexicon()
         self._hashes: dict[int, int] = {}
         self.alive: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self._columns: dict[str, npt.NDArray[np.generic]] = {}
@@ -261,7 +262,7 @@ class Stock:
             category_names=self._category_names,
             codes=self._codes,
             creators_rows=self._creators_rows,
-            words=self._words,
+            lexicon=self._lexicon,
             hashes=self._hashes,
             counts=Counts(nothing, nothing, nothing),
             by_popularity=living,
@@ -317,18 +318,17 @@ class Stock:
             if items[at].creator_id is not None:
                 self._creators_rows.setdefault(items[at].creator_id, []).append(start + at)
         for row, item in enumerate(items, start):
-            self._add_words(row, item)
             self._hashes[item_hash(item.item_id)] = row
             self._ids.append(item.item_id)
             self._items.append(item)
             self._rows[item.item_id] = row
             if row % 200 == 199:
                 self._breathe()
+        self._lexicon.add((row, _text(item)) for row, item in enumerate(items, start))
 
-    def _add_words(self, row: int, item: Item) -> None:
-        text = " ".join((item.title, item.category or "", item.creator_id or "", *item.tags))
-        for word in set(tokens(text)):
-            self._words.setdefault(word, []).append(row)
+
+def _text(item: Item) -> str:
+    return " ".join((item.title, item.category or "", item.creator_id or "", *item.tags))
 
 
 def _coded(names: Sequence[str | None], codes: dict[str, int]) -> npt.NDArray[np.int32]:

@@ -9,7 +9,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from infra.benchmarks.scorer_world import NOW_MS, Plan, World
 from infra.benchmarks.speeds import MeasureError, Middle, Times, ratio, times_of
 from models.learning.online import OnlineModel
 from models.serving import ann
-from models.serving.budget import Budget
+from models.serving.budget import Budget, Guard
 from models.serving.funnel import Funnel
 from models.serving.ranker import Ranker
 from models.serving.retrieval import similar, taste
@@ -47,6 +47,7 @@ DEPTH, QUERIES = 500, 100  # of the recall
 P99_GOAL_MS, OVER_FLOOR_GOAL, PER_S_GOAL, RECALL_GOAL = 8.0, 1.5, 350.0, 0.95
 
 Told = Callable[[str, int], None]
+T = TypeVar("T")
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,14 @@ class _Noted:
         return found
 
 
+class _Strict(Guard):
+    """Forgives no stage: a funnel that steps over one would look fast."""
+
+    def attempt(self, stage: str, call: Callable[[], T], neighbour: str | None = None) -> T | None:  # noqa: ARG002
+        """What `call` returns."""
+        return call()
+
+
 class _Held:
     def __init__(self, current: Pair) -> None:
         self.current = current
@@ -116,7 +125,7 @@ def measure(settings: Settings, plan: Plan, told: Told = lambda *_: None) -> Fig
     _await_index(shelves, told)
     _count_all(shelves, plan.items)
     pair = _pair(plan.seed)
-    funnel = Funnel(settings, catalogue, store, shelves, _Held(pair))
+    funnel = Funnel(settings, catalogue, store, shelves, _Held(pair), guard=_Strict())
     gc.collect()
     gc.freeze()  # a million items are no garbage; as the role `scorer` does
     found = _Run(plan, funnel, noted, bare, shelves, pair).run(world.asking.tolist(), told)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from infra.benchmarks.load import zipf
 from streams.catalogue.catalogue import Catalogue
 from streams.events import Item
-from streams.facts.co_watch import CO_WATCH_CAP, item_hash
+from streams.facts.co_watch import CO_WATCH_CAP, REACH, Beside, told_of
 from streams.facts.documents import HISTORY_CAP, SHOWN_CAP, HistoryEntry, ShownEntry
 from streams.features import HEAD, LAYOUTS, Scope
 from streams.store.flights import Flights
@@ -176,14 +176,14 @@ class World:
 
     def _beside(self, k: int, random: np.random.Generator) -> bytes:
         group = self._by_creator[int(self._creator[k])]
-        others = group[random.integers(0, len(group), CO_WATCH_CAP)].tolist()
-        parts = [
-            (NOW_MS - 1_000_000 + n).to_bytes(6, "big")
-            + n.to_bytes(2, "big")
-            + item_hash(_item(j)).to_bytes(6, "big")
-            for n, j in enumerate(others)
-        ]
-        return b"".join(parts)
+        others = group[random.integers(0, len(group), 2 * REACH * CO_WATCH_CAP)].tolist()
+        at = NOW_MS - 1_000_000
+        beside = [Beside((at + 1_000 * n, 1, _item(j))) for n, j in enumerate(others)]
+        engaged = []
+        for n in range(REACH, len(beside) - REACH, 2 * REACH):
+            here = Beside((beside[n].place[0] - 1, 1, _item(k)))
+            engaged += told_of(here, beside[n - REACH : n][::-1], beside[n : n + REACH])[:1]
+        return b"".join(told.record for told in engaged)
 
 
 def _rows(scope: Scope, impressions: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ filters let go one after another, in the order of HELD, so a slate is short only
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 from zlib import crc32
 
@@ -62,15 +63,13 @@ class Candidates(msgspec.Struct, frozen=True):
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
     """Unit vector of a history: a mean of its items, newer ones weighing more; None if none is known."""
-    known = [
-        (row, weight * 0.5 ** (place / RECENT))
-        for place, (item_id, weight) in enumerate(history)
-        if 0 <= (row := shelf.rows.get(item_id, -1)) < shelf.size
-    ]
-    if not known:
+    if not history:
         return None
-    rows, weights = zip(*known, strict=True)
-    vector = np.array(weights, np.float32) @ shelf.vectors[list(rows)]
+    item_ids, given_weights = zip(*history, strict=True)
+    rows = shelf.places_of(item_ids)
+    known = rows >= 0
+    weights = np.array(given_weights) * np.exp2(-np.arange(len(rows)) / RECENT)
+    vector = weights[known].astype(np.float32) @ shelf.vectors[rows[known]]
     return unit(vector) if np.any(vector) else None
 
 
@@ -142,12 +141,13 @@ class _Pick:
         self.sources: list[str] = []
         self._shelf, self._ask = shelf, ask
         self._held = np.zeros(shelf.size, np.uint8)  # zeros cost nothing until looked at
-        self._held[shelf.rows_of(ask.seen)] = SEEN
-        self._held[shelf.rows_of(ask.hidden)] = HIDDEN
+        seen, hidden = shelf.rows_of(ask.seen), shelf.rows_of(ask.hidden)
+        self._held[seen] = SEEN
+        self._held[hidden] = HIDDEN
         self._held[shelf.rows_of(ask.exclude)] = GONE
         self._blocked = np.array([shelf.codes[c] for c in ask.blocked if c in shelf.codes], np.int32)
-        seen = shelf.contents[shelf.rows_of((*ask.seen, *ask.hidden))]
-        self._contents = set(seen[seen >= 0].tolist())
+        met = shelf.contents[np.concatenate([seen, hidden])]
+        self._contents = set(met[met >= 0].tolist())
         self._checks = ask.eligible != ANYTHING
 
     def claim(self, source: str, order: Rows, most: int, let_go: int = 0) -> None:
@@ -217,9 +217,11 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
 
 
 def _beside(shelf: Shelf, weights: Mapping[int, float]) -> Rows:
-    hashes, size = shelf.hashes, shelf.size
-    found = [(-weight, row) for of, weight in weights.items() if 0 <= (row := hashes.get(of, -1)) < size]
-    return np.array([row for _, row in sorted(found)], np.intp)
+    rows = np.array(list(map(shelf.hashes.get, weights, repeat(-1))), np.intp)
+    each = np.array(list(weights.values()))
+    known = (rows >= 0) & (rows < shelf.size)
+    rows, each = rows[known], each[known]
+    return rows[np.lexsort((rows, -each))]
 
 
 def _followed(shelf: Shelf, creators: Sequence[str]) -> Rows:

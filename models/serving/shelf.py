@@ -6,6 +6,7 @@ arrays and dictionaries behind are shared by all shelves of a stock; each looks 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 
 import msgspec
 import numpy as np
@@ -91,9 +92,15 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         )
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
-        """Rows of those ids that are known, each once."""
-        known = {self.rows.get(i, -1) for i in item_ids}
-        return np.array(sorted(row for row in known if 0 <= row < self.size), np.intp)
+        """Rows of those ids that are known, in their order."""
+        found = self.places_of(item_ids)
+        return found[found >= 0]
+
+    def places_of(self, item_ids: Iterable[str]) -> Rows:
+        """The row of each id, -1 for an unknown one."""
+        found = np.array(list(map(self.rows.get, item_ids, repeat(-1))), np.intp)
+        found[found >= self.size] = -1
+        return found
 
     def popularity_of(self, item_ids: Sequence[str]) -> Floats:
         """Popularity of each id, [n]; 0 for an unknown one."""
@@ -106,9 +113,8 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def _counted(self, values: Floats, item_ids: Sequence[str]) -> Floats:
         if not self.size:
             return np.zeros(len(item_ids))
-        rows = np.fromiter((self.rows.get(i, -1) for i in item_ids), np.intp, len(item_ids))
-        known = (rows >= 0) & (rows < self.size)
-        return np.where(known, values[np.where(known, rows, 0)], 0.0)
+        rows = self.places_of(item_ids)
+        return np.where(rows >= 0, values[rows], 0.0)
 
     def counted(self, popularity: Floats, trend: Floats, impressions: Floats | None = None) -> "Shelf":
         """The same items under new counts, [size] each."""

@@ -10,7 +10,7 @@ SOURCES := pyproject.toml constraints.txt
 ARGS ?=
 QUICK := $(BIN)/python -m pytest -n auto --dist loadfile
 WHOLE := $(BIN)/python -m pytest -n 2 --dist loadfile
-BENCHES := ctr memory features soak trust
+BENCHES := ctr memory features soak trust drift viewers
 
 .PHONY: help install up test deep check bench chaos kafka clean
 

@@ -87,6 +87,13 @@ class Settings(BaseSettings):
     max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")
     candidates: int = Field(300, ge=1, le=1_000, description="retrieved for one request")
     exploration: Ratio = Field(0.1, description="share of slates that explore")
+    diversity: Ratio = Field(0.1, description="weight of unlikeness against score; 0: by score alone")
+    creator_share: Ratio = Field(0.2, description="of a slate that one creator may take, rounded up")
+    category_share: Ratio = Field(0.4, description="of a slate that one category may take, rounded up")
+    clickbait_penalty: Ratio = Field(0.5, description="share of the score that clickbait loses")
+    sponsored_positions: str = Field("2,7", description="positions that may be sold, from 0; empty: none")
+    sponsored_floor: Ratio = Field(0.5, description="share of the best score that a paid item must reach")
+    source_places: str = Field("", description="SOURCE:POSITION,..: positions kept for a source, from 0")
     click_weight: float = Field(1.0, ge=0)
     long_view_weight: float = Field(1.0, ge=0)
 

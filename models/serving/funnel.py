@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from models.learning.online import crosses
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.experiments import Layer, variants
+from models.serving.pool import pool_of, rules_of
+from models.serving.purse import Purse
 from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
-from models.serving.slate import NEW, OFF_QUERY, SEEN, Pool, Rules, arrange
+from models.serving.slate import SPONSORED, Place, arrange
 from models.serving.slot import Pair
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
@@ -67,6 +70,7 @@ class Funnel:
         models: Models,
         *,
         layers: Sequence[Layer] = (),
+        purse: Purse | None = None,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -76,6 +80,8 @@ class Funnel:
         self._shelves = shelves
         self._models = models
         self._layers = layers
+        self._purse = purse or Purse(store)
+        self._rules = rules_of(settings)
         self._guard = guard or Guard()
         self._clock = clock
         self._columns = columns_hash()
@@ -97,13 +103,20 @@ class Funnel:
             adjusted = scored.adjusted if scored else {}
             popular = shelf.popularity_of(candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
-        rules = Rules(limit=request.limit, exploration=self._settings.exploration)
-        places = arrange(_pool(case, read, scored), rules, request.request_id)
+        rules = msgspec.structs.replace(self._rules, limit=request.limit)
+        places = arrange(pool_of(case, read, scored, self._purse.may_show), rules, request.request_id)
+        self._pay(case, places)
         watch.lap("slate")
         if scored.step:
             DEGRADED.labels(scored.step).inc()
         served = served_of(case, read, scored, places, self._columns) if places else None
         return Ranked(reply_of(case, scored, places, watch.total()), served)
+
+    def _pay(self, case: Case, places: Sequence[Place]) -> None:
+        for place in places:
+            item = case.items[place.row] if SPONSORED in place.reasons else None
+            if item is not None and item.sponsored is not None:
+                self._purse.spend(item.sponsored.campaign_id, case.now_ms)
 
     def _candidates(self, request: RankRequest, shelf: Shelf, now_ms: int, budget: Budget) -> Candidates:
         if request.candidates is not None:
@@ -193,22 +206,3 @@ def _finite(values: Floats) -> Floats:
 def _by_head(logits: dict[str, Floats], n: int) -> Floats:
     """Logits [n, HEADS]; 0 for a head that the ranker has not."""
     return np.stack([logits.get(head, np.zeros(n)) for head in HEADS], axis=1)
-
-
-def _pool(case: Case, read: Read | None, scored: Scored) -> Pool:
-    seen: set[str] = set()
-    if read is not None:
-        seen.update(past.item_id for past in read.view.history)
-        seen.update(past.item_id for past in read.view.shown)
-    searched = bool(case.request.query) and case.request.candidates is None
-    tiers = [
-        SEEN if item_id in seen else OFF_QUERY if searched and source != "search" else NEW
-        for item_id, source in zip(case.candidates.item_ids, case.candidates.sources, strict=True)
-    ]
-    return Pool(
-        item_ids=case.candidates.item_ids,
-        scores=scored.scores.tolist(),
-        tiers=tiers,
-        categories=[item.category if item else None for item in case.items],
-        creators=[item.creator_id if item else None for item in case.items],
-    )

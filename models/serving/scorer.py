@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from models.serving.budget import Guard
 from models.serving.desk import Desk
 from models.serving.funnel import Funnel
+from models.serving.purse import Purse
 from models.serving.reply_cache import ReplyCache
 from models.serving.shelves import Shelves
 from models.serving.slot import ModelSlot
@@ -32,7 +33,7 @@ AT_A_TIME = 16  # requests answered before it looks for new ones
 CATCH_UP_S = 10.0  # for the catalogue and the champion, before the first request
 CHECK_S = 1.0  # between two commits and looks at health
 SETTLE_S = 3.0  # for the last answers to be delivered, at the end
-WEIGHTS_S, SHELVES_S = 0.15, 1.0
+WEIGHTS_S, SHELVES_S, PURSE_S = 0.15, 1.0, 0.05
 SWITCH_S = 0.001  # a request must not wait 5 ms, Python's default, for a thread that builds shelves
 
 
@@ -89,7 +90,9 @@ class Scorer:
         self._replies = ReplyCache(store, self._guard, wishes)
         publisher = Publisher(settings, linger_ms=0)
         closing.callback(publisher.close)
-        funnel = Funnel(settings, catalogue, store, shelves, slot, guard=self._guard)
+        purse = Purse(beside)
+        closing.callback(lambda: self._guard.attempt("purse", purse.give_back, "redis"))
+        funnel = Funnel(settings, catalogue, store, shelves, slot, purse=purse, guard=self._guard)
         self._desk = Desk(settings, funnel, publisher, self._replies)
 
         def apply_item(message: Message) -> None:
@@ -104,6 +107,7 @@ class Scorer:
         self._chores = (
             Chore("weights", self._after_models(slot.refresh), WEIGHTS_S, self._guard),
             Chore("shelves", self._refresh_with(beside, shelves), SHELVES_S, self._guard),
+            Chore("purse", purse.refill, PURSE_S, self._guard),
             Chore("replies", self._replies.write, 0.0, self._guard),
         )
         for chore in self._chores:

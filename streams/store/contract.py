@@ -192,6 +192,13 @@ class Store(Protocol):
     def blob_version(self, name: str) -> str | None:
         """A blob's version alone, or None."""
 
+    def lease(self, name: str, wanted: int, cap: int, ttl_s: float) -> int:
+        """Takes up to `wanted` of what is left below `cap` under this name; returns how many it got.
+
+        A negative number gives so many back, at most what was taken. The count is kept for `ttl_s` after
+        its last change.
+        """
+
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""
 

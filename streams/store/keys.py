@@ -117,6 +117,10 @@ class Keys:
         """A published blob."""
         return f"{self._namespace}:blob:{name}"
 
+    def lease(self, name: str) -> str:
+        """How much of something was handed out."""
+        return f"{self._namespace}:lease:{name}"
+
     def progress(self, role: str) -> str:
         """How far a role has read."""
         return f"{self._namespace}:progress:{role}"

@@ -42,6 +42,7 @@ class MemoryStore:
         self._fences: dict[str, ShardFence] = {}
         self._replies: dict[str, tuple[float, bytes]] = {}
         self._blobs: dict[str, tuple[str, bytes]] = {}
+        self._leases: dict[str, int] = {}
         self._progress: dict[str, dict[Source, int]] = {}
 
     def view(
@@ -182,6 +183,14 @@ class MemoryStore:
         """A blob's version alone, or None."""
         blob = self._blobs.get(name)
         return blob and blob[0]
+
+    def lease(self, name: str, wanted: int, cap: int, ttl_s: float) -> int:  # noqa: ARG002
+        """Takes up to `wanted` of what is left below `cap`; returns how many it got."""
+        with self._lock:
+            held = self._leases.get(name, 0)
+            got = max(0, min(wanted, cap - held)) if wanted > 0 else max(wanted, -held)
+            self._leases[name] = held + got
+            return got
 
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""

@@ -34,6 +34,13 @@ __all__ = ["RedisStore"]
 _SCRIPT = Script(f"{merges(LAYOUTS)}\n{files('streams.store').joinpath('apply.lua').read_text()}")
 _EMPTY = {scope: layout.empty.tobytes() for scope, layout in LAYOUTS.items()}
 _NUMBERS = {scope: (n, layout.width) for n, (scope, layout) in enumerate(LAYOUTS.items(), 1)}
+_LEASE = Script("""
+local held, wanted = tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])
+local got = math.max(wanted, -held)
+if wanted > 0 then got = math.max(0, math.min(wanted, tonumber(ARGV[2]) - held)) end
+if got ~= 0 then redis.call('SET', KEYS[1], string.format('%d', held + got), 'PX', ARGV[3]) end
+return got
+""")
 _READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -186,6 +193,11 @@ class RedisStore:
         """A blob's version alone, or None."""
         version = self._flights.run("HGET", self._keys.blob(name), "version")
         return None if version is None else version.decode()
+
+    def lease(self, name: str, wanted: int, cap: int, ttl_s: float) -> int:
+        """Takes up to `wanted` of what is left below `cap`; returns how many it got."""
+        arguments = (wanted, cap, max(1, int(ttl_s * 1_000)))
+        return int(self._flights.scripts(_LEASE, [Call([self._keys.lease(name)], arguments)])[0])
 
     def progress(self, role: str) -> Mapping[Source, int]:
         """The next offset that a role will read, by source."""

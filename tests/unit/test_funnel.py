@@ -8,12 +8,13 @@ import pytest
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
 from models.serving.funnel import Funnel
+from models.serving.purse import Purse
 from models.serving.retrieval import build_shelf
 from models.serving.slot import Pair, pair_of
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, HEADS
+from streams.events import CLICKS, HEADS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.fold.applier import Applier
 from streams.settings import Settings
@@ -50,16 +51,19 @@ class Held:
         self.current = current
 
 
-def funnel_of(pair: Pair, store=None, **overrides: object) -> Funnel:
+def funnel_of(pair: Pair, store=None, purse=None, paid=None, **overrides: object) -> Funnel:
     catalogue = Catalogue()
     for k in range(20):
         tags = tuple(f"t{n}" for n in range(k))
         catalogue.put(make_item(item_id=f"i{k:02}", tags=tags, category=f"c{k % 5}", creator_id=f"m{k}"))
+    if paid is not None:
+        catalogue.put(make_item(item_id="ad", tags=("t1",) * 9, category="ads", sponsored=paid))
     shelf = build_shelf(catalogue.items())
-    shelf = shelf.counted(np.linspace(1, 0, 20), np.zeros(20))
+    shelf = shelf.counted(np.linspace(1, 0, len(shelf)), np.zeros(len(shelf)))
     settings = Settings(**({"exploration": 0.0} | overrides))
+    guard = Guard(pause_s=0)
     return Funnel(
-        settings, catalogue, store or MemoryStore(), Held(shelf), Held(pair), guard=Guard(pause_s=0)
+        settings, catalogue, store or MemoryStore(), Held(shelf), Held(pair), purse=purse, guard=guard
     )
 
 
@@ -149,7 +153,7 @@ def test_a_score_is_the_weighted_sum_of_probabilities():
 
 def test_an_exploring_slate_logs_its_propensities():
     reply, served = ranked(funnel_of(FULL, exploration=1.0), limit=5)
-    assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 17, 1 / 17])
+    assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 14, 1 / 14])
     assert [item.reasons for item in reply.items[3:]] == [("explored",), ("explored",)]
 
 
@@ -170,3 +174,17 @@ def test_what_others_watched_with_the_users_items_is_a_source_of_its_own():
     }
     reply, _ = ranked(funnel, limit=10, user_id="new")
     assert "co_watch" not in {item.source for item in reply.items}
+
+
+def test_a_paid_place_is_marked_and_paid_for_until_its_campaign_has_no_impressions_left():
+    store = MemoryStore()
+    purse = Purse(store)
+    paid = Sponsored(campaign_id="c1", bid_micros=1_000, daily_impressions=2)
+    funnel = funnel_of(FULL, store, purse, paid, sponsored_positions="1", sponsored_floor=0.0)
+    marked = []
+    for _ in range(5):
+        items = ranked(funnel, limit=4).reply.items
+        marked.append([(item.position, item.reasons) for item in items if item.item_id == "ad"])
+        purse.refill()
+        assert len(items) == 4
+    assert marked == [[], [(1, ("sponsored",))], [(1, ("sponsored",))], [], []]

@@ -233,6 +233,15 @@ def test_replies_blobs_and_progress(store: Any) -> None:
     store.ping()
 
 
+def test_a_lease_never_goes_beyond_its_cap_and_gives_back_no_more_than_it_took(store: Any) -> None:
+    assert [store.lease("ads", n, 10, 60.0) for n in (7, 7, 7)] == [7, 3, 0]
+    assert store.lease("ads", 5, 8, 60.0) == 0  # the cap was lowered: nothing is taken away
+    assert store.lease("ads", -4, 0, 60.0) == -4
+    assert store.lease("ads", 9, 10, 60.0) == 4
+    assert store.lease("ads", -99, 0, 60.0) == -10
+    assert store.lease("other", 2**53, 2**53, 60.0) == 2**53
+
+
 def test_a_replys_age_ends_it() -> None:
     now = [100.0]
     store = MemoryStore(clock=lambda: now[0])

@@ -1,0 +1,122 @@
+"""What the rules of a slate are told: the candidates as columns, and the settings as rules."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from models.serving.answer import Case, Floats, Read, Scored
+from models.serving.retrieval import content_vector
+from models.serving.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
+from streams.errors import OperatorError
+from streams.events import Item, Sponsored
+from streams.features import COLUMN_NAMES
+from streams.settings import Settings
+
+__all__ = ["pool_of", "rules_of"]
+
+CTR, COMPLETION, WATCHES = (
+    COLUMN_NAMES.index(name) for name in ("item_ctr_7d", "item_completion_7d", "item_watches_7d")
+)
+MaySell = Callable[[Sponsored, int], bool]
+
+
+def rules_of(settings: Settings, limit: int = 1) -> Rules:
+    """The declared rules.
+
+    Raises:
+        OperatorError: a list of positions or places cannot be read.
+    """
+    return Rules(
+        limit=limit,
+        clickbait=settings.clickbait_penalty,
+        diversity=settings.diversity,
+        sponsored=_positions(settings.sponsored_positions),
+        sponsored_floor=settings.sponsored_floor,
+        places=_places(settings.source_places),
+        creator_share=settings.creator_share,
+        category_share=settings.category_share,
+        exploration=settings.exploration,
+    )
+
+
+def _positions(text: str) -> tuple[int, ...]:
+    parts = _listed(text)
+    if not all(part.isdecimal() for part in parts):
+        raise OperatorError(f"STREAMREC_SPONSORED_POSITIONS: expected positions such as 2,7, got {text!r}")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _places(text: str) -> tuple[tuple[str, int], ...]:
+    found = [part.partition(":") for part in _listed(text)]
+    if not all(source and position.isdecimal() for source, _, position in found):
+        raise OperatorError(
+            f"STREAMREC_SOURCE_PLACES: expected SOURCE:POSITION such as fresh:4, got {text!r}"
+        )
+    return tuple((source, int(position)) for source, _, position in found)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) -> Pool:
+    """The candidates of a request. `may_sell` says whether a campaign has impressions left."""
+    items, sources = case.items, case.candidates.sources
+    x = None if read is None else read.x
+    return Pool(
+        item_ids=case.candidates.item_ids,
+        scores=scored.scores.tolist(),
+        tiers=_tiers(case, read),
+        categories=[item.category if item else None for item in items],
+        creators=[item.creator_id if item else None for item in items],
+        sources=sources,
+        bids=_bids(case, scored, may_sell),
+        vectors=_about(items),
+        ctr=None if x is None else x[:, CTR],
+        completion=None if x is None else x[:, COMPLETION],
+        watches=None if x is None else x[:, WATCHES],
+    )
+
+
+def _tiers(case: Case, read: Read | None) -> list[int]:
+    seen: set[str] = set()
+    if read is not None:
+        seen.update(past.item_id for past in read.view.history)
+        seen.update(past.item_id for past in read.view.shown)
+    searched = bool(case.request.query) and case.request.candidates is None
+    return [
+        SEEN if item_id in seen else OFF_QUERY if searched and source != "search" else NEW
+        for item_id, source in zip(case.candidates.item_ids, case.candidates.sources, strict=True)
+    ]
+
+
+def _about(items: Sequence[Item | None]) -> Floats | None:
+    """Unit vectors [n, d] of what items are about, zero for an unknown one."""
+    if not items:
+        return None
+    return np.stack(
+        [content_vector(item.category, item.creator_id, item.tags) if item else _UNKNOWN for item in items]
+    )
+
+
+_UNKNOWN = content_vector(None, None, ())
+
+
+def _bids(case: Case, scored: Scored, may_sell: MaySell) -> Sequence[Bid | None]:
+    paid = [(row, item.sponsored) for row, item in enumerate(case.items) if item and item.sponsored]
+    if not paid:
+        return ()
+    chances = _click_chances(scored)
+    bids: list[Bid | None] = [None] * len(case.items)
+    for row, offer in paid:
+        if may_sell(offer, case.now_ms):
+            bids[row] = Bid(offer.campaign_id, offer.bid_micros, float(chances[row]))
+    return bids
+
+
+def _click_chances(scored: Scored) -> Floats:
+    """Chances of a click [n]: as the online model believes, or popularity, which is a click rate."""
+    logits = scored.adjusted.get("click") if scored.step != "popular" else None
+    if logits is None:
+        return np.clip(scored.scores, 0.0, 1.0)
+    return 1.0 / (1.0 + np.exp(-np.clip(logits, -50.0, 50.0)))

@@ -1,5 +1,6 @@
 """One frozen `Settings`, read from `STREAMREC_*` once, in main, and passed on as an argument."""
 
+import os
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
 
-__all__ = ["Settings", "read_settings", "unencrypted"]
+__all__ = ["Settings", "cache_folder", "read_settings", "unencrypted"]
 
 PREFIX = "STREAMREC_"
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -212,6 +213,11 @@ def _try_tls_files(*files: tuple[str, Path | None]) -> None:
     except (OSError, ssl.SSLError):
         expected = f"expected a PEM certificate and, in {key_name}, its unencrypted key"
         raise ValueError(f"{cert_name}: {expected}: {cert}") from None
+
+
+def cache_folder() -> Path:
+    """Where that is kept which can be made again: `STREAMREC_CACHE`, or the platform's folder for it."""
+    return Path(os.environ.get(f"{PREFIX}CACHE") or platformdirs.user_cache_dir("streamrec"))
 
 
 def unencrypted(settings: Settings) -> list[str]:

@@ -32,7 +32,7 @@ def demote_clickbait(draft: Draft, pool: Pool, rules: Rules) -> Draft:
     bait = np.flatnonzero(is_clickbait(pool)).tolist() if rules.clickbait else []
     worth[bait] -= rules.clickbait * np.abs(worth[bait])
     found = Draft(draft.order, tuple(worth.tolist()), draft.pins, draft.why)
-    return found.moved(_best_first(worth, pool.item_ids), {row: ("clickbait",) for row in bait})
+    return found.moved(_best_first(worth, pool.item_ids), dict.fromkeys(bait, ("clickbait",)))
 
 
 def _best_first(worth: Floats, ids: Sequence[str]) -> list[int]:

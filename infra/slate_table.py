@@ -21,11 +21,13 @@ SOURCES = {
     "trending": "yellow",
     "fresh": "cyan",
     "popular": "blue",
+    "cached": "bright_black",
 }
 STAGES = ("retrieve", "features", "ranker", "online", "slate")
 COLOURS = ("blue", "cyan", "magenta", "green", "yellow")
 WHY = {
     "light": "the ranker is not in use: the online model alone ranked",
+    "cached": "nothing could score: the slate that was made for the user before",
     "popular": "no model in use, Redis away or no time left: by popularity",
 }
 

@@ -10,7 +10,7 @@ Every column is reported. Not every move is news, though:
 
 from streams.features import COLUMNS, Feature
 
-__all__ = ["cluster_of", "may_trigger"]
+__all__ = ["ITEM_CATEGORY", "REQUEST_SURFACE", "cluster_of", "may_trigger"]
 
 _DECLARED: dict[str, Feature] = {column.name: column for column in COLUMNS}
 _CLUSTERS = {  # otherwise by what the column describes
@@ -25,13 +25,21 @@ _GROWING_KINDS = ("count", "hours")
 _CONTENT = ("item_known", "item_duration_s", "item_quality", "item_tags", "item_sponsored")
 
 
-def may_trigger(name: str) -> bool:
+ITEM_CATEGORY, REQUEST_SURFACE = "item_category", "request_surface"  # the categorical ones
+_KINDS = {ITEM_CATEGORY: "item", REQUEST_SURFACE: "request"}
+
+
+def may_trigger(name: str, direction: str = "none") -> bool:
     """True if drift of the column is a reason to retrain. A column nobody declared is one.
+
+    The mix of categories is our own policy's choice; categories that no model has seen are news.
 
     >>> [may_trigger(n) for n in ("item_duration_s", "user_ctr_7d", "hour_sin", "user_impressions_total")]
     [True, True, False, False]
     """
     column = _DECLARED.get(name)
+    if name == ITEM_CATEGORY:
+        return direction == "unseen"
     if column is None or name in _CONTENT:
         return True
     if column.cyclic or column.monotone or column.kind in _GROWING_KINDS:
@@ -46,4 +54,6 @@ def cluster_of(name: str) -> str | None:
     ('user', None)
     """
     column = _DECLARED.get(name)
+    if name in _KINDS:
+        return _KINDS[name]
     return None if column is None else _CLUSTERS.get(column.scope, column.scope)

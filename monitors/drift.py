@@ -19,24 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from models.versions.profile import ColumnProfile
+from monitors.references import KS_ROWS, Reference, bin_labels, thin
 from streams.events import DriftState
 
 __all__ = [
-    "Reference",
     "Size",
     "Verdict",
-    "bin_labels",
     "judge",
     "ks",
     "ks_statistic",
-    "observed",
     "psi",
     "psi_threshold",
-    "reference_of",
 ]
 
-Direction = Literal["up", "down", "missing", "none"]
+Direction = Literal["up", "down", "missing", "unseen", "none"]
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -44,21 +40,6 @@ PSI_ENTER = 0.2  # the field's customary "significant"
 PSI_CONFIDENCE = 0.999
 KS_ENTER = 0.1  # least distance that matters, however sure the test is that it is not zero
 KS_ALPHA = 0.001  # family-wise, shared out over the columns judged together
-KS_ROWS = 5_000  # a bigger sample only finds smaller differences
-
-
-class Reference(msgspec.Struct, frozen=True, eq=False):
-    """One column as it was: inner `edges`, rows per bin with missing ones last, and a sample."""
-
-    feature: str
-    edges: Floats
-    counts: NDArray[np.int64]  # [len(edges) + 2]
-    sample: Floats  # no missing values, sorted
-
-    @property
-    def rows(self) -> int:
-        """All rows, with and without a value."""
-        return int(self.counts.sum())
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -69,33 +50,11 @@ class Verdict(msgspec.Struct, frozen=True):
     """
 
     feature: str
-    method: Literal["psi", "ks"]
+    method: Literal["psi", "ks", "adwin", "calibration", "seasonal"]
     score: float | None
     threshold: float | None
     state: DriftState
     direction: Direction = "none"
-
-
-def reference_of(column: ColumnProfile) -> Reference:
-    """The reference frozen in a model's profile.
-
-    A profile's column without inner edges has nine tenths of its values or more at the least one: that
-    value gets a bin of its own here, since any move away from it matters.
-    """
-    sample = np.asarray(column.quantiles, np.float64)
-    edges = np.asarray(column.edges, np.float64)
-    counts = list(column.counts)
-    if len(edges) == 0 and len(sample) > 0:
-        above = round(sum(counts) * float((sample > sample[0]).mean()))
-        edges = np.array([sample[0], np.nextafter(sample[0], np.inf)])
-        counts = [0, sum(counts) - above, above]
-    return Reference(column.name, edges, np.array([*counts, column.missing], np.int64), sample)
-
-
-def observed(reference: Reference, values: Floats) -> Reference:
-    """A window of the same column, over the same bins, as a reference for the windows after it."""
-    counts = np.bincount(bin_labels(values, reference.edges), minlength=len(reference.counts))
-    return Reference(reference.feature, reference.edges, counts, _thin(values[~np.isnan(values)], KS_ROWS))
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,12 +75,14 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
         return self.rows < self.min_rows
 
 
-def judge(reference: Reference, values: Floats, size: Size) -> tuple[Verdict, Verdict]:
+def judge(reference: Reference, values: Floats, size: Size) -> tuple[Verdict, ...]:
     """The PSI and the KS verdict on one column of a window, [n]; the order of rows plays no part.
 
-    NaN is a missing value; infinities count as such.
+    NaN is a missing value; infinities count as such. A categorical column has no distance: PSI alone.
     """
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    if reference.levels is not None:
+        return (psi(reference, values, size),)
     return psi(reference, values, size), ks(reference, values, size)
 
 
@@ -141,7 +102,8 @@ def psi(reference: Reference, values: Floats, size: Size) -> Verdict:
     threshold = psi_threshold(len(values) * size.worth, reference.rows * size.worth, bins)
     score = _evidently_psi(reference.counts, labels)
     state: DriftState = "drifted" if score >= threshold else "ok"
-    direction = _direction(reference.counts / reference.rows, counts / len(values))
+    told = _direction if reference.levels is None else _of_levels
+    direction = told(reference.counts / reference.rows, counts / len(values))
     return Verdict(reference.feature, "psi", score, threshold, state, direction)
 
 
@@ -167,7 +129,7 @@ def ks(reference: Reference, values: Floats, size: Size) -> Verdict:
     Drifted where the distance is at least 0.1 and Evidently's p-value is below 0.001 / columns. A column
     that is missing throughout on either side has nothing to compare: its PSI tells.
     """
-    sample, present = _thin(reference.sample, KS_ROWS), _thin(values[~np.isnan(values)], KS_ROWS)
+    sample, present = thin(reference.sample, KS_ROWS), thin(values[~np.isnan(values)], KS_ROWS)
     if len(sample) == 0:
         return Verdict(reference.feature, "ks", None, None, "no_reference")
     if size.too_few or len(present) == 0:
@@ -198,25 +160,6 @@ def ks_statistic(reference: Floats, current: Floats) -> tuple[float, Direction]:
     return max(up, down), "up" if up >= down else "down"
 
 
-def bin_labels(values: Floats, edges: Floats) -> Labels:
-    """The bin of each value, as in a profile: i for edges[i-1] <= x < edges[i], the last for missing.
-
-    >>> bin_labels(np.array([-1, 0, 0.5, 7, np.nan]), np.array([0.0, 1.0])).tolist()
-    [0, 1, 1, 2, 3]
-    """
-    labels = np.searchsorted(edges, values, side="right").astype(np.int64)
-    labels[np.isnan(values)] = len(edges) + 1
-    return labels
-
-
-def _thin(values: Floats, rows: int) -> Floats:
-    """`values` sorted, or `rows` of them at even ranks: the same whatever the order they came in."""
-    ordered = np.sort(values)
-    if len(ordered) <= rows:
-        return ordered
-    return ordered[((np.arange(rows) + 0.5) * len(ordered) / rows).astype(np.int64)]
-
-
 def _direction(reference: NDArray[Any], current: NDArray[Any]) -> Direction:
     """Where the mass went: to missing values (or from them), to higher bins or to lower ones."""
     moved = current - reference
@@ -227,6 +170,15 @@ def _direction(reference: NDArray[Any], current: NDArray[Any]) -> Direction:
         float(ranks @ shares[:-1]) / max(float(shares[:-1].sum()), 1e-12) for shares in (reference, current)
     ]
     return "none" if means[0] == means[1] else ("up" if means[1] > means[0] else "down")
+
+
+def _of_levels(reference: NDArray[Any], current: NDArray[Any]) -> Direction:
+    """Whether missing or unseen levels grew; which of the others did has no direction."""
+    moved = current - reference
+    grown = max(moved[-2], moved[-1])
+    if grown <= 0.0 or grown < moved[:-2].max(initial=0.0):
+        return "none"
+    return "unseen" if moved[-2] > moved[-1] else "missing"
 
 
 def _evidently_psi(counts: Labels, labels: Labels) -> float:

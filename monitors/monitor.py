@@ -10,7 +10,11 @@ import time
 from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
+from monitors.evidence import Evidence
+from monitors.performance_watch import PerformanceWatch
 from monitors.quality import ClickThrough, Counted
+from monitors.regular import Regular
+from monitors.shelf import Shelf
 from monitors.watch import DriftWatch, Outgoing
 from streams.codec import decode
 from streams.edge.health import Health
@@ -18,6 +22,7 @@ from streams.errors import KafkaUnavailable
 from streams.events import (
     ALERTS,
     CLICKS,
+    EXAMPLES,
     IMPRESSIONS,
     MODELS,
     SERVED,
@@ -37,7 +42,7 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-READ = (SERVED, IMPRESSIONS, CLICKS)
+READ = (SERVED, IMPRESSIONS, CLICKS, EXAMPLES)
 POLL_MESSAGES = 200
 POLL_S = 0.2
 RETRY_S = 1.0
@@ -72,7 +77,10 @@ class _Role:
 
     def __init__(self, settings: Settings, health: Health, arrived: "SimpleQueue[Message]") -> None:
         self._settings, self._health, self._arrived = settings, health, arrived
-        self._watch, self._clicks = DriftWatch(settings), ClickThrough()
+        self._shelf, self._evidence = Shelf(settings.state / "drift"), list[Evidence]()
+        self._watch = DriftWatch(settings, keep=self._evidence.append)
+        self._performance, self._clicks = PerformanceWatch(settings), ClickThrough()
+        self._regular = Regular(settings)
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
     def work(self, stop: threading.Event, follower: Follower) -> None:
@@ -88,8 +96,11 @@ class _Role:
             while not stop.is_set():
                 _raise(follower.error)
                 self._publish(publisher)
+                if self._evidence:  # drawn once what it led to is on its way: it takes seconds
+                    self._shelf.keep(self._evidence.pop(0))
                 self._take(_drained(self._arrived))
                 self._take(reader.poll(POLL_MESSAGES, POLL_S))
+                self._outgoing += self._regular.tick(time.time_ns() // 1_000_000)
                 self._health.set("kafka", True)
                 self._health.set("partitions", bool(reader.assignment()))
 
@@ -103,6 +114,8 @@ class _Role:
             for record in decode(TOPICS[message.topic], message.key, message.value, now_ms).records:
                 self._count(record)
                 self._outgoing += self._watch.take(record, now_ms)
+                self._outgoing += self._performance.take(record, now_ms)
+                self._regular.take(record)
 
     def _count(self, record: Record) -> None:
         counted: Counted | None = None

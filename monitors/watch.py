@@ -14,14 +14,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from models.versions.manifest import PROFILE, Version
-from models.versions.profile import Profile
+from models.versions.manifest import Version
 from models.versions.registry import Champions, load_version
-from monitors.alarms import drift_alert, drift_fingerprint
+from monitors.alarms import alerts_of, fingerprints
 from monitors.columns import cluster_of, may_trigger
-from monitors.drift import Reference, Size, Verdict, judge, observed, psi, reference_of
+from monitors.drift import Size, Verdict, judge, ks, psi
+from monitors.evidence import Evidence
+from monitors.frozen import Frozen, clusters_of, freeze, rows_of
+from monitors.references import Reference, observed
 from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
@@ -37,7 +38,6 @@ from streams.events import (
     Served,
     Topic,
 )
-from streams.features import COLUMN_NAMES, columns_hash, unfit
 from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
 
@@ -53,21 +53,10 @@ WHOLE_ROW = "all"  # the feature named where there is no reference to take names
 OPEN_MODELS = 4  # the champion, those before it, and None
 
 
-class _Frozen(msgspec.Struct, frozen=True, eq=False):
-    """What a version was trained on: the hash of the columns logged, and a reference for each.
-
-    `places` tells where they stand in rows that this code serves; None where one is missing here.
-    """
-
-    columns_hash: str
-    references: tuple[Reference, ...]
-    places: NDArray[np.intp] | None = None
-
-
 class _Model:
     """A serving model: its open window, and the first one that was judged."""
 
-    def __init__(self, settings: Settings, frozen: _Frozen | None) -> None:
+    def __init__(self, settings: Settings, frozen: Frozen | None) -> None:
         self.frozen = frozen
         width = len(frozen.references) if frozen else 0
         self.windows = Windows(width, settings.drift_window_ms, settings.drift_window_rows)
@@ -76,13 +65,19 @@ class _Model:
 
 
 class DriftWatch:
-    """Turns records of `served`, `models`, `retrain.triggers` and `alerts` into what is to be written."""
+    """Turns records of `served`, `models`, `retrain.triggers` and `alerts` into what is to be written.
 
-    def __init__(self, settings: Settings, load: Load = load_version) -> None:
+    Each window that asks or alarms goes to `keep`.
+    """
+
+    def __init__(
+        self, settings: Settings, load: Load = load_version, keep: Callable[[Evidence], None] | None = None
+    ) -> None:
         self._settings, self._load = settings, load
+        self._keep = keep or (lambda _: None)
         self._rules = Rules(cooldown_ms=settings.retrain_cooldown_ms, per_day=settings.retrain_per_day)
         self._state = State()
-        self._firing = False  # the alert on drift
+        self._firing: set[str] = set()  # fingerprints of ours
         self._champions = Champions()
         self._stored: dict[str, tuple[str, str]] = {}  # version -> uri, sha256
         self._models: OrderedDict[str | None, _Model] = OrderedDict()
@@ -95,9 +90,14 @@ class DriftWatch:
             self._on_model(record)
         elif isinstance(record, RetrainTrigger):
             self._state = remember(self._state, record)
-        elif isinstance(record, Alert) and record.fingerprint == drift_fingerprint(self._settings.namespace):
-            self._firing = record.status == "firing"
+        elif isinstance(record, Alert):
+            self._note(record)
         return []
+
+    def _note(self, alert: Alert) -> None:
+        """Keeps what fires; alerts of others are passed over."""
+        if alert.fingerprint in fingerprints(self._settings.namespace):
+            (self._firing.add if alert.status == "firing" else self._firing.discard)(alert.fingerprint)
 
     def _on_model(self, record: ModelRecord) -> None:
         self._champions.apply(record)
@@ -110,12 +110,12 @@ class DriftWatch:
         if not served.slate:
             return []
         model = self._model(version)
-        rows = _rows(model.frozen, served) if model.frozen else None
+        rows = rows_of(model.frozen, served) if model.frozen else None
         if model.frozen and rows is None:
             version, model = None, self._model(None)
         if rows is None:
             rows = np.empty((len(served.slate), 0), np.float32)
-        closed = model.windows.add(served.ts_ms, rows, _clusters(served))
+        closed = model.windows.add(served.ts_ms, rows, clusters_of(served))
         return self._close(version, model, closed, now_ms) if closed else []
 
     def _model(self, version: str | None) -> _Model:
@@ -126,20 +126,14 @@ class DriftWatch:
         self._models.move_to_end(version)
         return self._models[version]
 
-    def _frozen(self, version: str | None) -> _Frozen | None:
+    def _frozen(self, version: str | None) -> Frozen | None:
         if version is None or version not in self._stored:
             return None
         try:
-            manifest, files = self._load(*self._stored[version])
-            profile = Profile.from_json(files[PROFILE])
+            return freeze(self._load(*self._stored[version]))
         except (ModelRefused, KeyError) as error:
             log.warning("%s has no profile to judge by: %s", version, error)
             return None
-        places = None
-        if unfit(manifest.columns, manifest.definitions) is None:
-            places = np.array([COLUMN_NAMES.index(column.name) for column in profile.columns], np.intp)
-        references = tuple(reference_of(column) for column in profile.columns)
-        return _Frozen(manifest.columns_hash, references, places)
 
     # --- a window that ended ----------------------------------------------------------------------
 
@@ -183,17 +177,20 @@ class DriftWatch:
         champion = self._champions.champion
         if champion is None or version != champion.version:
             return []
-        telling = [
-            v for v in verdicts if v.score is not None and v.method == "psi" and may_trigger(v.feature)
-        ]
+        every, references = verdicts, model.frozen.references if model.frozen else ()
+        telling = [v for v in verdicts if v.score is not None and may_trigger(v.feature, v.direction)]
         telling = [self._since_baseline(model, closed, v) for v in telling]
         judged = Judged(model=champion.version, window=closed.window, verdicts=telling)
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
-        alert = drift_alert(self._settings.namespace, self._firing, self._state, judged, now_ms)
-        if alert:
-            self._firing = alert.status == "firing"
-        news = ((TRIGGERS, trigger), (ALERTS, alert))
-        return [(topic, record) for topic, record in news if record is not None]
+        alerts = alerts_of(self._settings.namespace, self._firing, self._state, judged, now_ms)
+        for alert in alerts:
+            self._note(alert)
+        news: list[Outgoing] = [(TRIGGERS, trigger)] if trigger else []
+        news += [(ALERTS, alert) for alert in alerts]
+        if trigger or any(alert.status == "firing" for alert in alerts):
+            columns = closed.rows.T.astype(np.float64)
+            self._keep(Evidence(champion.version, closed.window, references, columns, tuple(every)))
+        return news
 
     def _since_baseline(self, model: _Model, closed: Sampled, verdict: Verdict) -> Verdict:
         """The gentler of the verdict and what the model's baseline says of the same column."""
@@ -203,7 +200,8 @@ class DriftWatch:
             return msgspec.structs.replace(verdict, state="ok")
         at = [reference.feature for reference in model.frozen.references].index(verdict.feature)
         size = self._size(model, closed, verdict.feature)
-        since = psi(model.baseline[at], closed.rows[:, at].astype(np.float64), size)
+        values = closed.rows[:, at].astype(np.float64)
+        since = (psi if verdict.method == "psi" else ks)(model.baseline[at], values, size)
         return min(verdict, since, key=lambda v: (v.score or 0.0) / (v.threshold or 1.0))
 
     def _measure(self, version: str | None, verdicts: Sequence[Verdict]) -> None:
@@ -230,30 +228,3 @@ def _report(version: str | None, closed: Sampled, verdict: Verdict, now_ms: int)
         threshold=verdict.threshold,
         state=verdict.state,
     )
-
-
-def _rows(frozen: _Frozen, served: Served) -> NDArray[np.float32] | None:
-    """The slate's rows [n, references] in the columns that the model was trained on; None where they
-    cannot be told from what was logged: its columns are neither the model's nor this code's."""
-    if served.columns == frozen.columns_hash:
-        places: NDArray[np.intp] | slice = slice(None)
-        width = len(frozen.references)
-    elif served.columns == columns_hash() and frozen.places is not None:
-        places, width = frozen.places, len(COLUMN_NAMES)
-    else:
-        return None
-    if any(len(item.features) != width for item in served.slate):
-        return None
-    return np.array([item.features for item in served.slate], dtype=np.float32)[:, places]
-
-
-def _clusters(served: Served) -> dict[str, list[str]]:
-    """What each row of the slate belongs to, by the scopes of columns."""
-    size = len(served.slate)
-    return {
-        "request": [served.request_id] * size,
-        "user": [served.user_id] * size,
-        "item": [item.item_id for item in served.slate],
-        "category": [item.category or "" for item in served.slate],
-        "creator": [item.creator_id or "" for item in served.slate],
-    }

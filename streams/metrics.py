@@ -72,6 +72,10 @@ REFUSED_REPLY_TOPICS = Counter(
 WEIGHTS_AGE = Gauge("streamrec_weights_age_seconds", "Age of the online weights in use.")
 CATALOGUE_ITEMS = Gauge("streamrec_catalogue_items", "Items known to this process.")
 
+INDEX_BYTES = Gauge("streamrec_index_bytes", "Size of the index of nearest neighbours in use.")
+INDEX_SECONDS = Gauge("streamrec_index_build_seconds", "Time that building it took.")
+INDEX_RECALL = Gauge("streamrec_index_recall_ratio", "Its recall at 500 on sampled queries, when built.")
+
 # learning
 LEARNED = Counter("streamrec_learned_total", "Labels learned, by head.", ["head"])
 ONLINE_AUC = Gauge("streamrec_online_auc_ratio", "Prequential ROC AUC over recent labels.", ["head"])
@@ -88,6 +92,12 @@ MODEL_SINCE = Gauge(
 # monitoring
 DRIFT_SCORE = Gauge("streamrec_drift_score", "Last drift score.", ["feature", "method"])
 DRIFT_WINDOWS = Counter("streamrec_drift_windows_total", "Windows judged.", ["state"])
+ESTIMATED_CTR = Gauge(
+    "streamrec_estimated_ctr_ratio", "Click rate that the probabilities served expect; no label needed."
+)
+ESTIMATED_LOG_LOSS = Gauge(
+    "streamrec_estimated_log_loss_nats", "Log loss that the probabilities served expect; no label needed."
+)
 TRIGGERS = Counter("streamrec_retrain_triggers_total", "Retrain triggers written.", ["reason"])
 SLATE_IMPRESSIONS = Counter(
     "streamrec_slate_impressions_total",

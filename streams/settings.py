@@ -3,7 +3,7 @@
 import os
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -11,11 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
+from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface
 
 __all__ = ["Settings", "cache_folder", "read_settings", "unencrypted"]
 
 PREFIX = "STREAMREC_"
-Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseSettings):
@@ -87,7 +87,17 @@ class Settings(BaseSettings):
     latency_budget_ms: float = Field(100.0, gt=0, description="by it the funnel steps down")
     max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")
     candidates: int = Field(300, ge=1, le=1_000, description="retrieved for one request")
+    quotas: Quotas = Field(
+        dict(QUOTAS), description="JSON: share of the candidates by source; popular fills what is left"
+    )
+    surfaces: dict[str, Surface] = Field(
+        {}, description="JSON: quotas, weights, popularity and rules of single surfaces, by name"
+    )
+    provider: Literal["cpu", "cuda"] = Field("cpu", description="where ONNX Runtime runs the ranker")
     exploration: Ratio = Field(0.1, description="share of slates that explore")
+    experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")
+    precomputed_s: int = Field(86_400, ge=1, description="wall time that precomputed slates are kept")
+    traces_per_s: float = Field(20.0, ge=0, le=1_000, description="slates a scorer traces; 0: none")
     diversity: Ratio = Field(0.1, description="weight of unlikeness against score; 0: by score alone")
     creator_share: Ratio = Field(0.2, description="of a slate that one creator may take, rounded up")
     category_share: Ratio = Field(0.4, description="of a slate that one category may take, rounded up")
@@ -104,6 +114,7 @@ class Settings(BaseSettings):
     train_seed: int = 0
     publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")
+    archive_compact_ms: int = Field(600_000, ge=1_000, description="pause between two compactions of them")
 
     # monitoring
     served_check_share: Ratio = Field(0.02, description="users whose served rows are rebuilt; 0: nobody's")
@@ -112,6 +123,8 @@ class Settings(BaseSettings):
     drift_window_ms: int = Field(30_000, ge=1_000, description="event time of a drift window")
     retrain_cooldown_ms: int = Field(600_000, ge=0, description="wall time between two triggers")
     retrain_per_day: int = Field(24, ge=1)
+    retrain_every_ms: int = Field(0, ge=0, description="wall time after which a champion is old; 0: never")
+    retrain_rows: int = Field(0, ge=0, description="new examples after which to retrain; 0: never")
     alert_receivers: Path | None = Field(None, description="TOML file of who is told of alerts; none: nobody")
 
     @field_validator("redis")
@@ -176,6 +189,10 @@ class Settings(BaseSettings):
         if part == "kafka":
             return self.kafka_security in ("SSL", "SASL_SSL")
         return redis_address(self.redis).tls
+
+    def of_surface(self, name: str) -> Surface:
+        """What holds on a surface beside the settings for all."""
+        return self.surfaces.get(name, NO_RULES)
 
     @property
     def archive_url(self) -> str:

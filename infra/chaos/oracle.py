@@ -19,6 +19,9 @@ INTEGERS |= {"shares", "follows"}
 LEDGER = ("applied", "repeats", "late", "dead", "undone")
 Partition = tuple[str, int]
 Key = tuple[str, str]
+Listed = tuple[int, str, bool]  # ts, item, false: undone, which takes its place in a list all the same
+Engaged = tuple[int, int, str, bool]  # ts, mark, item, false: undone
+CO_WATCHED = 15  # engagements that an item keeps
 
 
 class Expected:
@@ -26,9 +29,9 @@ class Expected:
 
     def __init__(self) -> None:
         self.adds: dict[Key, list[tuple[int, dict[str, float]]]] = defaultdict(list)
-        self.engaged: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        self.shown: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        self.pairing: dict[str, list[tuple[int, int, str]]] = defaultdict(list)  # ts, mark, item by user
+        self.engaged: dict[str, list[Listed]] = defaultdict(list)
+        self.shown: dict[str, list[Listed]] = defaultdict(list)
+        self.pairing: dict[str, list[Engaged]] = defaultdict(list)  # by user
         self.undone: dict[Key, list[tuple[int, dict[str, float]]]] = defaultdict(list)
         self.ledger = dict.fromkeys(LEDGER, 0)
 
@@ -97,15 +100,13 @@ def _count(out: Expected, event: Any, catalogue: Mapping[str, Item], back: bool)
     item = catalogue.get(event.item_id) if event.item_id else None
     if _is_undo(event):
         return
-    if back:
-        pass
-    elif isinstance(event, Impression):
-        out.shown[event.user_id].append((event.ts_ms, event.item_id))
+    if isinstance(event, Impression):
+        out.shown[event.user_id].append((event.ts_ms, event.item_id, not back))
     elif not isinstance(event, Feedback):
-        out.engaged[event.user_id].append((event.ts_ms, event.item_id))
+        out.engaged[event.user_id].append((event.ts_ms, event.item_id, not back))
         mark = _mark(event, item)
         if mark % 2:
-            out.pairing[event.user_id].append((event.ts_ms, mark, event.item_id))
+            out.pairing[event.user_id].append((event.ts_ms, mark, event.item_id, not back))
     adds = _adds(event, item)
     for key in _keys(event, item):
         (out.undone if back else out.adds)[key].append((event.ts_ms, adds))
@@ -178,27 +179,38 @@ def _mark(event: Any, item: Item | None) -> int:
 
 
 def different_companions(store: Any, expected: Expected) -> list[str]:
-    """Compares the sets of what was watched together, where neither a history nor the set is full."""
-    want: dict[str, set[bytes]] = defaultdict(set)
-    full_histories = {user_id for user_id, engaged in expected.engaged.items() if len(engaged) > 100}
-    loose = {item for user_id in full_histories for _, item in expected.engaged[user_id]}
-    for engaged in expected.pairing.values():
+    """Compares the sets of what was watched together, but of items of users whose history was full: what
+    came to it too late has no companions."""
+    want: dict[str, list[tuple[int, int, str, bytes]]] = defaultdict(list)
+    for user_id, engaged in expected.pairing.items():
         in_order = sorted(set(engaged))
-        for n, (ts, mark, item) in enumerate(in_order):
-            for m in {n - 2, n - 1, n + 1, n + 2} & set(range(len(in_order))):
-                other_ts, other_mark, other = in_order[m]
-                if item != other and abs(ts - other_ts) <= 60 * MINUTE:
-                    name = hashlib.blake2b(other.encode(), digest_size=6).digest()
-                    head = max(ts, other_ts).to_bytes(6, "big") + (mark ^ other_mark).to_bytes(2, "big")
-                    want[item].add(head + name)
-    items = sorted({item for entries in expected.engaged.values() for _, item in entries} - loose)
+        for n, one in enumerate(in_order):
+            before, after = in_order[max(0, n - 2) : n][::-1], in_order[n + 1 : n + 3]
+            record = b"".join(_side(one, side) for side in (before, after))
+            want[one[2]].append((one[0], one[1], user_id, _head(one) + record))
+    lists = expected.engaged.items()
+    loose = {item for _, engaged in lists if len(engaged) > 100 for _, item, _ in engaged}
+    items = sorted({item for _, engaged in lists for _, item, _ in engaged} - loose)
     found = []
     for item, value in zip(items, store.companions(items), strict=True):
-        got = [(value or b"")[at : at + 14] for at in range(0, len(value or b""), 14)]
-        full = len(want[item]) > 64
-        if got != sorted(got) or (not full and set(got) != want[item]) or not set(got) <= want[item]:
-            found.append(f"{item} watched with: expected {len(want[item])}, got {len(got)}")
+        newest = b"".join(each[3] for each in sorted(want[item])[-CO_WATCHED:])
+        if (value or b"") != newest:
+            found.append(f"{item} watched with: expected {newest.hex()}, got {(value or b'').hex()}")
     return found
+
+
+def _head(one: Engaged) -> bytes:
+    return one[0].to_bytes(6, "big") + (one[1] - (not one[3])).to_bytes(2, "big")
+
+
+def _side(one: Engaged, others: Sequence[Engaged]) -> bytes:
+    """Two slots of companions within the hour; of the same item none counts."""
+    slots = b""
+    for other in others:
+        if abs(other[0] - one[0]) <= 60 * MINUTE:
+            counted = (*other[:3], other[3] and other[2] != one[2])
+            slots += _head(counted) + hashlib.blake2b(other[2].encode(), digest_size=6).digest()
+    return slots.ljust(28, b"\0")
 
 
 def _different_row(store: Any, expected: Expected, key: Key, now_ms: int, relative: float) -> list[str]:
@@ -224,13 +236,14 @@ def _different_row(store: Any, expected: Expected, key: Key, now_ms: int, relati
     return found
 
 
-def _different_list(user_id: str, held: Sequence[Any], entries: list[tuple[int, str]], cap: int) -> list[str]:
+def _different_list(user_id: str, held: Sequence[Any], entries: list[Listed], cap: int) -> list[str]:
     """Compares newest times by item; entries as old as the last one kept may go either way."""
     newest_first = sorted(entries, reverse=True)
     floor = newest_first[cap - 1][0] if len(newest_first) > cap else -1
     want: dict[str, int] = {}
-    for ts, item_id in newest_first[:cap]:
-        want.setdefault(item_id, ts)
+    for ts, item_id, counts in newest_first[:cap]:
+        if counts:
+            want.setdefault(item_id, ts)
     got = {past.item_id: past.ts_ms for past in held}
     wanted = {pair for pair in want.items() if pair[1] > floor}
     had = {pair for pair in got.items() if pair[1] > floor}

@@ -1,12 +1,13 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
 do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `trust`
-how many attacks are found."""
+how many attacks are found, `drift` how right drift verdicts are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
 from infra.commands.bench_soak import soak
 from infra.commands.bench_trust import trust
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     bench.command("features")(features)
     bench.command("soak")(soak)
     bench.command("trust")(trust)
+    bench.command("drift")(drift)
     app.add_typer(bench, name="bench")
 
 

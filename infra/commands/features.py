@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.commands.layouts import drop, layouts
 from infra.commands.rebuild import rebuild
 from streams.errors import OperatorError
 
@@ -23,6 +24,8 @@ def register(app: typer.Typer) -> None:
     group.command("get")(get)
     group.command("list")(list_columns)
     group.command("rebuild")(rebuild)
+    group.command("layouts")(layouts)
+    group.command("drop")(drop)
     app.add_typer(group, name="features")
 
 

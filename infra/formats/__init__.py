@@ -6,11 +6,20 @@ from pathlib import Path
 from infra.formats.jsonl import read_jsonl
 from infra.formats.kuairand import read_kuairand
 from infra.formats.log import Entry, Log
+from infra.formats.mind import read_mind
+from infra.formats.movielens import read_movielens
+from infra.formats.parquet import read_parquet
 from streams.errors import OperatorError
 
 __all__ = ["FORMATS", "Entry", "Log", "read_log"]
 
-FORMATS: dict[str, Callable[[Path], Log]] = {"jsonl": read_jsonl, "kuairand": read_kuairand}
+FORMATS: dict[str, Callable[[Path], Log]] = {
+    "jsonl": read_jsonl,
+    "kuairand": read_kuairand,
+    "mind": read_mind,
+    "movielens": read_movielens,
+    "parquet": read_parquet,
+}
 
 
 def read_log(source: str) -> Log:

@@ -118,7 +118,11 @@ class System:
 
     def fold(self, log: Iterable[tuple[Topic, tuple[Event, ...]]]) -> None:
         """Folds events into the features."""
-        messages = [self._message(topic, batch[0].user_id, encode(batch)) for topic, batch in log]
+        self.fold_encoded([(topic, batch[0].user_id, encode(batch)) for topic, batch in log])
+
+    def fold_encoded(self, log: Iterable[tuple[Topic, str, bytes]]) -> None:
+        """The same from topic, key and value as they lie on Kafka."""
+        messages = [self._message(*each) for each in log]
         if messages:
             self._applier.apply(messages)
 
@@ -201,6 +205,8 @@ def rows_of(examples: Sequence[Example]) -> Rows:
             hashes(e.creator_id for e in examples),
             hashes(e.surface for e in examples),
         ),
+        categories=tuple(e.category for e in examples),
+        surfaces=tuple(e.surface for e in examples),
     )
 
 

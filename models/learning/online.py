@@ -21,9 +21,8 @@ from models.learning.weights import Floats, Weights, clipped, packed, squashed, 
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
-__all__ = ["Inputs", "OnlineModel", "Span", "Weights", "cross", "crosses", "id_hash", "refit"]
+__all__ = ["Inputs", "OnlineModel", "Span", "Tuning", "Weights", "cross", "crosses", "id_hash", "refit"]
 
-ALPHA, BETA, L2 = 0.1, 1.0, 1.0
 BIAS = BUCKETS  # keys beside the buckets: bias, logits by head, then dense columns by place
 LOGIT = BIAS + 1
 DENSE = LOGIT + 16
@@ -44,6 +43,14 @@ class _Ftrl(optim.FTRLProximal):
             n[key] = after
             w[key] = -z[key] / ((self.beta + root) / alpha + self.l2)
         return w
+
+
+class Tuning(msgspec.Struct, frozen=True, array_like=True):
+    """FTRL-Proximal's settings: learning rate, its delay, and the pull of every weight to zero."""
+
+    alpha: float = 0.1
+    beta: float = 1.0
+    l2: float = 1.0
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -93,13 +100,14 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     examples: int
     learned: dict[str, int]
     span: Span
+    tuning: Tuning = Tuning()
 
 
-def _untrained(head: int) -> linear_model.LogisticRegression:
-    optimizer = _Ftrl(alpha=ALPHA, beta=BETA, l1=0.0, l2=L2)
+def _untrained(head: int, tuning: Tuning) -> linear_model.LogisticRegression:
+    optimizer = _Ftrl(alpha=tuning.alpha, beta=tuning.beta, l1=0.0, l2=tuning.l2)
     model = linear_model.LogisticRegression(optimizer=optimizer, intercept_lr=0.0)
     own = LOGIT + head
-    optimizer.z[own] = -(BETA / ALPHA + L2)
+    optimizer.z[own] = -(tuning.beta / tuning.alpha + tuning.l2)
     optimizer.n[own] = 0.0
     model._weights = utils.VectorDict({own: 1.0})
     return model
@@ -117,13 +125,14 @@ class OnlineModel:
     True
     """
 
-    def __init__(self, ranker: str | None, columns: Sequence[str]) -> None:
+    def __init__(self, ranker: str | None, columns: Sequence[str], tuning: Tuning = Tuning()) -> None:  # noqa: B008
         self.ranker = ranker
+        self.tuning = tuning
         self.columns = tuple(columns)
         self.examples = 0
         self.span = Span()
         self.learned = dict.fromkeys(HEADS, 0)
-        self._models = {head: _untrained(n) for n, head in enumerate(HEADS)}
+        self._models = {head: _untrained(n, tuning) for n, head in enumerate(HEADS)}
         self._seen = np.zeros(len(self.columns))
         self._mean = np.zeros(len(self.columns))
         self._m2 = np.zeros(len(self.columns))
@@ -220,6 +229,7 @@ class OnlineModel:
                 examples=self.examples,
                 learned=self.learned,
                 span=self.span,
+                tuning=self.tuning,
             ),
         )
 
@@ -233,7 +243,7 @@ class OnlineModel:
         stored = unpacked("online", data, _Stored)
         if not isinstance(stored, _Stored) or tuple(stored.heads) != HEADS:
             raise ModelRefused(f"online: expected heads {HEADS}")
-        model = cls(stored.ranker, stored.columns)
+        model = cls(stored.ranker, stored.columns, stored.tuning)
         model.examples = stored.examples
         model.learned = dict(stored.learned)
         model.span = stored.span
@@ -278,6 +288,7 @@ def refit(
     labels: NDArray[np.floating],
     weights: NDArray[np.floating] | None = None,
     ts_ms: NDArray[np.integer] | None = None,
+    tuning: Tuning = Tuning(),  # noqa: B008
 ) -> OnlineModel:
     """An online model that has learned rows in the order given (oldest first).
 
@@ -285,7 +296,7 @@ def refit(
     [n, k] from `cross`, `labels` [n, heads] with NaN for unknown, `weights` [n], `ts_ms` [n] of slates
     whose windows have closed.
     """
-    model = OnlineModel(ranker, columns)
+    model = OnlineModel(ranker, columns, tuning)
     for n in range(len(features)):
         model.observe(features[n])
         x = model.inputs(logits[n], features[n], buckets[n])

@@ -1,28 +1,35 @@
 """A request to a slate: retrieve, read features, rank, adjust, arrange; stepping down by name.
 
 The steps: full (no name), `light` (the ranker failed or could not be loaded: the online model
-alone), `popular` (no model yet, Redis away, or the budget spent: popularity from memory).
+alone), `cached` (neither half could score, or the budget is spent: the slate that
+`streamrec precompute` made for this user), `popular` (no such slate, no model yet, or Redis away:
+popularity from memory).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 
 from models.learning.online import crosses
+from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
-from models.serving.experiments import Layer, variants
-from models.serving.pool import pool_of, rules_of
+from models.serving.plans import Plan, Plans
+from models.serving.pool import pool_of
+from models.serving.precomputed import CACHED, fallback, kept, still_good
 from models.serving.purse import Purse
-from models.serving.retrieval import Ask, Candidates, Shelf, given, retrieve
-from models.serving.slate import SPONSORED, Place, arrange
+from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
+from models.serving.shelf import Shelf
+from models.serving.slate import SPONSORED, Place, drafted, explore
 from models.serving.slot import Pair
+from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
 from streams.facts.co_watch import companions
+from streams.facts.documents import BLOCKED, Person
 from streams.features import columns_hash, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings
@@ -69,8 +76,10 @@ class Funnel:
         shelves: Shelves,
         models: Models,
         *,
-        layers: Sequence[Layer] = (),
+        plans: Plans | None = None,
+        pinned: Mapping[str, Models] | None = None,
         purse: Purse | None = None,
+        recorder: Recorder | None = None,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -79,38 +88,75 @@ class Funnel:
         self._store = store
         self._shelves = shelves
         self._models = models
-        self._layers = layers
+        self._plans = plans or Plans(settings)
+        self._pinned = pinned or {}
         self._purse = purse or Purse(store)
-        self._rules = rules_of(settings)
+        self._recorder = recorder or Recorder(store, 0)
         self._guard = guard or Guard()
         self._clock = clock
         self._columns = columns_hash()
-        self._value = np.array([settings.click_weight, settings.long_view_weight])
 
     def rank(self, request: RankRequest, now_ms: int, budget: Budget) -> Ranked:
         """The slate for `request` as of `now_ms`, by the best step that the budget allows."""
-        watch, pair, shelf = Stopwatch(self._clock), self._models.current, self._shelves.current
-        candidates = self._candidates(request, shelf, now_ms, budget)
+        watch, shelf, plan = Stopwatch(self._clock), self._shelves.current, self._plans.of(request.user_id)
+        pair, aim = self._pair(plan), plan.aim(request.surface)
+        person = None
+        if request.candidates is None and not budget.spent:
+            person = self._guard.attempt("history", lambda: self._store.person(request.user_id), "redis")
+        candidates = self._candidates(request, shelf, aim, person or Person(), now_ms, budget)
         items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
-        case = Case(request, now_ms, candidates, items, variants(self._layers, request.user_id))
+        case = Case(request, now_ms, candidates, items, plan.arms)
         watch.lap("retrieve")
-        read = None if budget.spent else self._read(case)
+        read = None if budget.spent else self._read(case, person)
         watch.lap("features")
         scored = None
         if read is not None and not budget.spent:
-            scored = self._score(pair, case, read, watch)
+            scored = self._score(pair, case, read, aim, watch)
+        if scored is None and pair.version is not None:
+            case, scored = self._cached(case, person or Person(), shelf)
+            read = read if scored is None else None  # its rows are those of other candidates
         if scored is None or pair.version is None:  # before the first version beliefs are logged, not used
             adjusted = scored.adjusted if scored else {}
-            popular = shelf.popularity_of(candidates.item_ids)
+            popular = shelf.popularity_of(case.candidates.item_ids)
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
-        rules = msgspec.structs.replace(self._rules, limit=request.limit)
-        places = arrange(pool_of(case, read, scored, self._purse.may_show), rules, request.request_id)
+        elif aim.popularity and scored.step != CACHED:
+            scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
+        rules = msgspec.structs.replace(plan.rules, limit=request.limit)
+        pool = pool_of(case, read, scored, self._purse.may_show)
+        draft = drafted(pool, rules)
+        places = explore(draft, pool, rules, request.request_id)
         self._pay(case, places)
         watch.lap("slate")
         if scored.step:
             DEGRADED.labels(scored.step).inc()
         served = served_of(case, read, scored, places, self._columns) if places else None
-        return Ranked(reply_of(case, scored, places, watch.total()), served)
+        timings_ms = watch.total()
+        self._recorder.note(Happened(case, read, scored, pool, draft, places, timings_ms))
+        return Ranked(reply_of(case, scored, places, timings_ms), served)
+
+    def _pair(self, plan: Plan) -> Pair:
+        """The pair of the version that an arm asks for, the champion where that cannot serve."""
+        asked = self._pinned.get(plan.model) if plan.model else None
+        if asked is not None and asked.current.weights is not None:
+            return asked.current
+        return self._models.current
+
+    def _cached(self, case: Case, person: Person, shelf: Shelf) -> tuple[Case, Scored | None]:
+        """The case with the user's precomputed slate among its candidates; None where there is none."""
+        request = case.request
+        if request.query is not None or request.candidates is not None:
+            return case, None
+        slate = self._guard.attempt(
+            "precomputed", lambda: kept(self._store, request.user_id, request.surface), "redis"
+        )
+        first = still_good(slate, self._catalogue, person, request.exclude) if slate else []
+        if not first:
+            return case, None
+        popularity = shelf.popularity_of(case.candidates.item_ids)
+        candidates, scores = fallback(first, case.candidates, popularity)
+        items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
+        scored = Scored(scores, {}, {}, ServedBy(), CACHED)
+        return case._replace(candidates=candidates, items=items), scored
 
     def _pay(self, case: Case, places: Sequence[Place]) -> None:
         for place in places:
@@ -118,25 +164,29 @@ class Funnel:
             if item is not None and item.sponsored is not None:
                 self._purse.spend(item.sponsored.campaign_id, case.now_ms)
 
-    def _candidates(self, request: RankRequest, shelf: Shelf, now_ms: int, budget: Budget) -> Candidates:
+    def _candidates(
+        self, request: RankRequest, shelf: Shelf, aim: Aim, person: Person, now_ms: int, budget: Budget
+    ) -> Candidates:
         if request.candidates is not None:
             return given(request.candidates, request.exclude)
-        past = None
-        if not budget.spent:
-            past = self._guard.attempt("history", lambda: self._store.past(request.user_id), "redis")
-        history, shown = past or ((), ())
-        liked = [(e.item_id, _liking(e.watch_ratio)) for e in history]
+        liked = [(e.item_id, _liking(e.watch_ratio)) for e in person.history]
         ask = Ask(
             now_ms=now_ms,
             size=self._settings.candidates,
             limit=request.limit,
             exclude=request.exclude,
-            seen=[*(e.item_id for e in history), *(s.item_id for s in shown)],
+            seen=[*(past.item_id for past in person.history), *(past.item_id for past in person.shown)],
+            hidden=[name for name in person.hides if not name.startswith(BLOCKED)],
+            blocked=[name.removeprefix(BLOCKED) for name in person.hides if name.startswith(BLOCKED)],
+            follows=list(person.follows)[::-1],
             history=liked,
             beside={} if budget.spent else self._beside(liked[:SEEDS], now_ms),
             query=request.query,
+            quotas=aim.quotas,
+            eligible=aim.eligible,
+            seed=request.request_id,
         )
-        return retrieve(shelf, ask)
+        return still_there(retrieve(shelf, ask), self._catalogue)
 
     def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
         """What was watched with the newest items of a history, by item hash."""
@@ -146,17 +196,17 @@ class Funnel:
         sets = self._guard.attempt("co_watch", lambda: self._store.companions(item_ids), "redis")
         return companions(sets, [weight for _, weight in seeds], now_ms) if sets else {}
 
-    def _read(self, case: Case) -> Read | None:
+    def _read(self, case: Case, person: Person | None) -> Read | None:
         item_ids, request = case.candidates.item_ids, case.request
         scene = scene_of(request.session_id, request.surface, request.query, request.context)
 
         def flight() -> Read:
-            view = self._store.view(request.user_id, item_ids, case.items, scene)
+            view = self._store.view(request.user_id, item_ids, case.items, scene, person)
             return Read(view, vectors(view, case.items, item_ids, case.now_ms))
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None
 
-    def _score(self, pair: Pair, case: Case, read: Read, watch: Stopwatch) -> Scored | None:
+    def _score(self, pair: Pair, case: Case, read: Read, aim: Aim, watch: Stopwatch) -> Scored | None:
         """None where neither half of the pair could score."""
         ranker, weights = pair.ranker, pair.weights
         if weights is None:
@@ -181,7 +231,7 @@ class Funnel:
         adjusted = dict(zip(HEADS, online.T, strict=True))
         version = ranker.version if ranker is not None and logits else None
         return Scored(
-            scores=_sigmoid(online) @ self._value,
+            scores=_sigmoid(online) @ aim.value,
             logits=logits,
             adjusted=adjusted,
             model=ServedBy(ranker=version, online=weights.version),

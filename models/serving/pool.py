@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from models.serving.answer import Case, Floats, Read, Scored
-from models.serving.retrieval import content_vector
+from models.serving.content import content_vector
 from models.serving.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
 from streams.errors import OperatorError
 from streams.events import Item, Sponsored
@@ -83,10 +83,13 @@ def _tiers(case: Case, read: Read | None) -> list[int]:
     if read is not None:
         seen.update(past.item_id for past in read.view.history)
         seen.update(past.item_id for past in read.view.shown)
+    free = len(case.candidates.item_ids) - case.candidates.held
     searched = bool(case.request.query) and case.request.candidates is None
     return [
-        SEEN if item_id in seen else OFF_QUERY if searched and source != "search" else NEW
-        for item_id, source in zip(case.candidates.item_ids, case.candidates.sources, strict=True)
+        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source != "search" else NEW
+        for at, (item_id, source) in enumerate(
+            zip(case.candidates.item_ids, case.candidates.sources, strict=True)
+        )
     ]
 
 

@@ -64,6 +64,24 @@ class Ranker:
         ranker.warm()
         return ranker
 
+    @staticmethod
+    def first_scores(model: bytes, x: np.ndarray, heads: int) -> np.ndarray:
+        """Logits [n, heads] of a graph that has no golden rows yet, for `x` [n, d]: they become its own.
+
+        Raises:
+            ModelRefused: a foreign graph, wrong ports, or a logit that is no finite number.
+        """
+        refuse_foreign(model)
+        session = _session(model)
+        _check_shapes(session, x.shape[1], heads)
+        logits: np.ndarray = session.run([OUTPUT], {INPUT: x.astype(np.float32)})[0]
+        wrong = ~np.isfinite(logits).all(axis=1)
+        if wrong.any():
+            raise ModelRefused(
+                f"{OUTPUT}: not finite for {int(wrong.sum())} of {len(x)} rows, missing or extreme"
+            )
+        return logits
+
     def score_many(self, x: np.ndarray) -> np.ndarray:
         """Logits float32 [n, heads] of raw rows `x` [n, d], NaN for missing, columns as named to `load`."""
         rows = np.asarray(x, dtype=np.float32)

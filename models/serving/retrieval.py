@@ -1,81 +1,33 @@
-"""Which items may stand in a slate: candidate sources and how they blend.
+"""Which items may stand in a slate: candidate sources, what is filtered, and how sources blend.
 
-Everything here is pure and works on a `Shelf`, the catalogue as arrays. A shelf is never changed:
-`models.shelves` builds a new one about once a second and swaps it whole.
+Everything here is pure and works on a `Shelf`. Each source names rows best first and takes its quota of
+those that no filter holds back; `popular` fills what is left. While fewer than the slate's limit are found,
+filters let go one after another, in the order of HELD, so a slate is short only where nothing is left.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
-from hashlib import blake2b
+from types import MappingProxyType
+from zlib import crc32
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streams.events import Item
-from streams.facts.co_watch import item_hash
+from models.serving.content import tokens, unit
+from models.serving.shelf import NOTHING, Rows, Shelf
+from streams.catalogue.catalogue import Catalogue
+from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
-__all__ = [
-    "Ask",
-    "Candidates",
-    "Shelf",
-    "build_shelf",
-    "content_vector",
-    "given",
-    "retrieve",
-    "search",
-    "taste",
-    "tokens",
-]
+__all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "still_there", "taste"]
 
 Floats = npt.NDArray[np.floating]
-Rows = npt.NDArray[np.intp]
 
-DIMENSIONS = 64
-SPREAD = 8  # dimensions that one hashed token touches: fewer and unlike tokens collide, more and they blur
-WEIGHTS = {"category": 1.0, "creator": 0.7, "tag": 0.5}
-SHARES = {  # of the candidates; popular fills what is left
-    "co_watch": 0.15,
-    "similar": 0.35,
-    "trending": 0.2,
-    "fresh": 0.2,
-}
 RECENT = 10.0  # places in the history after which an item counts half
+CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
+SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
-
-class Shelf(msgspec.Struct, frozen=True, kw_only=True):
-    """The catalogue as arrays, one row per item in the order of item ids.
-
-    `popularity` and `trend` are scores, higher is better; the `by_*` arrays list rows best first,
-    ties by item id. `trend` 0 means that nothing happened lately.
-    """
-
-    ids: tuple[str, ...]
-    rows: dict[str, int]
-    vectors: Floats  # [n, 64], or the items' own embeddings where all have one; unit length
-    published_ms: npt.NDArray[np.int64]
-    popularity: Floats
-    trend: Floats
-    by_popularity: Rows
-    by_trend: Rows
-    by_published: Rows
-    words: dict[str, Rows]
-    hashes: dict[int, int]  # rows by streams.facts.co_watch.item_hash
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def popularity_of(self, item_ids: Sequence[str]) -> Floats:
-        """Popularity of each id, [n]; 0 for an unknown one."""
-        rows = np.fromiter((self.rows.get(i, -1) for i in item_ids), np.intp, len(item_ids))
-        return np.where(rows < 0, 0.0, self.popularity[rows]) if len(self) else np.zeros(len(item_ids))
-
-    def counted(self, popularity: Floats, trend: Floats) -> "Shelf":
-        """The same items under new scores, both [n]."""
-        return msgspec.structs.replace(
-            self, popularity=popularity, trend=trend, by_popularity=_best(popularity), by_trend=_best(trend)
-        )
+DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
+GONE = 255  # taken, or excluded by the request itself
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,127 +35,73 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     now_ms: int
     size: int  # candidates wanted
-    limit: int  # items of the slate: fewer than so many are topped up by items seen before
-    exclude: Collection[str] = ()
+    limit: int  # items of the slate: while fewer are found, filters let go
+    exclude: Collection[str] = ()  # never let go
     seen: Collection[str] = ()
+    hidden: Collection[str] = ()
+    blocked: Collection[str] = ()  # creators
+    follows: Sequence[str] = ()  # creators, newest first
     history: Sequence[tuple[str, float]] = ()  # (item_id, weight > 0), newest first
     beside: Mapping[int, float] = {}  # weight by item hash of what is watched with the history's items
     query: str | None = None
+    quotas: Mapping[Source, float] = MappingProxyType(QUOTAS)  # shares of `size` by source
+    eligible: Eligible = ANYTHING
+    seed: str = ""  # where the exploration pool is entered
 
 
 class Candidates(msgspec.Struct, frozen=True):
-    """Distinct item ids with the source that named each of them first."""
+    """Distinct item ids with the source that named each of them first. The last `held` of them came
+    only as filters let go."""
 
     item_ids: tuple[str, ...]
     sources: tuple[str, ...]
-
-
-def tokens(text: str) -> list[str]:
-    """Lower-case words of a text.
-
-    >>> tokens("Street-food in Hanoi")
-    ['street', 'food', 'in', 'hanoi']
-    """
-    return re.findall(r"\w+", text.lower())
-
-
-@lru_cache(maxsize=65_536)
-def _hashed(token: str) -> Floats:
-    digest = blake2b(token.encode(), digest_size=2 * SPREAD).digest()
-    vector = np.zeros(DIMENSIONS, np.float32)
-    for place, sign in zip(digest[:SPREAD], digest[SPREAD:], strict=True):
-        vector[place % DIMENSIONS] += 1.0 if sign & 1 else -1.0
-    vector.flags.writeable = False
-    return vector
-
-
-@lru_cache(maxsize=65_536)
-def content_vector(category: str | None, creator: str | None, tags: tuple[str, ...]) -> Floats:
-    """Unit vector [64] of what an item is about, by signed feature hashing; zeros if nothing is known.
-
-    >>> a, b = content_vector("food", None, ("vegan",)), content_vector("food", None, ())
-    >>> bool(a @ b > 0.7)
-    True
-    """
-    vector = np.zeros(DIMENSIONS, np.float32)
-    if category:
-        vector = vector + WEIGHTS["category"] * _hashed(f"category={category}")
-    if creator:
-        vector = vector + WEIGHTS["creator"] * _hashed(f"creator={creator}")
-    for tag in tags:
-        vector = vector + WEIGHTS["tag"] / len(tags) ** 0.5 * _hashed(f"tag={tag}")
-    return _unit(vector).astype(np.float32)
-
-
-def _unit(vectors: Floats) -> Floats:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1.0)
-
-
-def _best(scores: Floats | npt.NDArray[np.int64]) -> Rows:
-    return np.argsort(-scores, kind="stable")
-
-
-def build_shelf(items: Iterable[Item]) -> Shelf:
-    """A shelf of these items, not yet counted: popularity and trend are zero."""
-    ordered = sorted(items, key=lambda item: item.item_id)
-    published = np.array([item.published_ts_ms for item in ordered], np.int64)
-    nothing = np.zeros(len(ordered))
-    return Shelf(
-        ids=tuple(item.item_id for item in ordered),
-        rows={item.item_id: row for row, item in enumerate(ordered)},
-        vectors=_vectors(ordered),
-        published_ms=published,
-        popularity=nothing,
-        trend=nothing,
-        by_popularity=_best(nothing),
-        by_trend=_best(nothing),
-        by_published=_best(published),
-        words=_words(ordered),
-        hashes={item_hash(item.item_id): row for row, item in enumerate(ordered)},
-    )
-
-
-def _vectors(items: Sequence[Item]) -> Floats:
-    lengths = {len(item.embedding or ()) for item in items}
-    if len(lengths) == 1 and 0 not in lengths:
-        return _unit(np.array([item.embedding for item in items], np.float32))
-    if not items:
-        return np.zeros((0, DIMENSIONS), np.float32)
-    return np.stack([content_vector(item.category, item.creator_id, item.tags) for item in items])
-
-
-def _words(items: Sequence[Item]) -> dict[str, Rows]:
-    found: dict[str, set[int]] = {}
-    for row, item in enumerate(items):
-        text = " ".join((item.title, item.category or "", item.creator_id or "", *item.tags))
-        for word in tokens(text):
-            found.setdefault(word, set()).add(row)
-    return {word: np.array(sorted(rows), np.intp) for word, rows in found.items()}
+    held: int = 0
 
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
     """Unit vector of a history: a mean of its items, newer ones weighing more; None if none is known."""
     known = [
-        (shelf.rows[item_id], weight * 0.5 ** (place / RECENT))
+        (row, weight * 0.5 ** (place / RECENT))
         for place, (item_id, weight) in enumerate(history)
-        if item_id in shelf.rows
+        if 0 <= (row := shelf.rows.get(item_id, -1)) < shelf.size
     ]
     if not known:
         return None
     rows, weights = zip(*known, strict=True)
     vector = np.array(weights, np.float32) @ shelf.vectors[list(rows)]
-    return _unit(vector) if np.any(vector) else None
+    return unit(vector) if np.any(vector) else None
 
 
 def search(shelf: Shelf, query: str) -> Rows:
     """Rows that hold a word of the query, best first; a rare word weighs more than a common one."""
-    scores = np.zeros(len(shelf))
+    found, weights = [], []
     for word in set(tokens(query)):
-        rows = shelf.words.get(word)
-        if rows is not None:
-            scores[rows] += np.log1p(len(shelf) / len(rows))
-    return _best(scores)[: np.count_nonzero(scores)]
+        rows = np.array(shelf.words.get(word, ()), np.intp)
+        rows = rows[rows < shelf.size]
+        if len(rows):
+            found.append(rows)
+            weights.append(np.full(len(rows), np.log1p(shelf.size / len(rows))))
+    if not found:
+        return NOTHING
+    rows, places = np.unique(np.concatenate(found), return_inverse=True)
+    return rows[np.argsort(-np.bincount(places, np.concatenate(weights)), kind="stable")]
+
+
+def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
+    """Up to `most` rows nearest to a unit vector [d], best first, ties by row; rows that the index does
+    not cover are compared one by one."""
+    rows, scores, covered = NOTHING, np.zeros(0, np.float32), 0
+    if shelf.nearest is not None:
+        rows, scores = shelf.nearest.search(vector, most)
+        covered = shelf.nearest.size
+    if covered < shelf.size:
+        behind = shelf.vectors[covered:] @ vector
+        rows = np.concatenate([rows, np.arange(covered, shelf.size)])
+        scores = np.concatenate([scores, behind])
+    if len(rows) > most:
+        best = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
+        rows, scores = rows[best], scores[best]
+    return rows[np.lexsort((rows, -scores))]
 
 
 def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
@@ -212,64 +110,134 @@ def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
     return Candidates(left, ("request",) * len(left))
 
 
+def still_there(found: Candidates, known: Catalogue) -> Candidates:
+    """Without what was removed since the shelf was made."""
+    gone = {i for i in found.item_ids if known.get(i) is None}
+    if not gone:
+        return found
+    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
+    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
+    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
+
+
 def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     """Up to `ask.size` items from all sources: matches of a query, watched with those of the history,
-    similar, trending, fresh, popular.
+    similar, by creators followed, trending, fresh, to be explored, popular.
 
-    Nothing excluded or not yet published is named. Items seen before come only where fewer than
-    `ask.limit` others are left.
+    Nothing excluded or not yet published is named.
     """
-    free = shelf.published_ms <= ask.now_ms
-    free[_rows_of(shelf, ask.exclude)] = False
-    held = _rows_of(shelf, ask.seen)
-    held = held[free[held]]
-    free[held] = False
     size = max(ask.size, ask.limit)
-    rows: list[int] = []
-    sources: list[str] = []
-
-    def claim(source: str, order: Rows, most: int) -> None:
-        taken = _first(order, free, min(most, size - len(rows)))
-        free[taken] = False
-        rows.extend(taken.tolist())
-        sources.extend([source] * len(taken))
-
+    pick = _Pick(shelf, ask)
     if ask.query:
-        claim("search", search(shelf, ask.query), size)
-    for source, order in _orders(shelf, ask):
-        claim(source, order, round(SHARES.get(source, 1.0) * size) or 1)
-    if len(rows) < ask.limit:
-        free[held] = True
-        claim("popular", shelf.by_popularity, ask.limit - len(rows))
-    return Candidates(tuple(shelf.ids[row] for row in rows), tuple(sources))
+        pick.claim("search", search(shelf, ask.query), size)
+    for source, quota, order in _orders(shelf, ask, size):
+        pick.claim(source, order, min(quota, size - len(pick.rows)))
+    free = len(pick.rows)
+    for level in HELD:
+        if len(pick.rows) < ask.limit:
+            pick.claim("popular", shelf.by_popularity, ask.limit - len(pick.rows), level)
+    ids = shelf.ids
+    return Candidates(tuple(ids[row] for row in pick.rows), tuple(pick.sources), len(pick.rows) - free)
 
 
-def _orders(shelf: Shelf, ask: Ask) -> Iterable[tuple[str, Rows]]:
-    if ask.beside:
-        yield "co_watch", _beside(shelf, ask.beside)
-    liked = taste(shelf, ask.history)
-    if liked is not None:
-        yield "similar", _best(shelf.vectors @ liked)
-    yield "trending", shelf.by_trend[: int(np.count_nonzero(shelf.trend > 0))]
-    yield "fresh", shelf.by_published
-    yield "popular", shelf.by_popularity
+class _Pick:
+    """What was picked so far, and what may still be."""
+
+    def __init__(self, shelf: Shelf, ask: Ask) -> None:
+        self.rows: list[int] = []
+        self.sources: list[str] = []
+        self._shelf, self._ask = shelf, ask
+        self._held = np.zeros(shelf.size, np.uint8)  # zeros cost nothing until looked at
+        self._held[shelf.rows_of(ask.seen)] = SEEN
+        self._held[shelf.rows_of(ask.hidden)] = HIDDEN
+        self._held[shelf.rows_of(ask.exclude)] = GONE
+        self._blocked = np.array([shelf.codes[c] for c in ask.blocked if c in shelf.codes], np.int32)
+        seen = shelf.contents[shelf.rows_of((*ask.seen, *ask.hidden))]
+        self._contents = set(seen[seen >= 0].tolist())
+        self._checks = ask.eligible != ANYTHING
+
+    def claim(self, source: str, order: Rows, most: int, let_go: int = 0) -> None:
+        """Takes the first `most` rows of `order` that no filter holds back, but those let go."""
+        start, look = 0, 4 * most
+        while most > 0 and start < len(order):
+            head = order[start : start + look]
+            taken = self._free(head, most, let_go)
+            self._held[taken] = GONE
+            self.rows.extend(taken.tolist())
+            self.sources.extend([source] * len(taken))
+            most -= len(taken)
+            start, look = start + look, look * 4
+
+    def _free(self, rows: Rows, most: int, let_go: int) -> Rows:
+        shelf = self._shelf
+        free = shelf.alive[rows] & (shelf.published_ms[rows] <= self._ask.now_ms)
+        held = self._held[rows]
+        if len(self._blocked):
+            self._raise(held, np.isin(shelf.creators[rows], self._blocked), BLOCKED)
+        if self._checks:
+            self._raise(held, ~self._eligible(rows), INELIGIBLE)
+        rows = rows[free & (held <= let_go)]
+        return rows[:most] if let_go >= DUPLICATE else self._without_duplicates(rows, most)
+
+    @staticmethod
+    def _raise(held: npt.NDArray[np.uint8], where: npt.NDArray[np.bool_], level: int) -> None:
+        held[where] = np.maximum(held[where], level)
+
+    def _without_duplicates(self, rows: Rows, most: int) -> Rows:
+        contents = self._shelf.contents[rows]
+        if not np.any(contents >= 0):
+            return rows[:most]
+        kept: list[int] = []
+        for row, content in zip(rows.tolist(), contents.tolist(), strict=True):
+            if len(kept) == most:
+                break
+            if content < 0 or content not in self._contents:
+                kept.append(row)
+                if content >= 0:
+                    self._contents.add(content)
+        return np.array(kept, np.intp)
+
+    def _eligible(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        rule, items = self._ask.eligible, self._shelf.items
+        return np.array([rule.admits(items[row], self._ask.now_ms) for row in rows.tolist()], np.bool_)
+
+
+def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]]:
+    """Each source with its quota and its rows, best first."""
+
+    def quota(source: Source) -> int:
+        return round(ask.quotas.get(source, 0.0) * size)
+
+    if ask.beside and quota("co_watch"):
+        yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside)
+    if quota("similar"):
+        liked = taste(shelf, ask.history)
+        if liked is not None:
+            yield "similar", quota("similar"), similar(shelf, liked, 2 * quota("similar") + SPARE)
+    if ask.follows and quota("followed"):
+        yield "followed", quota("followed"), _followed(shelf, ask.follows)
+    yield "trending", quota("trending"), shelf.by_trend
+    yield "fresh", quota("fresh"), shelf.by_published
+    yield "explore", quota("explore"), _explored(shelf.little_shown, ask.seed, 8 * quota("explore"))
+    yield "popular", size, shelf.by_popularity
 
 
 def _beside(shelf: Shelf, weights: Mapping[int, float]) -> Rows:
-    found = sorted((-weight, shelf.hashes[of]) for of, weight in weights.items() if of in shelf.hashes)
-    return np.array([row for _, row in found], np.intp)
+    hashes, size = shelf.hashes, shelf.size
+    found = [(-weight, row) for of, weight in weights.items() if 0 <= (row := hashes.get(of, -1)) < size]
+    return np.array([row for _, row in sorted(found)], np.intp)
 
 
-def _rows_of(shelf: Shelf, item_ids: Iterable[str]) -> Rows:
-    return np.array(sorted({shelf.rows[i] for i in item_ids if i in shelf.rows}), np.intp)
+def _followed(shelf: Shelf, creators: Sequence[str]) -> Rows:
+    """The newest items of creators followed, newest first."""
+    held = (shelf.creators_rows.get(creator, ())[-OF_A_CREATOR:] for creator in creators[:CREATORS])
+    rows = np.array([row for each in held for row in each if row < shelf.size], np.intp)
+    return rows[np.lexsort((rows, -shelf.published_ms[rows]))]
 
 
-def _first(order: Rows, free: npt.NDArray[np.bool_], most: int) -> Rows:
-    """The first `most` rows of `order` that are free, looking no further than needed."""
-    look = 4 * most
-    while True:
-        head = order[:look]
-        taken = head[free[head]][:most]
-        if len(taken) >= most or look >= len(order):
-            return taken
-        look *= 4
+def _explored(little_shown: Rows, seed: str, most: int) -> Rows:
+    """A stretch of the shuffled pool, which begins where the seed says."""
+    if not len(little_shown):
+        return NOTHING
+    start = crc32(seed.encode()) % len(little_shown)
+    return little_shown.take(np.arange(start, start + min(most, len(little_shown))), mode="wrap")

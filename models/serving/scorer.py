@@ -9,11 +9,14 @@ from contextlib import ExitStack
 
 from models.serving.budget import Guard
 from models.serving.desk import Desk
+from models.serving.experiments import load_experiments
 from models.serving.funnel import Funnel
+from models.serving.plans import Plans
 from models.serving.purse import Purse
 from models.serving.reply_cache import ReplyCache
 from models.serving.shelves import Shelves
 from models.serving.slot import ModelSlot
+from models.serving.trace import Recorder
 from streams.catalogue.catalogue import Catalogue
 from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
@@ -85,29 +88,53 @@ class Scorer:
         closing.callback(store.close)
         closing.callback(beside.close)
         catalogue, self._guard = Catalogue(), Guard()
-        slot, shelves = ModelSlot(beside), Shelves(catalogue, beside)
+        slot, shelves = ModelSlot(beside), Shelves(catalogue, beside, breathe=lambda: time.sleep(0))
         wishes = Forgetting()
         self._replies = ReplyCache(store, self._guard, wishes)
         publisher = Publisher(settings, linger_ms=0)
         closing.callback(publisher.close)
-        purse = Purse(beside)
+        purse, recorder = Purse(beside), Recorder(beside, settings.traces_per_s)
         closing.callback(lambda: self._guard.attempt("purse", purse.give_back, "redis"))
-        funnel = Funnel(settings, catalogue, store, shelves, slot, purse=purse, guard=self._guard)
+        plans = Plans(settings, load_experiments(settings.experiments))
+        pinned = {version: ModelSlot(beside, pinned=version) for version in plans.models}
+        funnel = Funnel(
+            settings,
+            catalogue,
+            store,
+            shelves,
+            slot,
+            plans=plans,
+            pinned=pinned,
+            purse=purse,
+            recorder=recorder,
+            guard=self._guard,
+        )
         self._desk = Desk(settings, funnel, publisher, self._replies)
 
         def apply_item(message: Message) -> None:
             catalogue.apply(message)  # bad items are dead-lettered by the role `features`
 
+        slots = (slot, *pinned.values())
+
+        def apply_model(message: Message) -> None:
+            for each in slots:
+                each.apply(message)
+
+        def refresh_models() -> None:
+            for each in slots:
+                each.refresh()
+
         self._items = Follower(settings, [ITEMS], apply_item)
-        self._models = Follower(settings, [MODELS], slot.apply)
+        self._models = Follower(settings, [MODELS], apply_model)
         self._forgotten = Follower(settings, [FORGOTTEN], wishes.apply)
         for follower in self._followers:
             follower.start()
             closing.callback(follower.stop)
         self._chores = (
-            Chore("weights", self._after_models(slot.refresh), WEIGHTS_S, self._guard),
+            Chore("weights", self._after_models(refresh_models), WEIGHTS_S, self._guard),
             Chore("shelves", self._refresh_with(beside, shelves), SHELVES_S, self._guard),
             Chore("purse", purse.refill, PURSE_S, self._guard),
+            Chore("traces", recorder.write, recorder.pause_s, self._guard),
             Chore("replies", self._replies.write, 0.0, self._guard),
         )
         for chore in self._chores:

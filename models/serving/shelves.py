@@ -1,19 +1,40 @@
 """Keeps the shelf of candidates up to date with the catalogue and with what users do."""
 
-from collections.abc import Iterator, Sequence
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.retrieval import Shelf, build_shelf
+from models.serving import ann
+from models.serving.content import content_vectors
+from models.serving.shelf import Rows, Shelf, Stock, Vectors
 from streams.catalogue.catalogue import Catalogue
 from streams.features import LAYOUTS, Scope
+from streams.metrics import INDEX_BYTES, INDEX_RECALL, INDEX_SECONDS
 from streams.store import Store
 
 __all__ = ["Shelves", "rates"]
 
+log = logging.getLogger(__name__)
+
 CHUNK = 500  # state rows asked for at a time
+A_TURN = 5_000  # items counted in one refresh, in turns; the HOT ones each time
+HOT = 1_000
+SMALL = 5_000  # items, up to which a change lays all of them out anew, in the order of their ids
+INDEXED = 30_000  # items, from which on neighbours are looked up in an index
+REBUILD_RATIO = 0.05  # of the rows not covered by the index, or dead: a new one is built
+SHARE = 0.05  # of the time may be spent on ordering the items
+NICENESS = 10
+RETRY_S = 60.0  # after an index could not be built
 PRIOR_IMPRESSIONS = 20.0  # showings after which an item's own rate weighs as much as the average
+_SLOTS = ("clicks_7d", "impressions_7d", "clicks_1h", "impressions_1h")
+_HALF_LIVES_MS = np.array([[168.0], [168.0], [1.0], [1.0]]) * 3_600_000.0
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,10 +48,19 @@ def rates(states: Floats) -> tuple[Floats, Floats]:
     """
     if not len(states):
         return np.zeros(0), np.zeros(0)
-    counts = LAYOUTS[Scope.ITEM].read(states, float(states[:, 0].max()))
-    popularity = _smoothed(counts["clicks_7d"], counts["impressions_7d"])
-    trend = _smoothed(counts["clicks_1h"], counts["impressions_1h"])
-    return popularity, np.where(counts["clicks_1h"] > 0.01, trend, 0.0)
+    newest = float(states[:, 0].max())
+    return _rates(_counts(states, newest))
+
+
+def _counts(states: Floats, now_ms: float) -> Floats:
+    """Clicks and impressions of a week and of an hour, [4, n], as of `now_ms`."""
+    read = LAYOUTS[Scope.ITEM].read(states, now_ms)
+    return np.stack([read[slot] for slot in _SLOTS])
+
+
+def _rates(counts: Floats) -> tuple[Floats, Floats]:
+    popularity, trend = _smoothed(counts[0], counts[1]), _smoothed(counts[2], counts[3])
+    return popularity, np.where(counts[2] > 0.01, trend, 0.0)
 
 
 def _smoothed(clicks: Floats, shown: Floats) -> Floats:
@@ -38,14 +68,42 @@ def _smoothed(clicks: Floats, shown: Floats) -> Floats:
     return (clicks + PRIOR_IMPRESSIONS * average) / (shown + PRIOR_IMPRESSIONS)
 
 
-class Shelves:
-    """Holds the shelf in use. `refresh` is called by one thread, `current` read by any."""
+class _Built(NamedTuple):
+    """An index, of what; `version` is the catalogue's where the items were laid out anew for it."""
 
-    def __init__(self, catalogue: Catalogue, store: Store) -> None:
-        self.current: Shelf = build_shelf(())
-        self._catalogue = catalogue
-        self._store = store
-        self._version = -1
+    stock: Stock
+    version: int | None
+    nearest: ann.Nearest
+
+
+class Shelves:
+    """Holds the shelf in use. `refresh` is called by one thread, `current` read by any.
+
+    Changes are found within a refresh. From INDEXED items on an index is built in a thread of its own, at
+    low priority, and swapped in whole; what came since stands beside it and is compared one by one.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        vectors: Vectors = content_vectors,
+        breathe: Callable[[], None] = lambda: None,
+        indexed: int = INDEXED,
+    ) -> None:
+        self._catalogue, self._store = catalogue, store
+        self._vectors, self._breathe, self._indexed = vectors, breathe, indexed
+        self._version = 0
+        self._stock = Stock((), vectors)
+        self._counts: Floats = np.zeros((4, 0))
+        self._counted_ms: Floats = np.zeros(0)
+        self._newest_ms = 0.0
+        self._turn = 0
+        self._next_order = 0.0
+        self._building = False
+        self._built: _Built | None = None
+        self._next_build = 0.0
+        self.current: Shelf = self._stock.shelf()
 
     def refresh(self) -> None:
         """A new shelf from the catalogue and the items' counts as of now.
@@ -53,25 +111,132 @@ class Shelves:
         Raises:
             StoreUnavailable: the counts could not be read; items are up to date all the same.
         """
-        self._restock()
-        shelf = self.current
-        states = [self._store.states(Scope.ITEM, ids) for ids in _chunks(shelf.ids)]
-        if states:
-            self.current = shelf.counted(*rates(np.concatenate(states)))
+        anew = self._take_built()
+        changed = self._restock() or anew
+        self._maybe_build()
+        try:
+            self._count()
+        finally:
+            self._swap(changed)
 
-    def _restock(self) -> None:
-        version = self._catalogue.version
+    def _swap(self, changed: bool) -> None:
+        """Orders the items anew if it is time, or as it costs little; else what came goes before."""
+        began, stock = time.perf_counter(), self._stock
+        if began >= self._next_order or (changed and (stock.size <= SMALL or not stock.has(self.current))):
+            self.current = self._ordered()
+            self._next_order = began + (time.perf_counter() - began) / SHARE
+        elif changed:
+            self.current = stock.extended(self.current)
+
+    # --- items ------------------------------------------------------------------------------------
+
+    def _restock(self) -> bool:
+        version, changes = self._catalogue.changes(self._version)
         if version == self._version:
+            return False
+        if changes is None or self._stock.size <= SMALL or not self._stock.apply(changes):
+            self._adopt(self._laid_out())
+        grown = self._stock.size - len(self._counted_ms)
+        if grown:
+            self._counts = np.concatenate([self._counts, np.zeros((4, grown))], axis=1)
+            self._counted_ms = np.concatenate([self._counted_ms, np.zeros(grown)])
+        self._version = version
+        return True
+
+    def _is_wasteful(self) -> bool:
+        return self._stock.dead > max(SMALL, self._stock.size // 4)
+
+    def _laid_out(self) -> Stock:
+        return Stock(self._catalogue.items(), self._vectors, self._breathe)
+
+    def _adopt(self, stock: Stock) -> None:
+        """Another stock; what was counted of its items is kept."""
+        known, places = self._stock, stock.places_in(self._stock)
+        if known.size:
+            self._counts = np.where(places < 0, 0.0, self._counts[:, places])
+            self._counted_ms = np.where(places < 0, 0.0, self._counted_ms[places])
+        else:
+            self._counts, self._counted_ms = np.zeros((4, stock.size)), np.zeros(stock.size)
+        self._stock, self._turn = stock, 0
+
+    # --- counts -----------------------------------------------------------------------------------
+
+    def _count(self) -> None:
+        """Reads the counts of a part of the items: all in turns, and those on top each time."""
+        size = self._stock.size
+        rows = np.arange(self._turn, min(self._turn + A_TURN, size))
+        self._turn = 0 if self._turn + A_TURN >= size else self._turn + A_TURN
+        shelf, ids = self.current, self._stock.ids
+        if size > A_TURN and self._stock.has(shelf):
+            rows = np.union1d(rows, np.concatenate([shelf.by_popularity[:HOT], shelf.by_trend[:HOT]]))
+        rows = rows[self._stock.alive[rows]]
+        for part in _chunks(rows):
+            states = self._store.states(Scope.ITEM, [ids[row] for row in part.tolist()])
+            newest = float(states[:, 0].max())
+            self._newest_ms = max(self._newest_ms, newest)
+            self._counts[:, part] = _counts(states, self._newest_ms)
+            self._counted_ms[part] = self._newest_ms
+            self._breathe()
+
+    def _ordered(self) -> Shelf:
+        age = np.maximum(self._newest_ms - self._counted_ms, 0.0)
+        age[self._counted_ms == 0.0] = 0.0
+        counts = self._counts * np.exp2(-age / _HALF_LIVES_MS) if age.any() else self._counts
+        living = counts * self._stock.alive
+        popularity, trend = _rates(living)
+        return self._stock.shelf().counted(popularity, trend, living[1])
+
+    # --- index ------------------------------------------------------------------------------------
+
+    def _maybe_build(self) -> None:
+        stock, anew = self._stock, self._is_wasteful()
+        if self._building or stock.size < self._indexed or time.monotonic() < self._next_build:
             return
-        fresh, known = build_shelf(self._catalogue.items()), self.current
-        places = np.array([known.rows.get(item_id, -1) for item_id in fresh.ids], np.intp)
-        if len(known):
-            average = float(known.popularity.mean())
-            popularity = np.where(places < 0, average, known.popularity[places])
-            fresh = fresh.counted(popularity, np.where(places < 0, 0.0, known.trend[places]))
-        self.current, self._version = fresh, version
+        if not anew and stock.indexed and stock.waiting <= REBUILD_RATIO * stock.size:
+            return
+        self._building = True
+
+        def work() -> None:
+            _be_nice()
+            version, of = (self._catalogue.version, self._laid_out()) if anew else (None, stock)
+            self._built = _Built(of, version, ann.build(of.vectors))
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                log.exception("no index of %d items: they are compared one by one", stock.size)
+                self._next_build = time.monotonic() + RETRY_S
+                self._building = False
+
+        threading.Thread(target=guarded, name="index", daemon=True).start()
+
+    def _take_built(self) -> bool:
+        built = self._built
+        if built is None:
+            return False
+        self._built, self._building = None, False
+        if built.version is not None:
+            self._adopt(built.stock)
+            self._version = built.version
+        if built.stock is not self._stock:
+            return False
+        index = built.nearest
+        self._stock.index(index)
+        INDEX_BYTES.set(index.bytes)
+        INDEX_SECONDS.set(index.seconds)
+        INDEX_RECALL.set(index.recall)
+        said = "index of %d items: %d probes, recall %.3f, %.0f s"
+        log.info(said, index.size, index.probes, index.recall, index.seconds)
+        return True
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), CHUNK):
-        yield ids[start : start + CHUNK]
+def _be_nice() -> None:
+    """This thread alone gives way to others, where the system can do so (Linux)."""
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _chunks(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]

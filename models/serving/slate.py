@@ -29,6 +29,7 @@ __all__ = [
     "Rules",
     "arrange",
     "drafted",
+    "explore",
 ]
 
 

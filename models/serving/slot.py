@@ -87,6 +87,8 @@ def _places(needed: Sequence[str]) -> npt.NDArray[np.intp] | None:
 class ModelSlot:
     """Follows topic `models` and the learner's weights; `current` may be read by any thread.
 
+    With `pinned` that version alone, whoever is champion; not while it is rejected, failed or rolled back.
+
     `apply` takes the topic's messages; `refresh`, called a few times a second by one thread, does
     what takes time: loading a new champion, or fetching newer weights for the one in use.
     """
@@ -95,6 +97,7 @@ class ModelSlot:
         self,
         store: Store,
         *,
+        pinned: str | None = None,
         load: Callable[[str, str], Version] = load_version,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,6 +106,8 @@ class ModelSlot:
         self._load = load
         self._clock = clock
         self._lock = threading.Lock()
+        self._pinned = pinned
+        self._record: ModelRecord | None = None  # the pinned version's
         self._champions = Champions()
         self._refused: tuple[str, float] = ("", 0.0)  # version, and when to try it again
         self._weights_since = clock()
@@ -112,6 +117,8 @@ class ModelSlot:
         for record in decode(MODELS, message.key, message.value, message.timestamp_ms).records:
             with self._lock:
                 self._champions.apply(record)
+                if record.version == self._pinned:
+                    self._record = _usable(record, self._record)
 
     def refresh(self) -> None:
         """Brings `current` up to date.
@@ -120,11 +127,14 @@ class ModelSlot:
             StoreUnavailable: the weights could not be asked for; the pair in use stays.
         """
         with self._lock:
-            champion = self._champions.champion
+            champion = self._record if self._pinned else self._champions.champion
+        if self._pinned and champion is None:
+            self.current = Pair()
         if champion is not None and self._wants(champion.version):
             self._take(champion)
         self._fetch_weights(self.current.version)
-        WEIGHTS_AGE.set(self._clock() - self._weights_since if self.current.weights else 0.0)
+        if not self._pinned:
+            WEIGHTS_AGE.set(self._clock() - self._weights_since if self.current.weights else 0.0)
 
     def _wants(self, version: str) -> bool:
         current, (refused, again) = self.current, self._refused
@@ -144,9 +154,11 @@ class ModelSlot:
             return
         self.current = pair
         self._weights_since = self._clock()
+        log.info("version %s serves", champion.version)
+        if self._pinned:
+            return
         MODEL.info({"version": champion.version})
         MODEL_SINCE.set(champion.ts_ms / 1_000)
-        log.info("version %s serves", champion.version)
 
     def _loaded(self, champion: ModelRecord) -> Pair:
         if not champion.uri or not champion.sha256:
@@ -173,3 +185,10 @@ class ModelSlot:
             log.warning("weights %s are refused: %s", blob[0], error)
             return
         self._weights_since = self._clock()
+
+
+def _usable(record: ModelRecord, before: ModelRecord | None) -> ModelRecord | None:
+    """The newest record of a version that names its files; None once it must not serve."""
+    if record.state in ("rejected", "failed", "rolled_back"):
+        return None
+    return record if record.uri and record.sha256 else before

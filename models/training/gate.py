@@ -1,18 +1,40 @@
 """Judges a candidate on the newest slice of time, which its training never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from models.evaluate import log_loss, roc_auc
+from models.evaluate import (
+    at_k,
+    bootstrap,
+    calibration_error,
+    f1_at_chosen,
+    log_loss,
+    ndcg_at,
+    pr_auc,
+    roc_auc,
+)
 
-__all__ = ["CHAMPION_MARGIN", "Verdict", "judge"]
+__all__ = ["CHAMPION_MARGIN", "Newest", "Verdict", "judge"]
 
 CHAMPION_MARGIN = 0.01  # nats: a champion is replaced by fresher data even when it is better by noise
 HEAD_MARGIN = 0.02  # nats above the base rate's loss that a secondary head may lie
 MIN_ROWS = 50  # known labels below which a head is reported but not judged
 MIN_RATE = 1e-3
+CALIBRATION_MARGIN = 0.1  # calibration error, beyond what chance makes of one, that no first model may have
+RIVAL_CALIBRATION_MARGIN = 0.05  # and that a champion's may be passed by
+CALIBRATION_BINS = 10
+K = 10  # places of precision, recall and NDCG
+ROUNDS, INTERVAL_ROWS = 100, 20_000  # of the bootstrap, and the newest rows that it draws from
+
+
+class Newest(NamedTuple):
+    """Whose the judged rows are, in order of time: `users`, `pages` [n] are numbers, `slices` masks [n]."""
+
+    users: np.ndarray
+    pages: np.ndarray
+    slices: Mapping[str, np.ndarray]
 
 
 class Verdict(NamedTuple):
@@ -29,12 +51,15 @@ def judge(
     base_rates: np.ndarray,
     champion: np.ndarray | None = None,
     popularity: np.ndarray | None = None,
+    newest: Newest | None = None,
 ) -> Verdict:
     """The verdict on logits `candidate` [n, heads] against `labels` [n, heads], NaN for unknown.
 
     `base_rates` [heads] are those of the rows trained on; `champion` [n, heads] are the logits of
     the serving version on the same rows; `popularity` [n] is compared by AUC only. The first head
-    must beat its base rate; no head may lie far above its own.
+    must beat its base rate; no head may lie far above its own; none may tell chances far from what
+    happens, unless the champion does so too. `newest` adds intervals (users drawn again), NDCG, precision
+    and recall by page, and AUC by slice.
     """
     metrics, reasons = dict[str, float](), list[str]()
     for i, head in enumerate(heads):
@@ -46,8 +71,11 @@ def judge(
         found = _of_head(candidate[known, i], truth, float(base_rates[i]))
         if champion is not None:
             found["champion_log_loss"], found["champion_auc"] = _scores(champion[known, i], truth)
+            found["champion_calibration_error"] = _calibration(champion[known, i], truth)
         if popularity is not None:
             found["popularity_auc"] = roc_auc(truth, np.nan_to_num(popularity[known]))
+        if newest is not None:
+            found |= _of_pages(candidate[known, i], truth, newest, known)
         metrics |= {f"{name}_{head}": value for name, value in found.items()}
         if len(truth) >= MIN_ROWS or i == 0:
             reasons += _faults(head, found, 0.0 if i == 0 else HEAD_MARGIN)
@@ -57,9 +85,42 @@ def judge(
 def _of_head(logits: np.ndarray, truth: np.ndarray, base_rate: float) -> dict[str, float]:
     loss, auc = _scores(logits, truth)
     rate = min(max(base_rate, MIN_RATE), 1 - MIN_RATE)
-    constant = log_loss(truth, np.full(len(truth), rate))
-    bias = float(_chance(logits).mean() - truth.mean())
-    return {"log_loss": loss, "auc": auc, "base_log_loss": constant, "bias": bias, "known": float(len(truth))}
+    f1, threshold = f1_at_chosen(truth, _chance(logits))
+    return {
+        "log_loss": loss,
+        "auc": auc,
+        "pr_auc": pr_auc(truth, logits),
+        "base_log_loss": log_loss(truth, np.full(len(truth), rate)),
+        "bias": float(_chance(logits).mean() - truth.mean()),
+        "calibration_error": _calibration(logits, truth),
+        "f1": f1,
+        "f1_threshold": threshold,
+        "known": float(len(truth)),
+    }
+
+
+def _of_pages(logits: np.ndarray, truth: np.ndarray, newest: Newest, known: np.ndarray) -> dict[str, float]:
+    """What needs to know whose rows these are; `known` [all] marks the rows of `logits` among all."""
+    users, pages = newest.users[known], newest.pages[known]
+    last = slice(-INTERVAL_ROWS, None)
+    interval = bootstrap(roc_auc, truth[last], logits[last], seed=0, rounds=ROUNDS, groups=users[last])
+    precision, recall = at_k(truth, logits, pages, K)
+    found = {
+        "auc_low": interval.low,
+        "auc_high": interval.high,
+        f"ndcg_{K}": ndcg_at(truth, logits, pages, K),
+        f"precision_{K}": precision,
+        f"recall_{K}": recall,
+    }
+    for name, mask in newest.slices.items():
+        inside = mask[known]
+        if inside.sum() >= MIN_ROWS:
+            found[f"auc_{name}"] = roc_auc(truth[inside], logits[inside])
+    return found
+
+
+def _calibration(logits: np.ndarray, truth: np.ndarray) -> float:
+    return calibration_error(truth, _chance(logits), CALIBRATION_BINS)
 
 
 def _scores(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -78,4 +139,9 @@ def _faults(head: str, found: dict[str, float], margin: float) -> list[str]:
     champion = found.get("champion_log_loss")
     if champion is not None and loss > champion + CHAMPION_MARGIN + margin:
         faults.append(f"{head}: log loss {loss:.4f}, the champion's is {champion:.4f}")
+    error, rival = found["calibration_error"], found.get("champion_calibration_error", 0.0)
+    by_chance = (CALIBRATION_BINS * 0.25 / found["known"]) ** 0.5
+    limit = by_chance + max(CALIBRATION_MARGIN, rival + RIVAL_CALIBRATION_MARGIN)
+    if error > limit and not faults:  # a log loss that is too high says it already
+        faults.append(f"{head}: calibration error {error:.4f}, at most {limit:.4f} is allowed")
     return faults

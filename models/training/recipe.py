@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from models.evaluate.slices import slices
 from models.learning.online import refit
 from models.serving.ranker import Ranker
-from models.training.gate import Verdict, judge
+from models.training.gate import Newest, Verdict, judge
 from models.training.rows import Rows
 from models.versions.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER, Golden, Version
 from models.versions.profile import Profile
@@ -22,7 +23,15 @@ from streams.events import DAY_MS, HEADS, Window
 if TYPE_CHECKING:
     from models.training.towers import Epoch, Fitted, Tower
 
-__all__ = ["HELD_OUT_RATIO", "Order", "golden_of", "ignored_columns", "make_version"]
+__all__ = [
+    "HELD_OUT_RATIO",
+    "Order",
+    "adopt_version",
+    "golden_of",
+    "held_out_ms",
+    "ignored_columns",
+    "make_version",
+]
 
 HELD_OUT_RATIO = 0.15  # the newest slice of time, for the gate alone
 REFIT_ROWS = 4_000  # the newest rows that the online half learns before it serves
@@ -71,11 +80,41 @@ def make_version(
     unseen = slice(max(fitted.fitted_rows, len(rows) - REFIT_ROWS), None)
     files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
     clock.lap("refit")
-    files[PROFILE] = Profile.fit(order.columns, rows.features).to_json()
+    levels = {"item_category": rows.categories, "request_surface": rows.surfaces}
+    files[PROFILE] = Profile.fit(order.columns, rows.features, levels).to_json()
     files[CURVE] = msgspec.json.encode(fitted.curve)
     clock.lap("profile")
     metrics = {**verdict.metrics, "rows": float(len(rows)), "epochs": float(len(fitted.curve))}
     return _seal(order, rows, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
+
+
+def adopt_version(order: Order, rows: Rows, graph: bytes, champion: Ranker | None = None) -> Version:
+    """A version around a ranker that was made elsewhere: `features` [n, d] to `logits` [n, heads], as ONNX.
+
+    It passes the same gate on the newest slice, which it must not have been fitted on (`held_out_ms`); its
+    online half learns that slice alone.
+
+    Raises:
+        ValueError: too few rows, or a head with one class only.
+        ModelRefused: a graph that cannot be served, naming why.
+    """
+    _check_classes(rows)
+    held_out = _held_out(rows.ts_ms)
+    x = golden_rows(rows.features, order.seed)
+    files = {RANKER: graph, GOLDEN: golden_json(x, Ranker.first_scores(graph, x, len(HEADS)))}
+    draft = _seal(order, None, files, (), {}, {})
+    ranker = Ranker.load(draft.manifest, draft.files)
+    verdict = _judge(order, rows, held_out, ranker, champion)
+    unseen = slice(max(held_out, len(rows) - REFIT_ROWS), None)
+    files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
+    files[PROFILE] = Profile.fit(order.columns, rows.features).to_json()
+    metrics = {**verdict.metrics, "rows": float(len(rows))}
+    return _seal(order, rows, files, verdict.reasons, metrics, {})
+
+
+def held_out_ms(rows: Rows) -> int:
+    """Event time from which on rows are the gate's: fit on what is older."""
+    return int(rows.ts_ms[_held_out(rows.ts_ms)])
 
 
 def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int) -> np.ndarray:
@@ -89,16 +128,25 @@ def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int)
 
 
 def golden_of(tower: "Tower", x: np.ndarray, seed: int) -> bytes:
-    """Golden rows with JAX's logits: drawn from `x`, then missing, empty and extreme ones."""
+    """Golden rows with JAX's logits."""
+    golden = golden_rows(x, seed)
+    return golden_json(golden, tower.score_many(golden))
+
+
+def golden_rows(x: np.ndarray, seed: int) -> np.ndarray:
+    """Rows [g, d] to check a ranker by: drawn from `x`, then missing, empty and extreme ones."""
     width = x.shape[1]
     drawn = np.random.default_rng(seed).integers(0, len(x), GOLDEN_ROWS)
     made = [np.full(width, value, np.float32) for value in (np.nan, 0.0, 1.0, -1.0, 1e9, -1e9, 3e38, -3e38)]
     half = np.where(np.arange(width) % 2, np.nan, x[drawn[0]]).astype(np.float32)
     golden = np.vstack([x[drawn], *made, half]).astype(np.float32)
-    golden = np.where(np.isinf(golden), np.nan, golden)
+    return np.where(np.isinf(golden), np.nan, golden)
+
+
+def golden_json(golden: np.ndarray, logits: np.ndarray) -> bytes:
+    """Golden rows and what they score, as a version's file."""
     features = tuple(tuple(None if np.isnan(v) else float(v) for v in row) for row in golden)
-    logits = tuple(tuple(float(v) for v in row) for row in tower.score_many(golden))
-    return msgspec.json.encode(Golden(features, logits))
+    return msgspec.json.encode(Golden(features, tuple(tuple(float(v) for v in row) for row in logits)))
 
 
 class _Clock:
@@ -172,7 +220,17 @@ def _judge(order: Order, rows: Rows, held_out: int, ranker: Ranker, champion: Ra
     comparable = champion is not None and champion.heads == HEADS
     beaten = champion.score_many(newest.features) if champion and comparable else None
     logits = ranker.score_many(newest.features)
-    return judge(HEADS, logits, newest.labels, np.nanmean(older.labels, axis=0), beaten, popular)
+    base_rates = np.nanmean(older.labels, axis=0)
+    return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(rows, held_out))
+
+
+def _whose(rows: Rows, held_out: int) -> Newest:
+    """Users, pages and slices of the newest rows; a page is what one user got at one moment."""
+    users = np.unique(np.array(rows.user_ids), return_inverse=True)[1]
+    pages = np.unique(np.column_stack([users, rows.ts_ms]), axis=0, return_inverse=True)[1]
+    parts = slices(rows.user_ids, rows.item_ids)
+    cut = slice(held_out, None)
+    return Newest(users[cut], pages.ravel()[cut], {name: mask[cut] for name, mask in parts.items()})
 
 
 def _seal(

@@ -4,6 +4,7 @@ A trigger's last step on `models` says whether it still waits, so a trainer that
 half-way takes up what it left. Triggers that wait together share one training.
 """
 
+import hashlib
 import logging
 import threading
 import time
@@ -12,7 +13,8 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 
 from models.serving.ranker import Ranker
-from models.training.recipe import Order, make_version
+from models.training.recipe import Order, adopt_version, make_version
+from models.training.rows import Rows
 from models.training.training_set import read_training_rows
 from models.versions.manifest import Manifest, Version
 from models.versions.registry import Champions, discard, load_version, new_version, publish, stored_versions
@@ -77,6 +79,9 @@ class Retraining:
         if self.serving() is not None:
             return None
         for uri, sha256, manifest in stored_versions(self._settings.models_url):
+            last = self.champions.steps.get(manifest.version)
+            if last is not None and last.state == "rolled_back":
+                continue
             if manifest.gate or unfit(manifest.columns, manifest.definitions):
                 continue
             try:
@@ -135,19 +140,24 @@ class Retraining:
         TRAINING_SECONDS.set(time.monotonic() - began)
         log.info("%s for %s: %s in %.1f s", last.version, first.reason, last.state, time.monotonic() - began)
 
-    def _train(self, trigger: RetrainTrigger) -> ModelRecord:
-        created_ms = self._now_ms()
+    def adopt(self, graph: bytes) -> ModelRecord:
+        """Judges a ranker made elsewhere as one of our own, and publishes or rejects it.
+
+        Raises:
+            ModelRefused, ValueError: it cannot be served or judged; nothing was announced.
+        """
         champion = self.serving()
-        order = Order(
-            version=new_version(trigger.trigger_id, created_ms),
-            created_ms=created_ms,
-            columns=COLUMN_NAMES,
-            columns_hash=columns_hash(),
-            definitions=tuple(DEFINITIONS.values()),
-            trigger_id=trigger.trigger_id,
-            parent=champion.version if champion else None,
-            seed=self._settings.train_seed,
-        )
+        digest = hashlib.sha256(graph).hexdigest()[:16]
+        order = self._order(f"own-{digest}-{self._now_ms()}", champion)
+        rows = self._rows(order)
+        rival, notes = self._rival(champion)
+        version = adopt_version(order, rows, graph, rival)
+        return self._release(version, champion, (f"brought in, SHA-256 {digest}...", *notes))
+
+    def _train(self, trigger: RetrainTrigger) -> ModelRecord:
+        champion = self.serving()
+        order = self._order(trigger.trigger_id, champion)
+        created_ms = order.created_ms
         started = ModelRecord(
             version=order.version, ts_ms=created_ms, state="training", trigger_id=trigger.trigger_id
         )
@@ -161,11 +171,21 @@ class Retraining:
             log.exception("%s failed", order.version)
             return self._failed(order, error)
 
-    def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, tuple[str, ...]]:
-        settings = self._settings
-        rows = read_training_rows(
-            settings.archive_url, settings.train_window_ms, len(order.columns), order.columns_hash
+    def _order(self, trigger_id: str, champion: ModelRecord | None) -> Order:
+        created_ms = self._now_ms()
+        return Order(
+            version=new_version(trigger_id, created_ms),
+            created_ms=created_ms,
+            columns=COLUMN_NAMES,
+            columns_hash=columns_hash(),
+            definitions=tuple(DEFINITIONS.values()),
+            trigger_id=trigger_id,
+            parent=champion.version if champion else None,
+            seed=self._settings.train_seed,
         )
+
+    def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, tuple[str, ...]]:
+        rows = self._rows(order)
         log.info("%s: training on %d rows", order.version, len(rows))
         rival, notes = self._rival(champion)
 
@@ -175,6 +195,11 @@ class Retraining:
                 raise Stopped
 
         return make_version(order, rows, rival, progress), notes
+
+    def _rows(self, order: Order) -> Rows:
+        settings = self._settings
+        width, columns = len(order.columns), order.columns_hash
+        return read_training_rows(settings.archive_url, settings.train_window_ms, width, columns)
 
     def _rival(self, champion: ModelRecord | None) -> tuple[Ranker | None, tuple[str, ...]]:
         """The champion's ranker to compare with; without it, a note on why not."""

@@ -36,6 +36,8 @@ class Rows(msgspec.Struct, frozen=True, eq=False):
     weights: Floats
     propensities: Floats
     buckets: NDArray[np.uint32]
+    categories: tuple[str | None, ...]  # of the items
+    surfaces: tuple[str | None, ...]
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -77,6 +79,8 @@ def _rows(table: pa.Table, width: int) -> Rows:
         weights=_number(table, "weight"),
         propensities=_number(table, "propensity"),
         buckets=cross(*(_hashes(table, name) for name in _CROSSED)),
+        categories=tuple(table["category"].to_pylist()),
+        surfaces=tuple(table["surface"].to_pylist()),
     )
 
 
@@ -123,4 +127,6 @@ def _empty(width: int) -> Rows:
         weights=none,
         propensities=none,
         buckets=np.empty((0, len(CROSSES)), dtype=np.uint32),
+        categories=(),
+        surfaces=(),
     )

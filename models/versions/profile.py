@@ -1,15 +1,17 @@
 """The reference distribution of a model version, frozen on its training window."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from streams.errors import ModelRefused
 
-__all__ = ["BINS", "ColumnProfile", "Profile"]
+__all__ = ["BINS", "MAX_LEVELS", "ColumnProfile", "LevelProfile", "Profile"]
 
 BINS = 10
+MAX_LEVELS = 100  # of a category, the most frequent ones; the rest share one bin with unseen ones
 SAMPLE = 1_000  # reference values kept per column, for two-sample tests
 
 
@@ -48,18 +50,53 @@ class ColumnProfile(msgspec.Struct, frozen=True):
         return np.bincount(bins[bins >= 0], minlength=len(self.edges) + 1)
 
 
+class LevelProfile(msgspec.Struct, frozen=True):
+    """A categorical column: rows by level, most frequent first, rows of rarer levels, rows without one."""
+
+    name: str
+    levels: tuple[str, ...]
+    counts: tuple[int, ...]
+    other: int
+    missing: int
+
+    @classmethod
+    def fit(cls, name: str, values: Sequence[str | None]) -> "LevelProfile":
+        """The profile of `values`; None is missing.
+
+        >>> LevelProfile.fit("c", ["a", "b", "a", None])
+        LevelProfile(name='c', levels=('a', 'b'), counts=(2, 1), other=0, missing=1)
+        """
+        found = Counter(value for value in values if value is not None)
+        ranked = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+        kept, rest = ranked[:MAX_LEVELS], ranked[MAX_LEVELS:]
+        return cls(
+            name,
+            tuple(level for level, _ in kept),
+            tuple(rows for _, rows in kept),
+            sum(rows for _, rows in rest),
+            len(values) - found.total(),
+        )
+
+
 class Profile(msgspec.Struct, frozen=True):
     """Every column of a training window."""
 
     rows: int
     columns: tuple[ColumnProfile, ...]
+    levels: tuple[LevelProfile, ...] = ()
 
     @classmethod
-    def fit(cls, names: Sequence[str], x: np.ndarray) -> "Profile":
-        """The profile of raw rows `x` [n, d], NaN for missing, by deciles of each column."""
+    def fit(
+        cls, names: Sequence[str], x: np.ndarray, levels: Mapping[str, Sequence[str | None]] | None = None
+    ) -> "Profile":
+        """The profile of raw rows `x` [n, d], NaN for missing, by deciles of each column.
+
+        `levels` holds the categorical columns of the same rows by name, None for missing.
+        """
         if x.ndim != 2 or x.shape[1] != len(names):
             raise ValueError(f"x: expected [n, {len(names)}], got {x.shape}")
-        return cls(len(x), tuple(_column(name, x[:, i]) for i, name in enumerate(names)))
+        categorical = tuple(LevelProfile.fit(name, values) for name, values in (levels or {}).items())
+        return cls(len(x), tuple(_column(name, x[:, i]) for i, name in enumerate(names)), categorical)
 
     def column(self, name: str) -> ColumnProfile | None:
         """The column of that name, or None."""

@@ -161,6 +161,11 @@ class Champions:
                 return self._released[version]
         return None
 
+    @property
+    def crowned(self) -> tuple[str, ...]:
+        """Every version that was champion once, the one crowned last at the end."""
+        return tuple(self._crowned)
+
     def answered(self, trigger_id: str) -> bool:
         """True when a trigger's training has come to its end."""
         answer = self.answers.get(trigger_id)

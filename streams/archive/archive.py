@@ -31,7 +31,17 @@ from streams.archive.archive_schema import SCHEMAS, row
 from streams.archive.archive_wishes import PENDING, Wish, kept_rows
 from streams.events import ITEMS, Record
 
-__all__ = ["Archive", "Part", "Partition", "Row", "read_examples", "short_epoch"]
+__all__ = [
+    "Archive",
+    "Part",
+    "Partition",
+    "Row",
+    "part_name",
+    "read_examples",
+    "short_epoch",
+    "spans_of",
+    "superseded",
+]
 
 HOUR_MS = 3_600_000
 
@@ -139,22 +149,35 @@ class Archive:
             if hour * HOUR_MS < to_ms and (hour + 1) * HOUR_MS > from_ms:
                 paths = sorted(self._fs.ls(self._at(_folder(topic, hour)), detail=False))
                 files = [p for p in paths if _is_committed(posixpath.basename(p), committed)]
+                old = superseded(files)
+                files = [path for path in files if path not in old]
                 if files:
                     yield files
 
     def parts(self, topic: str) -> dict[Partition, list[Part]]:
         """Every committed file by partition, in order of offsets."""
-        committed = self.committed(topic)
         found: dict[Partition, list[Part]] = {}
-        root = self._at(topic)
-        for path in self._fs.find(root) if self._fs.exists(root) else []:
-            name = posixpath.basename(path)
-            if _is_committed(name, committed):
-                of, first, last = _span(name)
-                epoch, _, partition = of.rpartition("-")
-                source = Partition(topic, epoch, int(partition))
-                found.setdefault(source, []).append(Part(first, last, path))
+        for (_, name), paths in self.by_hour(topic).items():
+            epoch, _, partition = name.rpartition("-")
+            parts = found.setdefault(Partition(topic, epoch, int(partition)), [])
+            old = superseded(paths)
+            parts += [Part(*spans_of(path)[1:], path) for path in paths if path not in old]
         return {source: sorted(parts) for source, parts in found.items()}
+
+    def by_hour(self, topic: str) -> dict[tuple[str, str], list[str]]:
+        """Every committed file, superseded ones too, by its hour's folder and its partition's name."""
+        committed, root = self.committed(topic), self._at(topic)
+        found: dict[tuple[str, str], list[str]] = {}
+        for path in self._fs.find(root) if self._fs.exists(root) else []:
+            folder, name = posixpath.split(path)
+            if _is_committed(name, committed):
+                found.setdefault((folder, _span(name)[0]), []).append(path)
+        return found
+
+    def row_count(self, path: str) -> int:
+        """How many rows a file has, from its footer."""
+        with self._fs.open(path, "rb") as file:
+            return int(pq.read_metadata(file).num_rows)
 
     def rows(
         self, part: Part, topic: str, users: Callable[[str], bool] | None = None, most: int = 2_000
@@ -256,7 +279,28 @@ def _folder(topic: str, hour: int) -> str:
 
 
 def _path(source: Partition, hour: int, first: int, last: int) -> str:
-    return f"{_folder(source.topic, hour)}/part-{source.name}-{first:020d}-{last:020d}.parquet"
+    return f"{_folder(source.topic, hour)}/{part_name(source.name, first, last)}"
+
+
+def part_name(partition: str, first: int, last: int) -> str:
+    """The name of a file that holds rows of a partition's offsets `first` to `last`."""
+    return f"part-{partition}-{first:020d}-{last:020d}.parquet"
+
+
+def spans_of(path: str) -> tuple[str, int, int]:
+    """A file's partition name, first and last offset."""
+    return _span(posixpath.basename(path))
+
+
+def superseded(paths: Iterable[str]) -> set[str]:
+    """Files of one hour whose offsets lie within those of another of their partition: it holds their rows."""
+    found, reach = set[str](), dict[str, int]()
+    spans = {path: spans_of(path) for path in paths}
+    for path, (name, _, last) in sorted(spans.items(), key=lambda each: (each[1][1], -each[1][2])):
+        if last <= reach.get(name, -1):
+            found.add(path)
+        reach[name] = max(last, reach.get(name, -1))
+    return found
 
 
 def _is_committed(name: str, committed: Mapping[str, int]) -> bool:

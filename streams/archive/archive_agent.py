@@ -17,6 +17,7 @@ import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from streams.archive.archive import Archive, Partition, Row, short_epoch
+from streams.archive.archive_compact import Compactor
 from streams.archive.archive_forget import announce, left_to_do, rewrite, settle
 from streams.archive.served_check import ServedCheck
 from streams.codec import decode
@@ -43,6 +44,7 @@ MAX_ROWS = 50_000  # kept in memory before a flush that is not yet due
 MAX_BYTES = 64 * 1_024 * 1_024  # of message values, likewise
 ATTEMPTS = 3
 SETTLE_MS = 2_000
+COMPACT_S = 0.2  # spent on compaction at once, between two batches
 FORGET_S = 0.2  # spent on it at once, between two batches
 
 
@@ -82,6 +84,9 @@ class ArchiveHandler:
         self._partitions: dict[Source, Partition] = {}
         self._buffers: dict[Source, _Buffer] = {}
         self._flushed_ms = 0
+        self._compactor, self._compact_ms = Compactor(archive), settings.archive_compact_ms
+        self._compacting: Iterator[int] | None = None
+        self._compacted_ms = wall_ms()
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """Resumes after what is archived; what only memory held is forgotten and read again."""
@@ -107,6 +112,7 @@ class ArchiveHandler:
         self._forget()
         if self._wall_ms() - self._flushed_ms >= self._flush_ms:
             self.flush()
+        self._compact()
         self._on_tick()
 
     def close(self) -> None:
@@ -163,6 +169,27 @@ class ArchiveHandler:
             RETRIES.labels("archive").inc()
             log.warning("archive: %s; forgetting goes on later", error)
         self._taking_out = None
+
+    def _compact(self) -> None:
+        """Goes on compacting for a moment, now and then; forgetting comes first."""
+        if self._taking_out is not None:
+            self._compacting = None
+            return
+        now_ms = self._wall_ms()
+        if self._compacting is None:
+            if now_ms - self._compacted_ms < self._compact_ms:
+                return
+            self._compacting = self._compactor.look(self._partitions.values(), now_ms)
+        until = time.monotonic() + COMPACT_S
+        try:
+            for files in self._compacting:
+                log.info("archive: %d files became one", files)
+                if time.monotonic() > until:
+                    return
+        except (OSError, pa.ArrowException) as error:
+            RETRIES.labels("archive").inc()
+            log.warning("archive: %s; compaction goes on later", error)
+        self._compacting, self._compacted_ms = None, now_ms
 
     def _take_out(self, users: Mapping[str, int]) -> Iterator[int]:
         left = left_to_do(self._archive, users)

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from streams.codec import Malformed, decode, encode
 from streams.events import ITEMS, Item
@@ -10,6 +12,8 @@ from streams.messages import Message
 from streams.metrics import CATALOGUE_ITEMS
 
 __all__ = ["Catalogue"]
+
+JOURNAL = 200_000  # newest changes that a reader may ask for one by one
 
 
 def _wall_ms() -> int:
@@ -23,7 +27,8 @@ class Catalogue:
         self._items: dict[str, Item] = {}
         self._lock = threading.Lock()
         self._wall_ms = wall_ms
-        self.version = 0  # grows with every change
+        self._journal: deque[str] = deque(maxlen=JOURNAL)  # the item of each of the newest versions
+        self.version = 0  # grows by one with every change
 
     def apply(self, message: Message) -> list[Malformed]:
         """Folds one message of `items`; returns what was wrong with it. An empty value removes."""
@@ -42,22 +47,35 @@ class Catalogue:
             if known is not None and _rank(known) >= _rank(item):
                 return
             self._items[item.item_id] = item
-            self._changed()
+            self._changed(item.item_id)
 
     def _remove(self, message: Message) -> list[Malformed]:
         item_id = (message.key or b"").decode(errors="replace")
         with self._lock:
             if self._items.pop(item_id, None) is not None:
-                self._changed()
+                self._changed(item_id)
         return []
 
-    def _changed(self) -> None:
+    def _changed(self, item_id: str) -> None:
+        self._journal.append(item_id)
         self.version += 1
         CATALOGUE_ITEMS.set(len(self._items))
 
     def get(self, item_id: str) -> Item | None:
         """The item, or None."""
         return self._items.get(item_id)
+
+    def changes(self, since: int) -> tuple[int, dict[str, Item | None] | None]:
+        """The version as of now, and the items changed after version `since`: None for a removed one.
+
+        Instead of the items None, where they are too many to be told one by one.
+        """
+        with self._lock:
+            behind = self.version - since
+            if behind > len(self._journal):
+                return self.version, None
+            names = islice(self._journal, len(self._journal) - behind, None)
+            return self.version, {name: self._items.get(name) for name in dict.fromkeys(names)}
 
     def ids(self) -> list[str]:
         """Ids of all items as of now, in the order in which they first came."""

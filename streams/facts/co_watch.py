@@ -1,13 +1,13 @@
 """What was watched together: items that one user engaged with one after another.
 
-Of a user's liked engagements, in order of event time, each pairs with the REACH before and the REACH
-after it, if they are within an hour. An engagement that comes late, between two others, takes its place:
-those that it moves apart lose their pair; an undone one gives it back. So the pairs are those of the
-user's history as it stands, whatever the order of arrival. Each item keeps the newest CO_WATCH_CAP pairs
-as a set, which a redelivery does not change. Weights are given on read: a pair halves every week.
+Of a user's liked engagements, in order of event time, each has the REACH before and the REACH after it,
+within an hour, as its companions. An item keeps its newest CO_WATCH_CAP engagements with their companions.
+What an event tells is merged: of engagements the newest stay, beside each the nearest companions stay, and
+what is undone keeps its place without counting. So a set does not depend on the order of arrival, on cuts
+into batches, on who folds, or on what is told twice. Weights are given on read: a pair halves every week.
 
-One thing is not made good: where two workers fold events of one user at the same time, a pair that one of
-them forms and the other parts may stay in its items' sets until newer pairs push it out.
+Where it ends: companions are looked up in the user's history. An engagement that comes after HISTORY_CAP
+newer ones of its user, or an undo of one that old, finds none.
 """
 
 from collections.abc import Sequence
@@ -20,72 +20,115 @@ from numpy.typing import NDArray
 
 __all__ = [
     "CO_WATCH_CAP",
-    "PAIR_BYTES",
+    "ENGAGED_BYTES",
     "REACH",
     "WITHIN_MS",
-    "Pair",
+    "Beside",
     "Place",
+    "Told",
     "companions",
     "item_hash",
     "merged",
-    "pairs_of",
+    "told_of",
 ]
 
-CO_WATCH_CAP = 64
+CO_WATCH_CAP = 15  # engagements of an item: with the key in the KiB that Redis takes for them
 WITHIN_MS = 3_600_000
-REACH = 2  # engagements before and after that one pairs with
+REACH = 2  # companions before, and as many after
 HALF_LIFE_MS = 604_800_000.0
-PAIR_BYTES = 14  # big-endian: ts_ms 6, mark 2, hash of the other item 6
+_HEAD, _SLOT = 8, 14  # big-endian: ts_ms 6, mark 2; the same and a hash of the item 6
+_SIDE = REACH * _SLOT
+ENGAGED_BYTES = _HEAD + 2 * _SIDE  # an engagement, its companions before and after, the nearest first
+_NONE = bytes(_SLOT)
 
-_ROW = np.dtype([("ts", ">u2", (3,)), ("mark", ">u2"), ("item", ">u2", (3,))])
+_PLACE = [("ts", ">u2", (3,)), ("mark", ">u2")]
+_ROW = np.dtype([*_PLACE, ("slots", [*_PLACE, ("item", ">u2", (3,))], (2 * REACH,))])
 
 
-Place = tuple[int, int, str]  # ts_ms, mark, item_id
+Place = tuple[int, int, str]  # ts_ms, mark, item_id; the mark is odd
 
 
-class Pair(NamedTuple):
-    """What one item's set gains, or loses."""
+class Beside(NamedTuple):
+    """A liked engagement as the history has it; not alive: undone, and only keeping its place."""
+
+    place: Place
+    alive: bool = True
+
+
+class Told(NamedTuple):
+    """What is told of one engagement to its item's set."""
 
     item_id: str
-    entry: bytes
-    sign: int
+    record: bytes
 
 
 @lru_cache(maxsize=262_144)
 def item_hash(item_id: str) -> int:
-    """48 bits by which a pair names its other item."""
+    """48 bits by which a companion is named."""
     return int.from_bytes(blake2b(item_id.encode(), digest_size=6).digest(), "big")
 
 
-def pairs_of(here: Place, before: Sequence[Place], after: Sequence[Place], sign: int = 1) -> list[Pair]:
-    """What sets gain and lose as an engagement comes (or leaves, with `sign` -1), each pair both ways.
+def told_of(here: Beside, before: Sequence[Beside], after: Sequence[Beside]) -> list[Told]:
+    """What an engagement tells: its own item all of its companions, and each of those its own of it.
 
-    `before` and `after` are the liked engagements (ts_ms, mark, item_id) beside it, nearest first, at
-    most REACH of each. A pair's time is the newer one's, its mark comes from both.
+    `before` and `after` are the liked engagements beside it, nearest first, at most REACH of each. What is
+    beyond the hour is no companion; what is undone, or of the same item, takes a place and does not count.
     """
-    found: list[Pair] = []
-    for other in (*before, *after):
-        _add(found, here, other, sign)
-    for i, one in enumerate(before, 1):
-        for j, other in enumerate(after, 1):
-            if i + j == REACH + 1:
-                _add(found, one, other, -sign)
-    return found
+    own, ts_ms = here.place[2], here.place[0]
+    before = [other for other in before if ts_ms - other.place[0] <= WITHIN_MS]
+    after = [other for other in after if other.place[0] - ts_ms <= WITHIN_MS]
+    sides = [b"".join([_slot(other, own) for other in side]).ljust(_SIDE, b"\0") for side in (before, after)]
+    told = [Told(own, _head(here) + sides[0] + sides[1])]
+    for other in before:
+        slot = _slot(here, other.place[2]).ljust(_SIDE, b"\0")
+        told.append(Told(other.place[2], _head(other) + bytes(_SIDE) + slot))
+    for other in after:
+        slot = _slot(here, other.place[2]).ljust(_SIDE, b"\0")
+        told.append(Told(other.place[2], _head(other) + slot + bytes(_SIDE)))
+    return told
 
 
-def _add(found: list[Pair], one: Place, other: Place, sign: int) -> None:
-    if abs(one[0] - other[0]) > WITHIN_MS or one[2] == other[2]:
-        return
-    head = max(one[0], other[0]).to_bytes(6, "big") + (one[1] ^ other[1]).to_bytes(2, "big")
-    found.append(Pair(one[2], head + item_hash(other[2]).to_bytes(6, "big"), sign))
-    found.append(Pair(other[2], head + item_hash(one[2]).to_bytes(6, "big"), sign))
+def _head(one: Beside) -> bytes:
+    """Time and mark; an odd mark is alive, an even one is not."""
+    ts_ms, mark, _ = one.place
+    return ts_ms.to_bytes(6, "big") + (mark if one.alive else mark - 1).to_bytes(2, "big")
 
 
-def merged(held: bytes | None, gained: Sequence[bytes], lost: Sequence[bytes]) -> bytes:
-    """An item's set after a batch: the newest CO_WATCH_CAP entries, ascending."""
-    entries = {(held or b"")[at : at + PAIR_BYTES] for at in range(0, len(held or b""), PAIR_BYTES)}
-    kept = sorted((entries | set(gained)) - set(lost))
-    return b"".join(kept[-CO_WATCH_CAP:])
+def _slot(one: Beside, beside: str) -> bytes:
+    ts_ms, mark, item_id = one.place
+    counts = one.alive and item_id != beside
+    number = mark if counts else mark - 1
+    return (ts_ms << 64 | number << 48 | item_hash(item_id)).to_bytes(_SLOT, "big")
+
+
+def merged(held: bytes | None, told: bytes) -> bytes:
+    """An item's set after a batch: its newest CO_WATCH_CAP engagements, ascending."""
+    found: dict[int, bytes] = {}
+    for value in (held or b"", told):
+        for at in range(0, len(value), ENGAGED_BYTES):
+            record = value[at : at + ENGAGED_BYTES]
+            key = int.from_bytes(record[:_HEAD], "big") | 1
+            found[key] = _both(found[key], record) if key in found else record
+    return b"".join([found[key] for key in sorted(found)[-CO_WATCH_CAP:]])
+
+
+def _both(a: bytes, b: bytes) -> bytes:
+    """Two tellings of one engagement: what one of them calls undone is undone."""
+    middle = _HEAD + _SIDE
+    before = _nearest(a[_HEAD:middle], b[_HEAD:middle], later=True)
+    return min(a[:_HEAD], b[:_HEAD]) + before + _nearest(a[middle:], b[middle:], later=False)
+
+
+def _nearest(a: bytes, b: bytes, later: bool) -> bytes:
+    alive = 1 << 48
+    slots: dict[int, bytes] = {}
+    for side in (a, b):
+        for slot in (side[:_SLOT], side[_SLOT:]):
+            if slot != _NONE:
+                key = int.from_bytes(slot, "big") | alive
+                slots[key] = min(slots.get(key, slot), slot)
+    order = sorted(slots, reverse=later)[:REACH]
+    return b"".join([slots[key] for key in order]).ljust(_SIDE, b"\0")
 
 
 def companions(values: Sequence[bytes | None], weights: Sequence[float], now_ms: int) -> dict[int, float]:
@@ -100,13 +143,17 @@ def companions(values: Sequence[bytes | None], weights: Sequence[float], now_ms:
     if not known:
         return {}
     rows = np.frombuffer(b"".join(value for value, _ in known), dtype=_ROW)
-    each = np.repeat([weight for _, weight in known], [len(value) // PAIR_BYTES for value, _ in known])
-    faded = each * np.exp2(-np.maximum(now_ms - _whole(rows["ts"]), 0) / HALF_LIFE_MS)
-    items, places = np.unique(_whole(rows["item"]), return_inverse=True)
+    each = np.repeat([weight for _, weight in known], [len(value) // ENGAGED_BYTES for value, _ in known])
+    slots = rows["slots"]
+    counts = (rows["mark"][:, None] & 1 == 1) & (slots["mark"] & 1 == 1)
+    newer = np.maximum(_whole(rows["ts"])[:, None], _whole(slots["ts"]))[counts]
+    weight = np.broadcast_to(each[:, None], counts.shape)[counts]
+    faded = weight * np.exp2(-np.maximum(now_ms - newer, 0) / HALF_LIFE_MS)
+    items, places = np.unique(_whole(slots["item"])[counts], return_inverse=True)
     return dict(zip(items.tolist(), np.bincount(places, weights=faded).tolist(), strict=True))
 
 
 def _whole(parts: NDArray[np.uint16]) -> NDArray[np.int64]:
     wide = parts.astype(np.int64)
-    total: NDArray[np.int64] = (wide[:, 0] << 32) | (wide[:, 1] << 16) | wide[:, 2]
+    total: NDArray[np.int64] = (wide[..., 0] << 32) | (wide[..., 1] << 16) | wide[..., 2]
     return total

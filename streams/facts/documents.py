@@ -4,28 +4,38 @@
 and watches, `shown` the newest impressions. History and shown are bounded sets ordered by (event time,
 event hash), so the order of arrival does not matter. `seen` is guarded: its first eight bytes are its
 version, and whoever writes it says which one it read; the others are only written together with it.
+
+What is undone stays in its list as a tombstone until newer entries push it out: it takes a place, and
+nobody reads it. Were it removed, a full list would depend on whether the undo came before or after what it
+had pushed out.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 
 import msgspec
 
+from streams.facts.co_watch import Beside, Place
+from streams.facts.deeds import Act, Deed
 from streams.facts.remembered import VERSION_BYTES, Memory
 from streams.fold.at_rest import opened
 
 __all__ = [
+    "BLOCKED",
     "DOCUMENTS",
     "HISTORY_CAP",
     "SHOWN_CAP",
     "VERSION_BYTES",
     "Engagement",
     "HistoryEntry",
+    "Person",
     "Showing",
     "ShownEntry",
     "UserDocuments",
+    "listed_as",
     "read_history",
     "read_names",
     "read_shown",
@@ -36,6 +46,8 @@ HISTORY_CAP = 100
 SHOWN_CAP = 200
 FOLLOWS_CAP = 200
 HIDES_CAP = 200
+TOMBSTONE = "!"  # before the id of what is undone; in no id
+BLOCKED = "@"  # before a creator's id among what is hidden; no item's id begins so
 _CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
 
 
@@ -55,6 +67,33 @@ class Showing(NamedTuple):
     item_id: str
     ts_ms: int
     times: int = 1
+
+
+class Person(NamedTuple):
+    """What serving reads of a user: engagements and impressions newest first, one an item; the newest time
+    by creator followed; by item hidden, or BLOCKED and a creator."""
+
+    history: tuple[Engagement, ...] = ()
+    shown: tuple[Showing, ...] = ()
+    follows: Mapping[str, int] = {}
+    hides: Mapping[str, int] = {}
+
+    @classmethod
+    def read(
+        cls, history: bytes | None, shown: bytes | None, follows: bytes | None, hides: bytes | None
+    ) -> "Person":
+        """From the documents' bytes."""
+        return cls(read_history(history), read_shown(shown), read_names(follows), read_names(hides))
+
+
+def listed_as(deed: Deed) -> str | None:
+    """The name under which a deed stands in a user's lists: a follow's creator, else its item; to hide or
+    dislike a creator without naming an item is to block all of it."""
+    if deed.act is Act.FOLLOW:
+        return deed.creator
+    if deed.item_id is None and deed.creator is not None and deed.act in (Act.HIDE, Act.DISLIKE):
+        return BLOCKED + deed.creator
+    return deed.item_id
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -94,23 +133,31 @@ _history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _shown = msgspec.msgpack.Decoder(list[ShownEntry])
 _raw = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _placed = msgspec.msgpack.Decoder(list[_Placed])
+_place = attrgetter("ts_ms", "mark", "item_id")
 
 
 class Newest:
     """The newest entries up to a cap, ascending, each as its bytes: an entry is encoded once."""
 
-    __slots__ = ("_cap", "_entries", "_places")
+    __slots__ = ("_buried", "_cap", "_entries", "_places")
 
     def __init__(self, cap: int, value: bytes | None = None) -> None:
         self._cap = cap
         value = opened(value) if value else None
         self._entries = [bytes(entry) for entry in _raw.decode(value)] if value else []
-        self._places = [(at.ts_ms, at.mark, at.item_id) for at in _placed.decode(value)] if value else []
+        self._places: list[Place] = []
+        self._buried: set[Place] = set()
+        for ts_ms, mark, item_id in map(_place, _placed.decode(value) if value else ()):
+            place = (ts_ms, mark, item_id.removeprefix(TOMBSTONE))
+            self._places.append(place)
+            if item_id[0] == TOMBSTONE:
+                self._buried.add(place)
 
     def copy(self) -> "Newest":
         """One that shares nothing mutable."""
         out = Newest(self._cap)
         out._entries, out._places = self._entries.copy(), self._places.copy()
+        out._buried = self._buried.copy()
         return out
 
     def put(self, entry: HistoryEntry | ShownEntry) -> bool:
@@ -123,33 +170,43 @@ class Newest:
         self._places.insert(at, place)
         self._entries.insert(at, _encode(entry))
         if len(self._places) > self._cap:
+            self._buried.discard(self._places[0])
             del self._places[0], self._entries[0]
         return True
 
-    def around(self, place: tuple[int, int, str], most: int) -> tuple[list[Any], list[Any], bool]:
-        """The places with an odd mark before and after one, nearest first, at most so many of each; and
-        whether it is there itself."""
+    def bury(self, place: Place) -> bool:
+        """Makes an entry a tombstone; False: it was not there, or one already."""
+        at = self._at(place)
+        if at is None or place in self._buried:
+            return False
+        self._buried.add(place)
+        width = len(msgspec.msgpack.decode(self._entries[at]))
+        self._entries[at] = _encode([*place[:2], TOMBSTONE + place[2], *(None,) * (width - 3)])
+        return True
+
+    def around(self, place: Place, most: int) -> tuple[list[Beside], list[Beside], Beside | None]:
+        """What has an odd mark before and after a place, nearest first, at most so many of each; and what
+        stands there itself."""
         at = bisect_left(self._places, place)
         here = at < len(self._places) and self._places[at] == place
-        before, after = reversed(self._places[:at]), self._places[at + here :]
+        before = (self._places[i] for i in range(at - 1, -1, -1))
+        after = (self._places[i] for i in range(at + here, len(self._places)))
         return (
-            list(islice((p for p in before if p[1] & 1), most)),
-            list(islice((p for p in after if p[1] & 1), most)),
-            here,
+            [self._beside(p) for p in islice((p for p in before if p[1] & 1), most)],
+            [self._beside(p) for p in islice((p for p in after if p[1] & 1), most)],
+            self._beside(place) if here else None,
         )
 
-    def has(self, ts_ms: int, mark: int, item_id: str) -> bool:
-        """True if an entry is there."""
-        at = bisect_left(self._places, (ts_ms, mark, item_id))
-        return at < len(self._places) and self._places[at] == (ts_ms, mark, item_id)
+    def _beside(self, place: Place) -> Beside:
+        return Beside(place, place not in self._buried)
 
-    def remove(self, ts_ms: int, mark: int, item_id: str) -> bool:
-        """Takes an entry away; False: it was not there."""
-        at = bisect_left(self._places, (ts_ms, mark, item_id))
-        if at == len(self._places) or self._places[at] != (ts_ms, mark, item_id):
-            return False
-        del self._places[at], self._entries[at]
-        return True
+    def has(self, place: Place) -> bool:
+        """True if an entry is there, or its tombstone."""
+        return self._at(place) is not None
+
+    def _at(self, place: Place) -> int | None:
+        at = bisect_left(self._places, place)
+        return at if at < len(self._places) and self._places[at] == place else None
 
     def oldest_ms(self) -> int | None:
         """The time of the oldest entry; None if there is none."""
@@ -211,16 +268,14 @@ class UserDocuments:
         self._draft("hides").put(entry)
 
     def take_back(self, ts_ms: int, mark: int, name: str) -> None:
-        """Removes an entry of an item, or of a creator followed, from whichever list it is in."""
+        """Makes a tombstone of an entry of an item, or of a creator followed, in whichever list it is."""
+        place = (ts_ms, mark, name)
         for kind in _CAPS:
-            if self._lists[kind].has(ts_ms, mark, name):
-                self._draft(kind).remove(ts_ms, mark, name)
+            if self._lists[kind].has(place):
+                self._draft(kind).bury(place)
 
-    def engaged_around(
-        self, place: tuple[int, int, str], most: int
-    ) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], bool]:
-        """Liked engagements (ts_ms, mark, item_id) before and after one, nearest first, and whether it
-        is in the history itself."""
+    def engaged_around(self, place: Place, most: int) -> tuple[list[Beside], list[Beside], Beside | None]:
+        """Liked engagements before and after one, nearest first; and itself, if the history has it."""
         return self._lists["history"].around(place, most)
 
     def _draft(self, kind: str) -> Newest:
@@ -254,6 +309,8 @@ def read_history(value: bytes | None) -> tuple[Engagement, ...]:
 def _engagements(entries: Sequence[HistoryEntry]) -> tuple[Engagement, ...]:
     found: dict[str, Engagement] = {}
     for e in reversed(entries):
+        if e.item_id[0] == TOMBSTONE:
+            continue
         known = found.get(e.item_id)
         ratio = None if e.watch_permille is None else e.watch_permille / 1_000
         if known is None:
@@ -269,6 +326,8 @@ def read_shown(value: bytes | None) -> tuple[Showing, ...]:
         return ()
     found: dict[str, list[int]] = {}
     for entry in reversed(_shown.decode(opened(value))):
+        if entry.item_id[0] == TOMBSTONE:
+            continue
         known = found.get(entry.item_id)
         if known is None:
             found[entry.item_id] = [entry.ts_ms, 1]
@@ -281,4 +340,5 @@ def read_names(value: bytes | None) -> dict[str, int]:
     """Newest time by creator followed, or by item hidden, from the document's bytes."""
     if not value:
         return {}
-    return {entry.item_id: entry.ts_ms for entry in _shown.decode(opened(value))}
+    entries = _shown.decode(opened(value))
+    return {entry.item_id: entry.ts_ms for entry in entries if entry.item_id[0] != TOMBSTONE}

@@ -23,7 +23,7 @@ Places = NDArray[np.intp]
 
 HEAD = 2  # ref_ms, last_ms
 HOUR_MS = 3_600_000.0
-FORMAT = 1  # raised when the same slots are written otherwise
+FORMAT = 2  # raised when the same slots, or what stands beside them, are written otherwise
 _WINDOWS = tuple(HALF_LIVES_MS)
 
 

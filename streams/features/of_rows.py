@@ -166,7 +166,15 @@ def _public(scope: Scope) -> Iterable[Feature]:
     yield _rate(scope, "share_rate", "7d", "shares", "watches", PRIOR_SHARE)
 
 
+def _lately(scope: Scope) -> Iterable[Feature]:
+    """The same reactions within hours: what a user is up to now, and what has begun to please or annoy."""
+    yield _rate(scope, "completion", "1h", "completions", "watches", PRIOR_COMPLETION)
+    yield from _reactions(scope, "1h")
+    yield _rate(scope, "share_rate", "1h", "shares", "watches", PRIOR_SHARE)
+
+
 def _user() -> Iterable[Feature]:
+    yield from _lately(Scope.USER)
     yield _rate(Scope.USER, "share_rate", "7d", "shares", "watches", PRIOR_SHARE)
     yield watch_deviation(Scope.USER, "7d")
     yield _count(Scope.USER, "impressions", "10m")
@@ -180,6 +188,8 @@ def _user_creator() -> Iterable[Feature]:
         yield _count(scope, counter, "7d")
     yield ctr(scope, "7d")
     yield _rate(scope, "long_view_rate", "7d", "long_views", "watches", PRIOR_LONG_VIEW)
+    yield _rate(scope, "completion", "7d", "completions", "watches", PRIOR_COMPLETION)
+    yield _rate(scope, "like_rate", "7d", "likes", "watches", PRIOR_LIKE)
     yield watch_mean(scope, "7d")
     yield idle(scope)
 
@@ -191,6 +201,8 @@ def _session() -> Iterable[Feature]:
     yield ctr(scope, "30m")
     yield _rate(scope, "completion", "30m", "completions", "watches", PRIOR_COMPLETION)
     yield _rate(scope, "long_view_rate", "30m", "long_views", "watches", PRIOR_LONG_VIEW)
+    yield _rate(scope, "like_rate", "30m", "likes", "watches", PRIOR_LIKE)
+    yield _rate(scope, "share_rate", "30m", "shares", "watches", PRIOR_SHARE)
     yield watch_mean(scope, "30m")
     yield idle(scope)
 
@@ -199,7 +211,9 @@ def _surface() -> Iterable[Feature]:
     scope = Scope.SURFACE
     for window in ("1h", "7d"):
         yield ctr(scope, window)
-    yield _rate(scope, "long_view_rate", "7d", "long_views", "watches", PRIOR_LONG_VIEW)
+    yield _rate(scope, "completion", "7d", "completions", "watches", PRIOR_COMPLETION)
+    yield from _reactions(scope, "7d")
+    yield _rate(scope, "share_rate", "7d", "shares", "watches", PRIOR_SHARE)
     yield watch_mean(scope, "7d")
 
 
@@ -218,6 +232,9 @@ FEATURES: tuple[Feature, ...] = (
     *(feature for scope in _BLOCKS for feature in _block(scope)),
     *(feature for scope in _PUBLIC for feature in _public(scope)),
     *_user(),
+    *(feature for scope in (Scope.CATEGORY, Scope.CREATOR) for feature in _lately(scope)),
+    _rate(Scope.ITEM, "long_view_rate", "1h", "long_views", "watches", PRIOR_LONG_VIEW),
+    _rate(Scope.USER_CATEGORY, "share_rate", "7d", "shares", "watches", PRIOR_SHARE),
     _count(Scope.CREATOR, "follows", "7d"),
     *_user_creator(),
     *_session(),

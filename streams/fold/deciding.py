@@ -26,9 +26,9 @@ from typing import NamedTuple
 import msgspec
 
 from streams.events import Item
-from streams.facts.co_watch import REACH, Pair, pairs_of
+from streams.facts.co_watch import REACH, Beside, Told, told_of
 from streams.facts.deeds import Act, Deed, Signed, decide, is_undo
-from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments
+from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments, listed_as
 from streams.facts.facts import Fact, Kind
 from streams.facts.remembered import Place, event_mark
 from streams.messages import Source
@@ -49,7 +49,7 @@ class Decided(NamedTuple):
 
     fact: Fact
     signed: tuple[Signed, ...]
-    pairs: tuple[Pair, ...] = ()  # what items' sets of what was watched together gain or lose
+    told: tuple[Told, ...] = ()  # to items' sets of what was watched together
 
 
 class Deciding:
@@ -127,12 +127,14 @@ class Deciding:
         if memory.is_awaited(mark[BASE]):
             self._became.append((source.topic, "undone"))
             memory.add(mark, place, deed, undone=True)
-            self.fresh.append(Decided(fact, ((deed, 1), (deed, -1))))
+            self._list(mark, deed, draft)
+            _bury(mark, deed, draft)
+            self.fresh.append(Decided(fact, ((deed, 1), (deed, -1)), _told(mark, deed, draft, alive=False)))
             return
         self._became.append((source.topic, "applied"))
         memory.add(mark, place, deed)
         self._list(mark, deed, draft)
-        self.fresh.append(Decided(fact, ((deed, 1),), _pairs(mark, deed, draft, 1)))
+        self.fresh.append(Decided(fact, ((deed, 1),), _told(mark, deed, draft)))
 
     def _judged(self, fact: Fact, deed: Deed) -> Deed:
         verdict = None if self._verdict is None else self._verdict(fact, deed)
@@ -147,20 +149,18 @@ class Deciding:
         base = target_of(fact)
         found = draft.memory.targets(base)
         signed: list[Signed] = []
-        pairs: list[Pair] = []
+        told: list[Told] = []
         for at in found:
             deed, _ = draft.memory.deed(at)
             if deed is not None:
                 signed.append((deed, -1))
                 mark = draft.memory.mark(at)
-                name = deed.creator if deed.act is Act.FOLLOW else deed.item_id
-                if name is not None:
-                    draft.take_back(deed.ts_ms, list_mark(mark, deed), name)
-                pairs += _pairs(mark, deed, draft, -1)
+                _bury(mark, deed, draft)
+                told += _told(mark, deed, draft, alive=False)
         self.took_back += len(signed)
         self.waiting += not signed
         draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
-        self.fresh.append(Decided(fact, tuple(signed), tuple(pairs)))
+        self.fresh.append(Decided(fact, tuple(signed), tuple(told)))
 
     def _place(self, fact: Fact) -> Place:
         return Place(self._numbers[fact.source], fact.offset, fact.place)
@@ -178,13 +178,16 @@ class Deciding:
     def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
         """Adds a click or a watch to the history, an impression to what was shown, and the like."""
         number = list_mark(mark, deed)
-        if deed.act is Act.FOLLOW and deed.creator is not None:
-            draft.follow(ShownEntry(deed.ts_ms, number, deed.creator))
-        if deed.item_id is None:
+        name = listed_as(deed)
+        if name is None:
             return
-        if deed.act is Act.HIDE or deed.act is Act.DISLIKE:
-            draft.hide(ShownEntry(deed.ts_ms, number, deed.item_id))
-        if deed.act is Act.IMPRESSION:
+        if deed.act is Act.FOLLOW:
+            draft.follow(ShownEntry(deed.ts_ms, number, name))
+        elif deed.act is Act.HIDE or deed.act is Act.DISLIKE:
+            draft.hide(ShownEntry(deed.ts_ms, number, name))
+        elif deed.item_id is None:
+            return
+        elif deed.act is Act.IMPRESSION:
             draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
         elif deed.act is Act.CLICK or deed.act is Act.WATCH:
             ratio = _permille(deed)
@@ -197,22 +200,21 @@ class Deciding:
         """Tells the other shards what was decided when this one folded the event."""
         signed = self._as_decided(fact)
         if signed:
-            self.told.append(Decided(fact, signed, self._pairs_again(fact, signed)))
+            self.told.append(Decided(fact, signed, self._told_again(fact, signed)))
 
-    def _pairs_again(self, fact: Fact, signed: tuple[Signed, ...]) -> tuple[Pair, ...]:
-        """The pairs that the event made or took: they are sets, so what came since does no harm."""
+    def _told_again(self, fact: Fact, signed: tuple[Signed, ...]) -> tuple[Told, ...]:
+        """What the event told items' sets, by the user's history as it stands: they merge what they are
+        told, so that what came since does no harm."""
         user_id = fact.event.user_id
         documents = self.drafts.get(user_id) or self._documents[user_id]
-        if len(signed) == 2 and not is_undo(fact.event):
-            return ()  # undone before it came
         if not is_undo(fact.event):
-            return _pairs(fact.mark, signed[0][0], documents, 1)
-        memory, pairs = documents.memory, list[Pair]()
+            return _told(fact.mark, signed[0][0], documents, alive=len(signed) == 1)
+        memory, told = documents.memory, list[Told]()
         for at in memory.targets(target_of(fact), memory.find(fact.mark, self._place(fact))):
             deed = memory.deed(at)[0]
             if deed is not None:
-                pairs += _pairs(memory.mark(at), deed, documents, -1)
-        return tuple(pairs)
+                told += _told(memory.mark(at), deed, documents, alive=False)
+        return tuple(told)
 
     def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
         user_id = fact.event.user_id
@@ -250,14 +252,23 @@ def _permille(deed: Deed) -> int | None:
     return round(1_000 * min(deed.watch_ms / deed.duration_ms, MAX_WATCH_RATIO))
 
 
-def _pairs(mark: bytes, deed: Deed, documents: UserDocuments, sign: int) -> tuple[Pair, ...]:
-    """What sets of companions gain and lose by a deed that the history has (+1) or has no more (-1)."""
+def _bury(mark: bytes, deed: Deed, documents: UserDocuments) -> None:
+    """Makes a tombstone of what a deed put into the user's lists."""
+    name = listed_as(deed)
+    if name is not None:
+        documents.take_back(deed.ts_ms, list_mark(mark, deed), name)
+
+
+def _told(mark: bytes, deed: Deed, documents: UserDocuments, alive: bool = True) -> tuple[Told, ...]:
+    """What a liked engagement tells its item's set and those of its companions."""
     number = list_mark(mark, deed)
     if deed.item_id is None or not number & 1:
         return ()
-    here = (deed.ts_ms, number, deed.item_id)
-    before, after, there = documents.engaged_around(here, REACH)
-    return tuple(pairs_of(here, before, after, sign)) if there == (sign > 0) else ()
+    place = (deed.ts_ms, number, deed.item_id)
+    before, after, here = documents.engaged_around(place, REACH)
+    if here is None:
+        return tuple(told_of(Beside(place, alive), (), ()))
+    return tuple(told_of(Beside(place, alive and here.alive), before, after))
 
 
 def target_of(fact: Fact) -> bytes:

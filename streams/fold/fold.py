@@ -131,22 +131,19 @@ def fold_items(
 
 
 def _companions(decided: Sequence[Decided], only: Collection[str] | None) -> dict[str, list[Companions]]:
-    """What sets gain and lose, by shard; what was said last of an entry holds. A set keeps an entry once,
-    so telling one again changes nothing."""
-    by_item: dict[str, dict[bytes, int]] = {}
+    """What sets are told, by shard. They merge it, so telling it again changes nothing."""
+    by_item: dict[str, dict[bytes, None]] = {}
     for one in decided:
-        for item_id, entry, sign in one.pairs:
-            entries = by_item.get(item_id)
-            if entries is None:
-                entries = by_item[item_id] = {}
-            entries[entry] = sign
+        for item_id, record in one.told:
+            records = by_item.get(item_id)
+            if records is None:
+                records = by_item[item_id] = {}
+            records[record] = None
     found: dict[str, list[Companions]] = {}
-    for item_id, entries in by_item.items():
+    for item_id, records in by_item.items():
         tag = item_tag(item_id)
         if only is None or tag in only:
-            gained = b"".join([entry for entry, sign in entries.items() if sign > 0])
-            lost = b"".join([entry for entry, sign in entries.items() if sign < 0])
-            found.setdefault(tag, []).append(Companions(item_id, gained, lost))
+            found.setdefault(tag, []).append(Companions(item_id, b"".join(records)))
     return found
 
 

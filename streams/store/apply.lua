@@ -6,10 +6,10 @@
 -- KEYS: the fence, n rows, d documents, c sets of what was watched with an item.
 -- ARGV: head as msgpack {moves {source, epoch, before, after, stream_ms}, ledger {5}, n, groups of rows
 --       {how many, number of the scope, width}, numbers of the guarded documents,
---       {c, bytes of a set's entry, bytes of a full set}},
+--       {c, bytes of a set's record, bytes of a full set, companions on a side}},
 --       n rows of little-endian doubles {ref_ms, last_ms, slots}, the versions expected of the guarded
---       documents (8 bytes each, zeros: none may stand there), d documents, entries gained and lost of
---       each of the c sets.
+--       documents (8 bytes each, zeros: none may stand there), d documents, records told to each of
+--       the c sets.
 -- Returns 1, or 0 where a fence or a guarded document is not what the worker read.
 -- The functions that add rows, one a scope, stand before this (see streams/store/merging.py).
 local head = cmsgpack.unpack(ARGV[1])
@@ -55,41 +55,79 @@ for i = n + 2, sets_from do
   out[#out + 1] = ARGV[2 + i - n]
 end
 
--- Sets of entries {ts_ms 6 bytes, mark 2, item 6}, ascending; the newest stay. Bytes are compared as
--- numbers, since Lua's own comparison of strings follows the server's locale.
-local step, full = sets[2], sets[3]
-local function later(a, b)
-  local a1, a2, a3 = struct.unpack('>I6I2I6', a)
-  local b1, b2, b3 = struct.unpack('>I6I2I6', b)
-  if a1 ~= b1 then return a1 > b1 end
-  if a2 ~= b2 then return a2 > b2 end
-  return a3 > b3
-end
-for c = 1, sets[1] do
-  local key, at = KEYS[sets_from + c], 2 + sets_from - n + 2 * c - 1
-  local gained, lost, whole = ARGV[at], ARGV[at + 1], held[sets_from + c] or ''
-  for from = 1, #gained, step do
-    local entry = string.sub(gained, from, from + step - 1)
-    local place = #whole  -- bytes that stay before it
-    while place > 0 do
-      local before = string.sub(whole, place - step + 1, place)
-      if before == entry then place = -1 elseif later(entry, before) then break else place = place - step end
-    end
-    if place >= 0 then
-      whole = string.sub(whole, 1, place) .. entry .. string.sub(whole, place + 1)
-    end
-  end
-  for from = 1, #lost, step do
-    local entry = string.sub(lost, from, from + step - 1)
-    for place = 1, #whole, step do
-      if string.sub(whole, place, place + step - 1) == entry then
-        whole = string.sub(whole, 1, place - 1) .. string.sub(whole, place + step)
-        break
+-- Sets of engagements, ascending; the newest stay (streams/facts/co_watch.py says what is merged and why).
+-- A record: head {ts_ms 6 bytes, mark 2}, companions before and after, nearest first, each a slot {ts_ms 6,
+-- mark 2, item 6}, zeros where there is none. An even mark is undone. Bytes are compared as numbers, since
+-- Lua's own comparison of strings follows the server's locale.
+local step, full, reach = sets[2], sets[3], sets[4]
+local slot_bytes = 14
+local side_bytes = reach * slot_bytes
+local no_slot, no_side = string.rep('\0', slot_bytes), string.rep('\0', side_bytes)
+local byte, sub, number = string.byte, string.sub, struct.unpack
+
+local function nearest(a, b, later)
+  if b == no_side or a == b then return a end
+  if a == no_side then return b end
+  local found = {}
+  for _, side in ipairs({a, b}) do
+    for at = 1, side_bytes, slot_bytes do
+      local slot = sub(side, at, at + slot_bytes - 1)
+      if slot ~= no_slot then
+        local ts, mark, item = number('>I6I2I6', slot)
+        local alive = mark % 2
+        local same = nil
+        for _, known in ipairs(found) do
+          if known[1] == ts and known[2] == mark - alive and known[3] == item then same = known end
+        end
+        if not same then
+          found[#found + 1] = {ts, mark - alive, item, slot}
+        elseif alive == 0 then
+          same[4] = slot
+        end
       end
     end
   end
+  table.sort(found, function(x, y)
+    if not later then x, y = y, x end
+    if x[1] ~= y[1] then return x[1] > y[1] end
+    if x[2] ~= y[2] then return x[2] > y[2] end
+    return x[3] > y[3]
+  end)
+  local side = ''
+  for n = 1, reach do side = side .. (found[n] and found[n][4] or no_slot) end
+  return side
+end
+
+local function both(a, b)
+  local head, middle = sub(a, 1, 8), 8 + side_bytes
+  if byte(b, 8) % 2 == 0 then head = sub(b, 1, 8) end
+  return head .. nearest(sub(a, 9, middle), sub(b, 9, middle), true)
+    .. nearest(sub(a, middle + 1), sub(b, middle + 1), false)
+end
+
+for c = 1, sets[1] do
+  local key, told, whole = KEYS[sets_from + c], ARGV[2 + sets_from - n + c], held[sets_from + c] or ''
+  for from = 1, #told, step do
+    local record = sub(told, from, from + step - 1)
+    local ts, mark = number('>I6I2', record)
+    mark = mark - mark % 2
+    local place = #whole  -- bytes that stay before it
+    while place > 0 do
+      local other_ts, other_mark = number('>I6I2', whole, place - step + 1)
+      other_mark = other_mark - other_mark % 2
+      if other_ts == ts and other_mark == mark then
+        record = both(sub(whole, place - step + 1, place), record)
+        whole = sub(whole, 1, place - step) .. record .. sub(whole, place + 1)
+        record = nil
+        break
+      end
+      if ts > other_ts or (ts == other_ts and mark > other_mark) then break end
+      place = place - step
+    end
+    if record then whole = sub(whole, 1, place) .. record .. sub(whole, place + 1) end
+  end
   out[#out + 1] = key
-  out[#out + 1] = string.sub(whole, math.max(1, #whole - full + 1))
+  out[#out + 1] = sub(whole, math.max(1, #whole - full + 1))
 end
 redis.call('MSET', unpack(out))
 return 1

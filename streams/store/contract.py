@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from streams.events import Item
-from streams.facts.documents import Engagement, Showing, UserDocuments
+from streams.facts.documents import Engagement, Person, Showing, UserDocuments
 from streams.features import NOWHERE as ANYWHERE
 from streams.features import Floats, Scene, Scope, View
 from streams.messages import Source
@@ -99,11 +99,10 @@ class Document(NamedTuple):
 
 
 class Companions(NamedTuple):
-    """Entries (streams.facts.co_watch) that an item's set of what was watched with it gains and loses."""
+    """What an item's set of what was watched with it is told: records of streams.facts.co_watch."""
 
     item_id: str
-    gained: bytes
-    lost: bytes
+    told: bytes
 
 
 class ShardWrite(msgspec.Struct, frozen=True):
@@ -132,8 +131,13 @@ class Store(Protocol):
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = ANYWHERE,
+        person: Person | None = None,
     ) -> View:
-        """What one ranking needs, in one round trip; `items` are the candidates' records."""
+        """What one ranking needs, in one round trip; `items` are the candidates' records, `person` is what
+        was read of the user already, for the same request."""
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user, in one round trip."""
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]; zeros where nothing is known."""
@@ -151,7 +155,7 @@ class Store(Protocol):
         """The past of each user, in one round trip."""
 
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
-        """Each item's set of what was watched with it, as streams.co_watch reads it; None: nothing."""
+        """Each item's set of what was watched with it, as streams.facts.co_watch reads it; None: nothing."""
 
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

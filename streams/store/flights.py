@@ -273,7 +273,15 @@ def _to_be_sent_again(answer: Any) -> bool:
     return isinstance(answer, (redis.ConnectionError, redis.exceptions.MovedError))
 
 
+_KEY_AT = {
+    "EVAL": 3,
+    "EVALSHA": 3,
+    "MEMORY": 2,
+    "OBJECT": 2,
+}  # where a command's first key stands, if not first
+
+
 def _routed(cluster: Any, place: int, command: Command) -> PipelineCommand:
     """A command with the node that holds its keys; the client would ask a server for a script's keys."""
-    at = 3 if command[0] in ("EVAL", "EVALSHA") else 1
+    at = _KEY_AT.get(command[0], 1)
     return PipelineCommand(command, {"target_nodes": cluster.get_node_from_key(command[at])}, place)

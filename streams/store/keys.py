@@ -11,7 +11,18 @@ from functools import lru_cache
 
 from streams.features import LAYOUT, Scope
 
-__all__ = ["ITEM_TAGS", "OF_USERS", "SHARDS", "TAGS", "USER_TAGS", "Keys", "item_tag", "tag_of", "user_tag"]
+__all__ = [
+    "ITEM_TAGS",
+    "OF_USERS",
+    "SHARDS",
+    "TAGS",
+    "USER_TAGS",
+    "Keys",
+    "item_tag",
+    "layout_of",
+    "tag_of",
+    "user_tag",
+]
 
 SHARDS = 32
 USER_TAGS = tuple(f"u{n:02d}" for n in range(SHARDS))
@@ -52,6 +63,15 @@ def item_tag(name: str) -> str:
 def tag_of(scope: Scope, name: str) -> str:
     """The shard of a state row. Names of pairs and sessions begin with `USER/`."""
     return user_tag(name.partition("/")[0]) if scope in OF_USERS else item_tag(name)
+
+
+def layout_of(key: str) -> str:
+    """Under which layout a key of state stands, whichever namespace it is in.
+
+    >>> layout_of("{u07}:streamrec:a1b2c3:u:ann")
+    'a1b2c3'
+    """
+    return key.split(":", 3)[2]
 
 
 class Keys:

@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 
 from streams.events import Item
-from streams.facts.co_watch import PAIR_BYTES, merged
+from streams.facts.co_watch import merged
 from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
+    Person,
     Showing,
     UserDocuments,
     read_history,
-    read_names,
     read_shown,
 )
 from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -51,12 +51,18 @@ class MemoryStore:
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = NOWHERE,
+        person: Person | None = None,
     ) -> View:
         """What one ranking needs; zeros where nothing is known."""
         keys = keys_of(user_id, item_ids, items, scene)
         rows = {scope: self.states(scope, names) for scope, names in keys.items()}
-        follows, hides = (read_names(self._documents.get((kind, user_id))) for kind in ("follows", "hides"))
-        return View(rows, self.history(user_id), self.shown(user_id), scene, follows, hides)
+        history, shown, follows, hides = person or self.person(user_id)
+        return View(rows, history, shown, scene, follows, hides)
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user."""
+        held = (self._documents.get((kind, user_id)) for kind in ("history", "shown", "follows", "hides"))
+        return Person.read(*held)
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]."""
@@ -114,9 +120,8 @@ class MemoryStore:
                 return False
         for document in write.documents:
             self._documents[(document.kind, document.user_id)] = document.value
-        for item_id, gained, lost in write.companions:
-            parts = [[b[i : i + PAIR_BYTES] for i in range(0, len(b), PAIR_BYTES)] for b in (gained, lost)]
-            self._companions[item_id] = merged(self._companions.get(item_id), *parts)
+        for item_id, told in write.companions:
+            self._companions[item_id] = merged(self._companions.get(item_id), told)
         at = 0
         for scope, group in groupby(write.keys, key=itemgetter(0)):
             keys, layout = list(group), LAYOUTS[scope]

@@ -10,15 +10,15 @@ import numpy as np
 
 from streams.errors import OperatorError
 from streams.events import Item
-from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.facts.co_watch import CO_WATCH_CAP, ENGAGED_BYTES, REACH
 from streams.facts.documents import (
     DOCUMENTS,
     VERSION_BYTES,
     Engagement,
+    Person,
     Showing,
     UserDocuments,
     read_history,
-    read_names,
     read_shown,
 )
 from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
@@ -60,24 +60,27 @@ class RedisStore:
         item_ids: Sequence[str],
         items: Sequence[Item | None],
         scene: Scene = NOWHERE,
+        person: Person | None = None,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
-        keys = [self._keys.document(kind, user_id) for kind in _READ]
-        wanted = []
+        keys = [self._keys.document(kind, user_id) for kind in _READ] if person is None else []
+        at, rows, wanted = len(keys), {}, []
         for scope, names in keys_of(user_id, item_ids, items, scene).items():
             places = dict.fromkeys(names)
             places.pop("", None)
             wanted.append((scope, places, names))
             keys += self._keys.rows(scope, places)
         values = self._flights.mget(keys)
-        at, rows = len(_READ), {}
         for scope, places, names in wanted:
             end = at + len(places)
             rows[scope] = _spread(scope, values[at:end], places, names)
             at = end
-        history, shown, follows, hides = values[: len(_READ)]
-        lists = read_history(history), read_shown(shown)
-        return View(rows, *lists, scene, read_names(follows), read_names(hides))
+        history, shown, follows, hides = Person.read(*values[: len(_READ)]) if person is None else person
+        return View(rows, history, shown, scene, follows, hides)
+
+    def person(self, user_id: str) -> Person:
+        """What retrieval needs of a user, by one MGET."""
+        return Person.read(*self._flights.mget([self._keys.document(kind, user_id) for kind in _READ]))
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""
@@ -148,11 +151,11 @@ class RedisStore:
         versions = b"".join(d.expected or bytes(VERSION_BYTES) for d in write.documents if d.guarded)
         scopes = [scope for scope, _ in write.keys]
         groups = [(len(list(group)), *_NUMBERS[scope]) for scope, group in groupby(scopes)]
-        sets = (len(write.companions), PAIR_BYTES, PAIR_BYTES * CO_WATCH_CAP)
+        sets = (len(write.companions), ENGAGED_BYTES, ENGAGED_BYTES * CO_WATCH_CAP, REACH)
         head = _pack((moves, tuple(write.ledger), len(write.keys), groups, guards, sets))
         rows = np.ascontiguousarray(write.rows, dtype="<f8").tobytes()
         values = [document.value for document in write.documents]
-        values += [value for each in write.companions for value in (each.gained, each.lost)]
+        values += [each.told for each in write.companions]
         return Call(keys, [head, rows, versions, *values])
 
     # --- people -----------------------------------------------------------------------------------

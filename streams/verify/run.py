@@ -7,7 +7,7 @@ from typing import Protocol
 from streams.archive.rebuild import EVENT_NAMES
 from streams.archive.timeline import Timeline
 from streams.errors import OperatorError
-from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.facts.co_watch import ENGAGED_BYTES
 from streams.fold.sweep import is_worthless
 from streams.store import Store
 from streams.store.keys import TAGS, tag_of
@@ -15,7 +15,7 @@ from streams.verify.capture import Capture, Held, Key, Past, present
 from streams.verify.compare import Comparison, Report
 from streams.verify.refold import CutStore, refold
 
-__all__ = ["REPORT", "pairs_held", "verify"]
+__all__ = ["REPORT", "verify"]
 
 REPORT = "verify"  # the blob under which the last report stands in the store
 
@@ -107,20 +107,14 @@ def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held, n
             found.document("shown", user, a.shown, b.shown)
     for item in {**rebuilt.companions, **live.companions}:
         if item not in newcomers:
-            sets = pairs_held(live.companions.get(item), rebuilt.companions.get(item))
-            found.document("co_watch", item, *sets)
+            found.document(
+                "co_watch",
+                item,
+                *map(_engagements, (live.companions.get(item), rebuilt.companions.get(item))),
+            )
 
 
-def pairs_held(a: bytes | None, b: bytes | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Two items' sets of pairs, newest half alone where one is full: an undo leaves a full set short of
-    older pairs that it had dropped, which ones depending on how the log was cut into batches."""
-    left, right = _entries(a), _entries(b)
-    if max(len(left), len(right)) >= CO_WATCH_CAP:
-        return left[-CO_WATCH_CAP // 2 :], right[-CO_WATCH_CAP // 2 :]
-    return left, right
-
-
-def _entries(value: bytes | None) -> tuple[str, ...]:
-    """A set's entries, as hexadecimal digits."""
+def _engagements(value: bytes | None) -> tuple[str, ...]:
+    """What an item's set keeps, as hexadecimal digits."""
     held = value or b""
-    return tuple(held[at : at + PAIR_BYTES].hex() for at in range(0, len(held), PAIR_BYTES))
+    return tuple(held[at : at + ENGAGED_BYTES].hex() for at in range(0, len(held), ENGAGED_BYTES))

@@ -17,10 +17,11 @@ from models.learning.online import OnlineModel
 from models.serving.ranker import Ranker
 from models.training import trainer
 from models.versions.manifest import ONLINE
-from models.versions.registry import Champions, load_version, publish
+from models.versions.registry import Champions, load_version, publish, seal
 from streams.codec import decode
 from streams.edge.health import Health
-from streams.events import MODELS, TRIGGERS
+from streams.errors import OperatorError
+from streams.events import MODELS, TRIGGERS, ModelRecord
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.kafka import Publisher, create_topics, read_all
 from tests.archived import examples, write_archive
@@ -34,6 +35,21 @@ ROOT = Path(__file__).parents[2]
 def _steps(settings):
     found = [decode(MODELS, m.key, m.value, m.timestamp_ms) for m in read_all(settings, MODELS)]
     return [record for decoded in found for record in decoded.records]
+
+
+def _paired(version):
+    """The version with an online half that has learned nothing yet."""
+    manifest = version.manifest
+    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
+    online = OnlineModel(manifest.version, COLUMN_NAMES).snapshot()
+    return seal({**version.files, ONLINE: online}, **fields)
+
+
+def _champion(settings):
+    champions = Champions()
+    for step in _steps(settings):
+        champions.apply(step)
+    return champions.champion.version
 
 
 @pytest.fixture
@@ -144,3 +160,22 @@ def test_a_broker_that_forgot_its_topics_is_told_the_champion_of_the_folder(
     shown = json.loads(CliRunner().invoke(app, ["models", "list", "--json"]).stdout)
     assert (shown["champion"], shown["versions"][0]["state"]) == ("v7", "champion")
     assert "v7*" in CliRunner().invoke(app, ["models", "list"]).stdout
+
+    newer = _paired(linear_version(graph, COLUMN_NAMES, version="v8", columns_hash=columns_hash()))
+    uri, sha256 = publish(settings.models_url, newer)
+    with Publisher(settings) as publisher:
+        publisher.send(MODELS, ModelRecord(version="v8", ts_ms=1, state="candidate", uri=uri, sha256=sha256))
+        publisher.flush()
+    asked = CliRunner().invoke(app, ["models", "promote", "v8"])
+    assert isinstance(asked.exception, OperatorError)
+    assert "--force" in str(asked.exception)
+    done = CliRunner().invoke(app, ["models", "promote", "v8", "--force", "--reason", "tried", "--json"])
+    assert [(s["version"], s["state"]) for s in json.loads(done.stdout)] == [
+        ("v8", "champion"),
+        ("v7", "retired"),
+    ]
+    told = json.loads(CliRunner().invoke(app, ["models", "show", "--json"]).stdout)
+    assert (told["version"], told["serves"], told["refused"]) == ("v8", True, None)
+    back = CliRunner().invoke(app, ["models", "rollback", "--reason", "worse"])
+    assert "no online.bin" in str(back.exception)  # v7 is half a version: nothing to go back to
+    assert _champion(settings) == "v8"

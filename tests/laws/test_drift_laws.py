@@ -8,7 +8,8 @@ from scipy.stats import ks_2samp
 
 from models.versions.profile import Profile
 from monitors import drift
-from monitors.drift import Reference, Size, bin_labels, judge, ks_statistic, psi_threshold, reference_of
+from monitors.drift import Size, judge, ks_statistic, psi_threshold
+from monitors.references import Reference, bin_labels, reference_of
 
 SIZE = Size(rows=5_000, min_rows=5_000)
 

@@ -4,7 +4,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.learning import online
 from models.learning.online import OnlineModel, Weights
 from streams.events import HEADS
 
@@ -74,7 +73,7 @@ def test_our_ftrl_is_the_published_one(examples: list) -> None:
     """An oracle written from the paper's algorithm 1 with lambda1 = 0, on arrays."""
     model = OnlineModel(None, ())
     z, n = np.zeros(8), np.zeros(8)
-    alpha, beta, l2 = online.ALPHA, online.BETA, online.L2
+    alpha, beta, l2 = model.tuning.alpha, model.tuning.beta, model.tuning.l2
     for _, _, buckets, labels in examples:
         x = model.inputs(np.zeros(2), np.empty(0), buckets)
         if labels[0] is None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.serving.retrieval import Ask, build_shelf, retrieve
+from models.serving.retrieval import Ask, retrieve
 from models.serving.rules import RULES, SPONSORED, Bid, Draft, Pool, Rules, explore
 from models.serving.rules.draft import cap_of
+from models.serving.shelf import build_shelf
 from models.serving.slate import arrange, drafted
 from streams.events import Item
 

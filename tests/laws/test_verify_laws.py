@@ -9,6 +9,8 @@ import pytest
 
 from streams.errors import OperatorError
 from streams.events import ITEMS
+from streams.facts import co_watch, documents
+from streams.facts.co_watch import ENGAGED_BYTES
 from streams.features import Scope
 from streams.store import MemoryStore, ShardFence
 from streams.store.keys import user_tag
@@ -37,6 +39,18 @@ def test_nothing_differs_where_nothing_is_wrong(tmp_path: Path, seed: int) -> No
     assert report.errors.values > 100
     assert report.errors.max < 1e-12
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+
+
+def test_full_sets_and_lists_are_compared_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(co_watch, "CO_WATCH_CAP", 2)
+    for kind in ("shown", "follows", "hides"):
+        monkeypatch.setitem(documents._CAPS, kind, 3)
+    past, live = Past(5), MemoryStore()
+    past.fold(live, batch=7)
+    report = verified(past, live, tmp_path)
+    assert report.ok, report.differences
+    full = [held for held in live._companions.values() if len(held) == 2 * ENGAGED_BYTES]
+    assert len(full) > 5
 
 
 class Busy(MemoryStore):
@@ -101,7 +115,7 @@ def test_a_lost_history_a_lost_pair_and_a_lost_event_are_named(tmp_path: Path) -
     past.fold(live)
     live._documents.pop(("history", "u1"))
     item = next(iter(live._companions))
-    live._companions[item] = live._companions[item][:-14]
+    live._companions[item] = live._companions[item][:-ENGAGED_BYTES]
     fence = live._fences[user_tag("u2")]
     live._fences[user_tag("u2")] = msgspec.structs.replace(
         fence, ledger=fence.ledger._replace(applied=fence.ledger.applied - 1)

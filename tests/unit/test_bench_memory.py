@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from infra.benchmarks.memory import measure_memory
 from infra.cli import app
-from streams.facts.co_watch import CO_WATCH_CAP, PAIR_BYTES
+from streams.facts.co_watch import CO_WATCH_CAP, ENGAGED_BYTES
 
 
 def test_a_user_at_rest_and_an_item_stay_within_their_goals(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_user_at_rest_and_an_item_stay_within_their_goals(tmp_path: Path) -> N
     assert 1_000 < report["user_bytes"] <= report["user_goal_bytes"] == 2_560
     assert report["with_shown_bytes"] == report["user_bytes"] + each["user", "shown"] <= 4_608
     assert 200 < report["item_bytes"] <= report["item_goal_bytes"] == 307
-    full = CO_WATCH_CAP * PAIR_BYTES
+    full = CO_WATCH_CAP * ENGAGED_BYTES
     assert full < each["item", "watched together"] <= full + 256
     assert "history" in result.output
 

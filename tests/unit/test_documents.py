@@ -10,6 +10,7 @@ from streams.facts.documents import (
     read_history,
     read_shown,
 )
+from streams.fold.at_rest import compacted, opened
 
 
 def test_history_keeps_the_newest_in_any_order_of_arrival() -> None:
@@ -41,6 +42,24 @@ def test_what_is_taken_back_leaves_and_what_is_not_there_may_be_taken_back() -> 
     written = documents.encoded()
     assert [past.item_id for past in read_history(written["history"])] == ["i2"]
     assert read_shown(written["shown"]) == ()
+
+
+def test_what_is_taken_back_keeps_its_place_in_a_full_list() -> None:
+    entries = [HistoryEntry(n, 1, f"i{n}", None, "c", None) for n in range(HISTORY_CAP + 1)]
+    ends = []
+    for undo_at in (HISTORY_CAP, HISTORY_CAP + 1):
+        documents = UserDocuments()
+        for n, entry in enumerate(entries):
+            if n == undo_at:
+                documents.take_back(50, 1, "i50")
+            documents.engage(entry)
+        documents.take_back(50, 1, "i50")
+        ends.append(documents.encoded()["history"])
+        again = UserDocuments.read(None, None, ends[-1])
+        again.engage(entries[50])
+        assert again.encoded()["history"] == ends[-1]  # a tombstone holds its place
+    assert ends[0] == ends[1] == opened(compacted(ends[0]))
+    assert [past.ts_ms for past in read_history(ends[0])] == [*range(100, 50, -1), *range(49, 0, -1)]
 
 
 def test_documents_survive_their_bytes() -> None:

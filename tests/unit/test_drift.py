@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from models.versions.profile import Profile
-from monitors.drift import Reference, Size, judge, ks_statistic, psi_threshold, reference_of
+from monitors.drift import Size, judge, ks_statistic, psi_threshold
+from monitors.references import Reference, reference_of
 
 N = 6_000
 RNG = np.random.default_rng(7)

@@ -136,6 +136,19 @@ def test_rates_are_smoothed_towards_the_prior() -> None:
     assert one(view, T0, make_item())["item_ctr_7d"] == pytest.approx((49 + 1) / 100, rel=STEP)
 
 
+def test_reactions_of_hours_fade_while_those_of_days_stay() -> None:
+    given = {"watches": 10.0, "likes": 4.0, "shares": 2.0, "completions": 6.0}
+    now, near = T0 + 2 * HOUR, {"rel": 1e-4}  # two half-lives of an hour: a quarter is left
+    for scope in (Scope.USER, Scope.CATEGORY, Scope.CREATOR):
+        values = one(make_view(1, {scope: row_of(scope, T0, **given)}), now, make_item())
+        assert values[f"{scope}_like_rate_1h"] == pytest.approx((1 + 0.3) / 12.5, **near)
+        assert values[f"{scope}_share_rate_1h"] == pytest.approx((0.5 + 0.1) / 12.5, **near)
+        assert values[f"{scope}_completion_1h"] == pytest.approx((1.5 + 3) / 12.5, **near)
+        assert values[f"{scope}_like_rate_7d"] == pytest.approx(4.3 / 20, rel=0.01)
+    view = make_view(1, {Scope.ITEM: row_of(Scope.ITEM, T0, long_views=5.0, watches=10.0)})
+    assert one(view, now)["item_long_view_rate_1h"] == pytest.approx((1.25 + 3) / 12.5, **near)
+
+
 def test_low_places_are_forgiven_in_the_corrected_rate() -> None:
     row = row_of(Scope.ITEM, T0, impressions=100.0, exposures=40.0, clicks=19.0)
     values = one(make_view(1, {Scope.ITEM: row}), T0)

@@ -15,7 +15,7 @@ from streams.features import COLUMN_NAMES, LAYOUT
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "features.md").read_text()
 BLOCKS: dict[str, str] = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
-DECLARED = "creator_share_rate_1h"
+DECLARED = "creator_share_rate_30m"
 LIST = "import sys; from infra.cli import app; app(sys.argv[1:])"
 
 
@@ -53,10 +53,10 @@ def test_the_declared_feature_is_listed_and_laid_out_anew(copy: Path) -> None:
     told = {name: columns[-1][name] for name in ("scope", "half_life", "kind", "default", "description")}
     assert told == {
         "scope": "creator",
-        "half_life": "1h",
+        "half_life": "30m",
         "kind": "rate",
         "default": 0.01,
-        "description": "shares/watches of the last hours, prior 0.01 x 10.0",
+        "description": "shares/watches of the last half hour, prior 0.01 x 10.0",
     }
     layout = run(copy, "-c", "from streams.features import LAYOUT; print(LAYOUT)").stdout.strip()
     assert len(layout) == len(LAYOUT)

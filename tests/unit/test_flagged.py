@@ -7,6 +7,7 @@ import pytest
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, FEEDBACK, MAX_MS, WATCHES, Record
+from streams.facts.co_watch import companions
 from streams.facts.deeds import Act
 from streams.facts.facts import Fact
 from streams.features import Scope
@@ -148,17 +149,17 @@ def test_an_undo_of_it_takes_back_what_it_did_and_no_more(undo_first: bool) -> N
 
 
 def test_what_a_bot_opened_one_after_the_other_is_not_watched_together() -> None:
-    def opened(user_id: str) -> list[bytes | None]:
+    def beside(user_id: str) -> list[int]:
         store = MemoryStore()
         folding = worker(store, Told(), Judge(Suspects("bot")))
         clicks = [make_click(user_id=user_id, item_id=f"i{n}", ts_ms=T0 + n * 1_000) for n in (1, 2)]
         watch = make_watch(user_id=user_id, item_id="i3", ts_ms=T0 + 3_000, watch_ms=9_000)
         folding.apply([message(CLICKS.name, click, n) for n, click in enumerate(clicks)])
         folding.apply([message(WATCHES.name, watch)])
-        return store.companions(["i1", "i2", "i3"])
+        return [len(companions([held], [1.0], T0)) for held in store.companions(["i1", "i2", "i3"])]
 
-    assert all(opened("u1"))
-    assert not any(opened("bot"))
+    assert beside("u1") == [2, 2, 2]
+    assert beside("bot") == [0, 0, 0]
 
 
 def test_the_detector_is_off_unless_it_is_asked_for() -> None:

@@ -6,6 +6,7 @@ from infra.chaos.oracle import differences, expected_state
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS, FEEDBACK, WATCHES, WATERMARK_MS
+from streams.facts.documents import BLOCKED
 from streams.facts.facts import intake, is_watermark
 from streams.facts.remembered import REPEAT_CAP, SEEN_LIMIT
 from streams.features import COLUMN_NAMES, LAYOUTS, Scope, vectors
@@ -160,6 +161,20 @@ def test_what_was_searched_stands_under_the_words_of_the_query() -> None:
     assert LAYOUTS[Scope.QUERY].read(rows, T0)["clicks_7d"].tolist() == [2, 1]
     assert sum(scope is Scope.QUERY for scope, _ in store.rows) == 2
     assert differences(store, expected_state({(CLICKS.name, 0): asked}), T0 + HOUR) == []
+
+
+def test_to_hide_a_creator_without_an_item_blocks_the_creator_until_it_is_undone() -> None:
+    store = MemoryStore()
+    applier = make_applier(store, make_item())
+    acts = [
+        make_feedback(event_id="h", action="hide", item_id=None, creator_id="m1"),
+        make_feedback(event_id="i", action="hide", item_id="i1", creator_id="m2"),
+    ]
+    applier.apply([make_message(FEEDBACK.name, encode(acts))])
+    assert set(store.person("u1").hides) == {BLOCKED + "m1", "i1"}
+    undo = make_feedback(action="undo", item_id=None, undoes="h")
+    applier.apply([make_message(FEEDBACK.name, encode(undo), offset=1)])
+    assert set(store.person("u1").hides) == {"i1"}
 
 
 def test_follows_and_hides_are_flags_of_a_pair_until_they_are_undone() -> None:

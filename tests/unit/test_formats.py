@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from infra.formats import read_log
 from infra.formats.log import Entry, Log
+from infra.formats.movielens import GENRES
 from streams.codec import decode
 from streams.errors import OperatorError
 from streams.events import MAX_MS, TOPICS, RankRequest
@@ -200,3 +203,83 @@ def test_the_real_log_reads_whole(data_dir: Path) -> None:
     assert counts["events.clicks"] == 27_484
     assert [e.ts_ms for e in log.events] == sorted(e.ts_ms for e in log.events)
     assert all(isinstance(e, Entry) for e in log.events)
+
+
+def movielens(folder: Path, *, million: bool) -> Path:
+    """Two raters and two films, one of them rated by both at one second."""
+    rows = [("1", "10", "5", "100"), ("2", "10", "3", "90"), ("1", "11", "2", "100")]
+    if million:
+        write(folder / "ratings.dat", *("::".join(row) for row in rows))
+        write(folder / "movies.dat", "10::Alien (1979)::Horror|Sci-Fi", "11::Été (1990)::Children's")
+    else:
+        flags = {"10": {"Horror", "Sci-Fi"}, "11": {"Children's"}}
+        films = [
+            "|".join([f, f"Film {f}", "01-Jan-1995", "", "", *(str(int(g in flags[f])) for g in GENRES)])
+            for f in ("10", "11")
+        ]
+        write(folder / "u.data", *("\t".join(row) for row in rows))
+        write(folder / "u.item", *films)
+    return folder
+
+
+@pytest.mark.parametrize("million", [False, True])
+def test_four_stars_are_a_click_and_a_rating_an_impression(tmp_path: Path, million: bool) -> None:
+    log = read_log(f"movielens:{movielens(tmp_path, million=million)}")
+    assert [(r.user_id, r.ts_ms, r.candidates) for r in log.requests] == [
+        ("u2", 90_000, ("m10",)),
+        ("u1", 100_000, ("m10", "m11")),
+    ]
+    assert [(c["user_id"], c["item_id"]) for c in records(log, "events.clicks")] == [("u1", "m10")]
+    assert len(records(log, "events.impressions")) == 3
+    assert [i["tags"] for i in records(log, "items")] == [("horror", "sci-fi"), ("childrens",)]
+
+
+def test_a_mind_page_is_one_request_and_a_history_nobodys_label(tmp_path: Path) -> None:
+    write(
+        tmp_path / "behaviors.tsv",
+        "2\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0",
+        "1\tU1\t11/11/2019 8:05:58 AM\tN1\tN2-0",
+    )
+    write(tmp_path / "news.tsv", *(f"N{n}\tsports\tgolf\tTitle {n}\t\t\t\t" for n in range(1, 5)))
+    log = read_log(f"mind:{tmp_path}")
+    assert [r.candidates for r in log.requests] == [("N2",), ("N3", "N4")]
+    clicks = records(log, "events.clicks")
+    assert [(c["item_id"], c["request_id"] is None) for c in clicks] == [("N1", True), ("N3", False)]
+    assert clicks[0]["ts_ms"] < (log.requests[0].ts_ms or 0)
+    assert [i["category"] for i in records(log, "items")] == ["sports"] * 4
+
+
+def test_a_page_longer_than_a_slate_becomes_several_requests(tmp_path: Path) -> None:
+    shown = " ".join(f"N{n}-{int(n == 250)}" for n in range(300))
+    write(tmp_path / "behaviors.tsv", f"1\tU1\t11/11/2019 9:05:58 AM\t\t{shown}")
+    write(tmp_path / "news.tsv", "N1\tsports\tgolf\tTitle\t\t\t\t")
+    log = read_log(f"mind:{tmp_path}")
+    assert [len(r.candidates or ()) for r in log.requests] == [200, 100]
+    (click,) = records(log, "events.clicks")
+    assert click["request_id"] == log.requests[1].request_id
+    assert click["item_id"] in (log.requests[1].candidates or ())
+
+
+def test_parquet_takes_the_columns_that_there_are(tmp_path: Path) -> None:
+    rows = {"user_id": [1, 1], "item_id": ["a", "b"], "ts_ms": [5, 6], "click": [True, False]}
+    pq.write_table(
+        pa.table({**rows, "watch_ms": [9, None], "long_view": [None, 1]}), tmp_path / "log.parquet"
+    )
+    log = read_log(f"parquet:{tmp_path / 'log.parquet'}")
+    assert [(r.user_id, r.candidates) for r in log.requests] == [("1", ("a",)), ("1", ("b",))]
+    assert [(w["item_id"], w["watch_ms"], w["long_view"]) for w in records(log, "events.watches")] == [
+        ("a", 9, None)
+    ]
+
+
+def test_logs_that_are_none_of_these_are_refused_by_name(tmp_path: Path) -> None:
+    for source, said in (
+        (f"movielens:{tmp_path}", "u.data"),
+        (f"mind:{tmp_path}", "behaviors.tsv"),
+        (f"parquet:{write(tmp_path / 'x.parquet', 'no parquet at all')}", "x.parquet"),
+    ):
+        with pytest.raises(OperatorError, match=said):
+            read_log(source)
+    write(tmp_path / "behaviors.tsv", "1\tU1\t11/11/2019 9:05:58 AM\t\tN1")
+    with pytest.raises(OperatorError, match="line 1"):
+        read_log(f"mind:{tmp_path}")

@@ -9,12 +9,12 @@ from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
 from models.serving.funnel import Funnel
 from models.serving.purse import Purse
-from models.serving.retrieval import build_shelf
+from models.serving.shelf import build_shelf
 from models.serving.slot import Pair, pair_of
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.errors import StoreUnavailable
-from streams.events import CLICKS, HEADS, Sponsored
+from streams.events import CLICKS, HEADS, ITEMS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.fold.applier import Applier
 from streams.settings import Settings
@@ -25,10 +25,10 @@ TAGS = COLUMN_NAMES.index("item_tags")
 
 
 class Broken(MemoryStore):
-    def view(self, user_id, item_ids, items):
+    def view(self, *_):
         raise StoreUnavailable("Redis: gone")
 
-    past = view
+    person = view
 
 
 class ByTags:
@@ -51,7 +51,7 @@ class Held:
         self.current = current
 
 
-def funnel_of(pair: Pair, store=None, purse=None, paid=None, **overrides: object) -> Funnel:
+def funnel_of(pair: Pair, store=None, paid=None, recorder=None, purse=None, **overrides: object) -> Funnel:
     catalogue = Catalogue()
     for k in range(20):
         tags = tuple(f"t{n}" for n in range(k))
@@ -63,7 +63,14 @@ def funnel_of(pair: Pair, store=None, purse=None, paid=None, **overrides: object
     settings = Settings(**({"exploration": 0.0} | overrides))
     guard = Guard(pause_s=0)
     return Funnel(
-        settings, catalogue, store or MemoryStore(), Held(shelf), Held(pair), purse=purse, guard=guard
+        settings,
+        catalogue,
+        store or MemoryStore(),
+        Held(shelf),
+        Held(pair),
+        purse=purse,
+        recorder=recorder,
+        guard=guard,
     )
 
 
@@ -110,6 +117,28 @@ def test_without_a_model_the_slate_is_popular_with_features_logged_for_the_first
     assert [item.item_id for item in reply.items] == ["i00", "i01", "i02"]
     assert served.columns == columns_hash()
     assert len(served.slate[0].features) == len(COLUMN_NAMES)
+
+
+def test_a_surface_may_weigh_otherwise_and_lean_to_what_is_shown_much_or_little():
+    store = MemoryStore()
+    home = {"weights": {"long_view": 0.0}}
+    for lean, first in ((1.0, "i19"), (-1.0, "i00")):
+        funnel = funnel_of(FULL, store, surfaces={"home": home | {"popularity": lean}})
+        shelf = funnel._shelves.current
+        shown = np.where(np.arange(20) == 19, 1e9, np.where(np.arange(20) == 0, 0.0, 1e6))
+        funnel._shelves.current = shelf.counted(shelf.counts.popularity, shelf.counts.trend, shown)
+        reply, _ = ranked(funnel, limit=3, surface="home")
+        assert reply.items[0].item_id == first
+    reply, _ = ranked(funnel_of(FULL, store, surfaces={"home": home}), limit=1, surface="home")
+    assert reply.items[0].score == pytest.approx(1 / (1 + math.exp(-1.9)))
+
+
+def test_what_was_removed_since_the_shelf_was_made_is_not_served():
+    funnel = funnel_of(FULL)
+    funnel._catalogue.apply(make_message(ITEMS.name, None, key=b"i19"))
+    reply, _ = ranked(funnel, limit=20)
+    assert len(reply.items) == 19
+    assert "i19" not in {item.item_id for item in reply.items}
 
 
 def test_without_redis_the_slate_is_popular_from_memory():
@@ -180,7 +209,7 @@ def test_a_paid_place_is_marked_and_paid_for_until_its_campaign_has_no_impressio
     store = MemoryStore()
     purse = Purse(store)
     paid = Sponsored(campaign_id="c1", bid_micros=1_000, daily_impressions=2)
-    funnel = funnel_of(FULL, store, purse, paid, sponsored_positions="1", sponsored_floor=0.0)
+    funnel = funnel_of(FULL, store, paid, purse=purse, sponsored_positions="1", sponsored_floor=0.0)
     marked = []
     for _ in range(5):
         items = ranked(funnel, limit=4).reply.items

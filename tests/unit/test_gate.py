@@ -6,7 +6,7 @@ from sklearn.metrics import log_loss as reference_loss
 from sklearn.metrics import roc_auc_score
 
 from models.evaluate import log_loss, roc_auc
-from models.training.gate import CHAMPION_MARGIN, judge
+from models.training.gate import CHAMPION_MARGIN, Newest, judge
 from streams.events import HEADS
 
 N = 1_000
@@ -77,3 +77,74 @@ def test_the_metrics_agree_with_scikit_learn(seed):
     scores = np.round(random.random(200), 1)
     assert roc_auc(truth, scores) == pytest.approx(roc_auc_score(truth, scores))
     assert log_loss(truth, scores) == pytest.approx(reference_loss(truth, np.clip(scores, 1e-7, 1 - 1e-7)))
+
+
+def _newest(n):
+    users = np.arange(n) % 40
+    return Newest(users, np.arange(n) // 5, {"head": users < 20, "cold_user": users > 38})
+
+
+def test_the_newest_slice_is_told_by_page_by_slice_and_with_intervals():
+    logit, labels, rates = _rows()
+    metrics = judge(HEADS, logit, labels, rates, newest=_newest(N)).metrics
+    assert metrics["auc_low_click"] < metrics["auc_click"] < metrics["auc_high_click"]
+    assert metrics["pr_auc_click"] > labels[:, 0].mean()
+    assert 0.5 < metrics["ndcg_10_click"] <= 1.0
+    assert metrics["recall_10_click"] == 1.0  # a page of five has no more than ten places
+    assert metrics["auc_head_click"] > 0.6
+    assert "auc_cold_user_click" not in metrics  # 25 rows tell nothing
+    assert 0.0 < metrics["f1_threshold_click"] < 1.0
+    assert metrics["f1_click"] > 0.4
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """A champion that knows half of it, and rows whose taste has turned since it was trained."""
+    random = np.random.default_rng(3)
+    known, hidden = random.normal(size=(2, 4_000, 2)) * 1.2
+    truth = known + hidden - 0.5
+    labels = (random.random(truth.shape) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    return {
+        "known": known,
+        "truth": truth,
+        "labels": labels,
+        "random": random,
+        "champion": 0.75 * known - 0.4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        ("labels shuffled", "base rate"),
+        ("stale", "champion"),
+        ("miscalibrated", "calibration error"),
+    ],
+)
+def test_planted_candidates_are_rejected_and_the_reason_is_theirs(planted, candidate, said):
+    truth, labels = planted["truth"], planted["labels"]
+    logits = {
+        "labels shuffled": planted["random"].permutation(truth),
+        "stale": -0.5 * planted["known"] + 0.3 * truth,  # fitted before the taste turned
+        "miscalibrated": truth + 1.0,  # the best order there is, and chances that nobody can use
+    }[candidate]
+    reasons = judge(HEADS, logits, labels, labels.mean(axis=0), champion=planted["champion"]).reasons
+    assert any(reason.startswith("click") and said in reason for reason in reasons), reasons
+
+
+def test_a_planted_better_candidate_is_accepted(planted):
+    labels = planted["labels"]
+    verdict = judge(HEADS, planted["truth"], labels, labels.mean(axis=0), champion=planted["champion"])
+    assert verdict.reasons == ()
+    assert verdict.metrics["auc_click"] > verdict.metrics["champion_auc_click"] + 0.05
+
+
+def test_a_first_model_tells_chances_that_hold():
+    logit, labels, rates = _rows()
+    assert judge(HEADS, logit, labels, rates).reasons == ()
+    random = np.random.default_rng(1)
+    truth = 3 * random.normal(size=(4_000, 2))
+    labels = (random.random(truth.shape) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    found = judge(HEADS, truth + 2, labels, labels.mean(axis=0)).reasons
+    assert all("calibration error" in reason for reason in found)
+    assert len(found) == 2

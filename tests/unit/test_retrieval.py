@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from models.serving.retrieval import Ask, build_shelf, content_vector, given, retrieve, search
+from models.serving import ann
+from models.serving.content import content_vector
+from models.serving.retrieval import Ask, given, retrieve, search, similar
+from models.serving.shelf import Stock, build_shelf
 from streams.events import Item
+from streams.surfaces import Eligible
 
 NOW = 1_000_000
 
@@ -91,3 +95,110 @@ def test_an_empty_catalogue_has_no_candidates():
 def test_popularity_of_unknown_items_is_zero():
     assert shelf_of().popularity_of(["i03", "nobody"]).tolist() == [3.0, 0.0]
     assert build_shelf([]).popularity_of(["nobody"]).tolist() == [0.0]
+
+
+def sources_of(found):
+    return dict(zip(found.item_ids, found.sources, strict=True))
+
+
+def test_what_was_hidden_blocked_or_seen_under_another_id_stays_away_while_enough_is_left():
+    items = [item(f"i{k}", creator_id=f"m{k % 4}") for k in range(12)]
+    items += [item("copy", content_id="same"), item("original", content_id="same")]
+    shelf = build_shelf(items)
+    ask = Ask(now_ms=NOW, size=20, limit=3, hidden=["i0"], blocked=["m1"], seen=["original"])
+    found = retrieve(shelf, ask)
+    assert set(found.item_ids) == {f"i{k}" for k in range(1, 12) if k % 4 != 1}
+    assert found.held == 0
+
+
+def test_of_two_items_with_one_content_the_first_comes():
+    shelf = build_shelf(item(f"i{k}", content_id=f"c{k // 3}") for k in range(9))
+    assert retrieve(shelf, Ask(now_ms=NOW, size=9, limit=3)).item_ids == ("i0", "i3", "i6")
+
+
+def test_filters_let_go_one_after_another_and_blocked_creators_last():
+    items = [item("free"), item("hidden"), item("blocked", creator_id="m"), item("seen"), item("long")]
+    items[4] = item("long", duration_ms=90_000)
+    items += [item("twin", content_id="x"), item("other-twin", content_id="x"), item("out")]
+    asked = {
+        "hidden": ["hidden"],
+        "blocked": ["m"],
+        "seen": ["seen"],
+        "exclude": ["out"],
+        "eligible": Eligible(max_duration_ms=60_000),
+    }
+    order = ("free", "other-twin", "twin", "seen", "long", "hidden", "blocked")
+    for limit in range(2, 9):
+        found = retrieve(build_shelf(items), Ask(now_ms=NOW, size=1, limit=limit, **asked))
+        assert found.item_ids == order[:limit]
+        assert found.held == max(0, min(limit, 7) - 2)
+
+
+def test_newest_items_of_creators_followed_come_by_their_own_source():
+    shelf = build_shelf(
+        item(f"i{k:03}", creator_id=f"m{k % 10}", published_ts_ms=1_000 + k) for k in range(200)
+    )
+    ask = Ask(now_ms=NOW, size=20, limit=5, follows=["m3"], quotas={"followed": 0.2})
+    found = sources_of(retrieve(shelf, ask))
+    assert [i for i, source in found.items() if source == "followed"] == ["i193", "i183", "i173", "i163"]
+
+
+def test_a_source_without_a_quota_names_nothing_and_exploration_turns_with_the_request():
+    shelf = build_shelf(item(f"i{k:03}") for k in range(200))
+    shelf = shelf.counted(np.arange(200.0), np.zeros(200), np.where(np.arange(200) < 100, 50.0, 0.0))
+    pools = []
+    for seed in ("r1", "r2"):
+        found = retrieve(shelf, Ask(now_ms=NOW, size=50, limit=5, quotas={"explore": 0.2}, seed=seed))
+        assert set(found.sources) == {"explore", "popular"}
+        pools.append({i for i, source in sources_of(found).items() if source == "explore"})
+        assert all(int(i[1:]) >= 100 for i in pools[-1])
+        assert len(pools[-1]) == 10
+    assert pools[0] != pools[1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ({"categories": ("food",)}, {"food", "unknown"}),
+        ({"without_categories": ("food",)}, {"cars", "unknown"}),
+        ({"max_age_ms": 10}, {"unknown"}),
+        ({"min_duration_ms": 5_000}, {"cars", "unknown"}),
+        ({"max_duration_ms": 5_000}, {"food", "unknown"}),
+        ({"min_quality": 0.5}, {"cars", "unknown"}),
+    ],
+)
+def test_a_surfaces_rule_keeps_away_only_what_is_known_to_break_it(rule, kept):
+    items = [
+        item("food", category="food", duration_ms=1_000, quality=0.1),
+        item("cars", category="cars", duration_ms=9_000, quality=0.9),
+        item("unknown", published_ts_ms=NOW),
+    ]
+    assert {i.item_id for i in items if Eligible(**rule).admits(i, NOW)} == kept
+
+
+def test_rows_behind_the_index_are_found_beside_it():
+    random = np.random.default_rng(1)
+    items = [item(f"i{k:04}", embedding=tuple(random.normal(size=16).tolist())) for k in range(3_000)]
+    stock = Stock(items[:2_500])
+    stock.index(ann.build(stock.vectors))
+    assert stock.apply({i.item_id: i for i in items[2_500:]} | {"i0007": None})
+    shelf = stock.shelf()
+    vector = shelf.vectors[2_700]
+    rows = similar(shelf, vector, 100)
+    assert rows[0] == 2_700
+    true = ann.exact(shelf.vectors, vector[None, :], 100)
+    assert ann.recall_of([rows], true) > 0.9
+    asked = Ask(now_ms=NOW, size=200, limit=5, history=[("i0007", 1.0), ("i2700", 1.0)])
+    assert "i0007" not in retrieve(shelf, asked).item_ids
+
+
+def test_the_index_says_its_recall_and_keeps_its_promise():
+    random = np.random.default_rng(2)
+    vectors = random.normal(size=(4_000, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = ann.build(vectors)
+    queries = vectors[random.integers(0, 4_000, 10)]
+    found = [index.search(query, 500)[0] for query in queries]
+    assert ann.recall_of(found, ann.exact(vectors, queries, 500)) >= 0.95
+    assert index.recall >= ann.TARGET
+    assert index.bytes >= 4_000 * 64

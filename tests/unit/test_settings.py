@@ -75,3 +75,15 @@ def test_what_the_page_on_security_names_is_a_setting() -> None:
     named |= {f"STREAMREC_KAFKA{part}" for part in re.findall(r"`(_[A-Z_]+)`", page)}
     assert len(named) > 12
     assert named <= {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def test_surfaces_and_quotas_are_read_from_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMREC_SURFACES", '{"home": {"popularity": 0.5, "categories": ["food"]}}')
+    monkeypatch.setenv("STREAMREC_QUOTAS", '{"similar": 0.5}')
+    settings = read_settings()
+    assert (settings.of_surface("home").popularity, settings.of_surface("other").popularity) == (0.5, 0.0)
+    assert settings.of_surface("home").rules.categories == ("food",)
+    assert settings.quotas == {"similar": 0.5}
+    monkeypatch.setenv("STREAMREC_SURFACES", '{"home": {"popularty": 0.5}}')
+    with pytest.raises(OperatorError, match="STREAMREC_SURFACES"):
+        read_settings()

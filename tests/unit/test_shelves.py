@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from models.serving.retrieval import Ask, retrieve
 from models.serving.shelves import Shelves, rates
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import StoreUnavailable
@@ -10,6 +11,7 @@ from streams.events import ITEMS
 from streams.features import LAYOUTS, Scope, row_of
 from streams.store import MemoryStore
 from tests.build import T0, make_item, make_message
+from tests.waiting import eventually
 
 
 def row(impressions: float, clicks: float, ref_ms: int = T0) -> np.ndarray:
@@ -54,10 +56,10 @@ def test_new_items_and_counts_come_with_a_refresh_and_removed_ones_go():
     assert shelves.current.ids[shelves.current.by_popularity[0]] == "i1"
     catalogue.put(make_item(item_id="i9"))
     shelves.refresh()
-    assert shelves.current.ids == ("i0", "i1", "i2", "i9")
+    assert shelves.current.item_ids == ("i0", "i1", "i2", "i9")
     catalogue.apply(make_message(ITEMS.name, None, key=b"i1"))
     shelves.refresh()
-    assert shelves.current.ids == ("i0", "i2", "i9")
+    assert shelves.current.item_ids == ("i0", "i2", "i9")
 
 
 def test_without_redis_new_items_come_all_the_same_and_counts_stay():
@@ -78,3 +80,60 @@ def test_without_redis_new_items_come_all_the_same_and_counts_stay():
         shelves.refresh()
     assert "a-new-one" in shelves.current.rows
     assert shelves.current.popularity_of(["i1"]) == counted
+
+
+def test_a_large_stock_takes_changes_in_without_laying_out_anew(monkeypatch):
+    monkeypatch.setattr("models.serving.shelves.SMALL", 10)
+    catalogue, store = Catalogue(), MemoryStore()
+    for k in range(50):
+        catalogue.put(make_item(item_id=f"i{k:02}"))
+    store.rows[Scope.ITEM, "i07"] = row(100, 50)
+    shelves = Shelves(catalogue, store)
+    shelves.refresh()
+    before = shelves.current
+    catalogue.put(make_item(item_id="a-new-one"))
+    catalogue.put(make_item(item_id="i03", title="changed", updated_ts_ms=T0 + 9))
+    catalogue.apply(make_message(ITEMS.name, None, key=b"i05"))
+    shelves.refresh()
+    after = shelves.current
+    assert after.ids is before.ids
+    assert (len(before), len(after)) == (50, 50)
+    assert set(after.item_ids) == {f"i{k:02}" for k in range(50) if k != 5} | {"a-new-one"}
+    assert after.items[after.rows["i03"]].title == "changed"
+    assert after.popularity_of(["i07"])[0] == after.popularity_of(after.item_ids).max()
+    assert retrieve(after, Ask(now_ms=T0, size=60, limit=60)).item_ids.count("i03") == 1
+
+
+def test_an_index_is_built_beside_and_laid_out_anew_when_half_is_dead(monkeypatch):
+    monkeypatch.setattr("models.serving.shelves.SMALL", 10)
+    catalogue = Catalogue()
+    for k in range(400):
+        catalogue.put(make_item(item_id=f"i{k:03}", category=f"c{k % 9}"))
+    shelves = Shelves(catalogue, MemoryStore(), indexed=300)
+
+    def indexed(size: int) -> bool:
+        shelves.refresh()
+        nearest = shelves.current.nearest
+        return nearest is not None and nearest.size == size and len(shelves.current) == size
+
+    eventually(lambda: indexed(400))
+    for k in range(0, 400, 4):
+        catalogue.apply(make_message(ITEMS.name, None, key=f"i{k:03}".encode()))
+    shelves.refresh()
+    assert len(shelves.current) == 300  # at once, and the index goes on
+    catalogue.apply(make_message(ITEMS.name, None, key=b"i001"))
+    eventually(lambda: indexed(299))
+    assert shelves.current.size == 299
+
+
+def test_the_catalogue_tells_what_changed_and_when_it_is_too_much():
+    catalogue = Catalogue()
+    catalogue.put(make_item(item_id="a"))
+    version, changes = catalogue.changes(0)
+    assert (version, list(changes)) == (1, ["a"])
+    catalogue.put(make_item(item_id="b"))
+    catalogue.apply(make_message(ITEMS.name, None, key=b"a"))
+    version, changes = catalogue.changes(1)
+    assert (version, changes["a"], changes["b"].item_id) == (3, None, "b")
+    assert catalogue.changes(3) == (3, {})
+    assert catalogue.changes(-1) == (3, None)

@@ -148,3 +148,20 @@ def test_a_model_is_refused_where_one_of_its_columns_was_defined_anew_and_only_t
     step(slot, "v2")
     slot.refresh()
     assert slot.current.version == "v1"
+
+
+def test_a_pinned_slot_serves_its_version_whoever_is_champion_until_that_is_rolled_back():
+    shop = Shop(pair_version("v1"), pair_version("v2"))
+    slot = ModelSlot(MemoryStore(), pinned="v1", load=shop)
+    step(slot, "v2")
+    slot.refresh()
+    assert (slot.current.version, shop.loads) == (None, [])
+    step(slot, "v1", "candidate")
+    slot.refresh()
+    assert (slot.current.version, slot.current.weights.ranker) == ("v1", "v1")
+    step(slot, "v1", "retired")
+    slot.refresh()
+    assert slot.current.version == "v1"
+    step(slot, "v1", "rolled_back")
+    slot.refresh()
+    assert slot.current.weights is None

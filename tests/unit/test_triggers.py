@@ -1,3 +1,5 @@
+import pytest
+
 from monitors.drift import Verdict
 from monitors.triggers import Judged, Rules, State, remember, step, trigger_id
 from streams.events import DAY_MS, RetrainTrigger, Window
@@ -103,16 +105,47 @@ def test_columns_that_drift_together_are_one_request() -> None:
     assert len(story.triggers[0].evidence) == 3
 
 
-def test_ks_alone_raises_nothing() -> None:
-    state = State()
-    for minute in range(5):
+@pytest.mark.parametrize(("distance", "asks"), [(0.13, False), (0.15, True)])
+def test_a_great_distance_asks_even_where_deciles_see_little(distance: float, asks: bool) -> None:
+    state, asked = State(), []
+    for minute in range(4):
         window = Window(from_ms=minute, to_ms=minute + 1, rows=6_000)
-        verdict = Verdict("x", "ks", 0.5, 0.1, "drifted", "up")
-        state, trigger = step(state, Judged(model="m", window=window, verdicts=[verdict]), RULES, NOON)
-        assert trigger is None
+        both = [Verdict("x", "psi", 0.16, 0.2, "ok"), Verdict("x", "ks", distance, 0.1, "drifted", "up")]
+        state, trigger = step(state, Judged(model="m", window=window, verdicts=both), RULES, NOON)
+        asked += [trigger] if trigger else []
+    assert [t.evidence[1] for t in asked] == (["ks x 0.150 >= 0.100 (up)"] if asks else [])
 
 
 def test_a_trigger_id_does_not_depend_on_the_order_of_columns() -> None:
     window = Window(from_ms=1, to_ms=2, rows=3)
     assert trigger_id("m", window, ["a", "b"]) == trigger_id("m", window, ["b", "a"])
     assert trigger_id("m", window, ["a"]) != trigger_id("n", window, ["a"])
+
+
+def test_a_drift_that_three_trainings_did_not_end_asks_no_more_until_it_is_well() -> None:
+    story = Story(Rules(cooldown_ms=0, per_day=100))
+    assert story.windows(*[0.3] * 8) == [False, False, True, True, True, False, False, False]
+    assert story.state.stuck == {"x"}
+    assert not story.window(0.15)
+    assert story.state.stuck == {"x"}
+    assert story.windows(0.05, 0.3, 0.3, 0.3) == [False, False, False, True]
+    assert story.state.stuck == set()
+
+
+def test_neither_a_new_champion_nor_a_restart_forgets_what_did_not_help() -> None:
+    rules = Rules(cooldown_ms=0, per_day=100)
+    story = Story(rules)
+    story.windows(*[0.3] * 5)
+    assert [story.window(0.3, model="m2") for _ in range(3)] == [False] * 3
+    assert story.state.stuck == {"x"}
+    again = Story(rules, remember(State(), *story.triggers))
+    again.now_ms = story.now_ms
+    assert not any(again.windows(0.3, 0.3, 0.3))
+    assert again.state.stuck == {"x"}
+
+
+def test_a_column_that_is_stuck_does_not_silence_another() -> None:
+    story = Story(Rules(cooldown_ms=0, per_day=100))
+    story.windows(*[0.3] * 6)
+    assert [story.window(0.3, features=("x", "y")) for _ in range(3)] == [False, False, True]
+    assert [line.split()[1] for line in story.triggers[-1].evidence[1:]] == ["y"]

@@ -242,3 +242,47 @@ def test_a_model_of_fewer_columns_is_judged_by_name_in_rows_of_more() -> None:
                 reports += [r for _, r in world.watch.take(record, NOON)]
         drifted = {r.feature for r in reports if isinstance(r, DriftReport) and r.state == "drifted"}
         assert drifted == ({few[1]} if judged else set())
+
+
+def test_a_category_never_seen_asks_and_another_mix_of_known_ones_does_not() -> None:
+    x = np.random.default_rng(0).normal(size=(6_000, len(COLUMNS))).astype(np.float32)
+    levels = {"item_category": ["a", "a", "b"] * 2_000, "request_surface": ["default"] * 6_000}
+    base = version("m1")
+    files = {PROFILE: Profile.fit(COLUMNS, x, levels).to_json()}
+    load = lambda uri, sha256: base._replace(files=files)  # noqa: E731
+    for after, asks in (("b", False), ("new", True)):
+        world = World(champion("m1"), load=load)
+        slate, mix = world.slate, ["a", "a", "b"]
+
+        def categorised(*given: object, slate=slate, mix=mix, world=world) -> Served:
+            served = slate(*given)
+            places = [
+                msgspec.structs.replace(item, category=mix[int(world.rng.integers(len(mix)))])
+                for item in served.slate
+            ]
+            return msgspec.structs.replace(served, slate=tuple(places))
+
+        world.slate = categorised
+        assert world.triggers(3) == []
+        mix.append(after)
+        triggers = world.triggers(5)
+        assert [t.evidence[1].split()[1] for t in triggers] == (["item_category"] if asks else [])
+
+
+def test_what_stays_after_three_trainings_alarms_once_and_ends_when_it_is_well() -> None:
+    world = World(champion("m1"))
+    world.watch._rules = msgspec.structs.replace(world.watch._rules, cooldown_ms=0)
+    written = world.windows(3) + world.windows(8, user_ctr_7d=1.0) + world.windows(4)
+    stays = [r.status for r in written if isinstance(r, Alert) and r.labels["alertname"] == "drift_stays"]
+    assert stays == ["firing", "resolved"]
+    assert sum(isinstance(r, RetrainTrigger) for r in written) == 3
+
+
+def test_windows_that_ask_or_alarm_are_kept_as_evidence() -> None:
+    world, kept = World(champion("m1")), []
+    world.watch._keep = kept.append
+    world.windows(3)
+    world.windows(5, user_ctr_7d=1.0)
+    (evidence,) = kept
+    assert evidence.columns.shape == (len(COLUMNS), 5_000)
+    assert {v.feature for v in evidence.verdicts if v.state == "drifted"} == {"user_ctr_7d"}

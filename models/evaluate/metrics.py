@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 __all__ = [
+    "AtK",
     "Interval",
+    "Threshold",
+    "at_k",
     "bootstrap",
     "calibration_error",
+    "f1_at_chosen",
     "histogram_auc",
     "log_loss",
     "ndcg_at",
+    "pr_auc",
     "roc_auc",
 ]
 
@@ -139,3 +144,69 @@ def histogram_auc(negatives: NDArray, positives: NDArray) -> float:
         return float("nan")
     below = np.cumsum(negatives) - negatives
     return float(np.sum(positives * (below + 0.5 * negatives)) / (n * p))
+
+
+def pr_auc(labels: NDArray, scores: Floats) -> float:
+    """Average precision: the area under precision over recall, by steps.
+
+    >>> round(pr_auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
+    0.8333
+    """
+    if not np.any(labels) or np.all(labels):
+        return float("nan")
+    return float(metrics.average_precision_score(labels, scores))
+
+
+class Threshold(NamedTuple):
+    """F1 at a threshold that other rows chose."""
+
+    f1: float
+    threshold: float
+
+
+def f1_at_chosen(labels: NDArray, scores: Floats) -> Threshold:
+    """F1 on the newer half of the rows at the threshold that was best on the older half.
+
+    Chosen on the rows it is told of, F1 would flatter. Rows are in order of time.
+
+    >>> f1_at_chosen(np.array([0, 1, 0, 1]), np.array([0.2, 0.7, 0.1, 0.9]))
+    Threshold(f1=1.0, threshold=0.7)
+    """
+    half = len(labels) // 2
+    older, newer = labels[:half], labels[half:]
+    if not np.any(older) or not np.any(newer):
+        return Threshold(float("nan"), float("nan"))
+    precision, recall, thresholds = metrics.precision_recall_curve(older, scores[:half])
+    both = 2 * precision[:-1] * recall[:-1] / np.maximum(precision[:-1] + recall[:-1], EPSILON)
+    chosen = float(thresholds[int(np.argmax(both))])
+    return Threshold(float(metrics.f1_score(newer, scores[half:] >= chosen, zero_division=0.0)), chosen)
+
+
+class AtK(NamedTuple):
+    """Means over groups that have a positive."""
+
+    precision: float
+    recall: float
+
+
+def at_k(labels: NDArray, scores: Floats, groups: NDArray, k: int) -> AtK:
+    """Precision@k and recall@k, means over the groups (such as requests) that have a positive.
+
+    A group shorter than k is divided by its length. Ties go to the earlier row.
+
+    >>> at_k(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.1, 0.2]), np.array([1, 1, 1, 2]), k=2)
+    AtK(precision=0.5, recall=0.5)
+    """
+    order = np.argsort(groups, kind="stable")
+    precisions, recalls = list[float](), list[float]()
+    for places in np.split(order, _cuts(groups[order])):
+        positives = float(np.sum(labels[places]))
+        if not positives:
+            continue
+        first = places[np.argsort(-scores[places], kind="stable")[:k]]
+        hits = float(np.sum(labels[first]))
+        precisions.append(hits / len(first))
+        recalls.append(hits / positives)
+    if not precisions:
+        return AtK(float("nan"), float("nan"))
+    return AtK(float(np.mean(precisions)), float(np.mean(recalls)))

@@ -1,0 +1,61 @@
+"""Line charts as SVG files: learning curves, AUC by day."""
+
+from collections.abc import Mapping, Sequence
+from xml.sax.saxutils import escape
+
+__all__ = ["lines_svg"]
+
+WIDTH, HEIGHT, MARGIN = 760, 400, 56
+COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
+
+
+def lines_svg(title: str, across: Sequence[str], lines: Mapping[str, Sequence[float | None]]) -> str:
+    """A chart of some lines over the same places; None is a gap, and a line's name carries its last value.
+
+    >>> lines_svg("loss", ["1", "2"], {"train": [0.5, 0.25]}).count("<polyline")
+    1
+    """
+    values = [value for line in lines.values() for value in line if value is not None]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = (high - low) * 0.08 or 0.01
+    low, high = low - room, high + room
+    step = (WIDTH - 2 * MARGIN) / max(1, len(across) - 1)
+
+    def y(value: float) -> float:
+        return HEIGHT - MARGIN - (value - low) / (high - low) * (HEIGHT - 2 * MARGIN)
+
+    parts = [_text(MARGIN, 24, title)]
+    for n in range(6):
+        value = low + (high - low) * n / 5
+        parts.append(f'<path d="M{MARGIN} {y(value):.1f}H{WIDTH - MARGIN}" stroke="#ddd"/>')
+        parts.append(_text(6, y(value) + 4, f"{value:.3f}"))
+    for n in range(0, len(across), max(1, len(across) // 8)):
+        parts.append(_text(MARGIN + n * step - 16, HEIGHT - MARGIN + 18, across[n]))
+    for row, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[row % len(COLOURS)]
+        for run in _runs(line):
+            points = " ".join(f"{MARGIN + n * step:.1f},{y(value):.1f}" for n, value in run)
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        last = next((value for value in reversed(line) if value is not None), None)
+        told = name if last is None else f"{name} {last:.4f}"
+        parts.append(_text(MARGIN + 8 + 220 * (row // 6), 44 + 15 * (row % 6), told, colour))
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="12">\n<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n{body}\n</svg>\n'
+    )
+
+
+def _runs(line: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """The stretches of a line between its gaps."""
+    runs: list[list[tuple[int, float]]] = [[]]
+    for n, value in enumerate(line):
+        if value is not None:
+            runs[-1].append((n, value))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _text(x: float, y: float, text: str, colour: str = "#24292f") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}">{escape(text)}</text>'

@@ -1,0 +1,31 @@
+"""How good a model is: metrics once for all, and what a policy would have earned."""
+
+from models.evaluate.metrics import (
+    AtK,
+    Interval,
+    Threshold,
+    at_k,
+    bootstrap,
+    calibration_error,
+    f1_at_chosen,
+    histogram_auc,
+    log_loss,
+    ndcg_at,
+    pr_auc,
+    roc_auc,
+)
+
+__all__ = [
+    "AtK",
+    "Interval",
+    "Threshold",
+    "at_k",
+    "bootstrap",
+    "calibration_error",
+    "f1_at_chosen",
+    "histogram_auc",
+    "log_loss",
+    "ndcg_at",
+    "pr_auc",
+    "roc_auc",
+]

@@ -1,0 +1,37 @@
+"""Parts of the rows that a mean hides: newcomers, and items often or seldom seen."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["COLD_USER", "HEAD_ITEM", "slices"]
+
+COLD_USER = 5  # rows of a user that count as their beginning
+HEAD_ITEM = 10  # rows of an item from which it is no longer of the tail
+
+
+def slices(user_ids: Sequence[str], item_ids: Sequence[str]) -> Mapping[str, NDArray[np.bool_]]:
+    """Masks [n] by name, from what the rows before each one (in order of time) had seen.
+
+    >>> found = slices(["u"] * 7, ["a", "b", "a", "a", "a", "a", "a"])
+    >>> found["cold_user"].astype(int).tolist(), found["cold_item"].astype(int).tolist()
+    ([1, 1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0])
+    """
+    users, items = _earlier(user_ids), _earlier(item_ids)
+    return {
+        "cold_user": users < COLD_USER,
+        "cold_item": items == 0,
+        "tail": (items > 0) & (items < HEAD_ITEM),
+        "head": items >= HEAD_ITEM,
+    }
+
+
+def _earlier(names: Sequence[str]) -> NDArray[np.int64]:
+    seen = Counter[str]()
+    counts = np.empty(len(names), np.int64)
+    for n, name in enumerate(names):
+        counts[n] = seen[name]
+        seen[name] += 1
+    return counts

@@ -1,0 +1,40 @@
+"""What a surface asks for, made ready for the funnel."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.serving.shelf import Shelf
+from streams.events import HEADS
+from streams.settings import Settings
+from streams.surfaces import Eligible, Source
+
+__all__ = ["Aim"]
+
+Floats = npt.NDArray[np.floating]
+
+
+class Aim(NamedTuple):
+    """The worth of each objective [HEADS], how much popularity counts beside it,
+    where candidates come from, and which may come."""
+
+    value: Floats
+    popularity: float
+    quotas: dict[Source, float]
+    eligible: Eligible
+
+    @classmethod
+    def of(cls, settings: Settings, surface: str) -> "Aim":
+        """Of a surface under these settings; "" is any that has none of its own."""
+        own = settings.of_surface(surface)
+        value = {"click": settings.click_weight, "long_view": settings.long_view_weight}
+        value |= {str(head): weight for head, weight in own.weights.items()}
+        quotas = {**settings.quotas, **own.quotas}
+        return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)
+
+    def leaning(self, shelf: Shelf, item_ids: Sequence[str]) -> Floats:
+        """What scores are multiplied by so that what is shown much, or little, comes before, [n]."""
+        shown = shelf.impressions_of(item_ids) + 1.0
+        return np.asarray((shown / max(shown.mean(), 1.0)) ** self.popularity)

@@ -1,0 +1,306 @@
+"""The catalogue as arrays, from which candidates are taken.
+
+A `Shelf` never changes: a request sees one from its beginning to its end. A `Stock` makes the next one out
+of what has changed. Rows are only ever added: a changed item gets a new row, and its old one is dead, so the
+arrays and dictionaries behind are shared by all shelves of a stock; each looks at its first `size` rows.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.serving.ann import Nearest
+from models.serving.content import content_vectors, own_length, tokens
+from streams.events import Item
+from streams.facts.co_watch import item_hash
+
+__all__ = ["Counts", "Shelf", "Stock", "build_shelf"]
+
+Floats = npt.NDArray[np.floating]
+Rows = npt.NDArray[np.intp]
+Vectors = Callable[[Sequence[Item], int], Floats]  # of items, and the length of their own embeddings
+
+LITTLE_SHOWN = 20.0  # impressions of a week, below which an item is explored
+NOTHING: Rows = np.zeros(0, np.intp)
+NOTHING.flags.writeable = False
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What users did with the items, [n] each; higher is better. `trend` 0: nothing happened lately."""
+
+    popularity: Floats
+    trend: Floats
+    impressions: Floats
+
+
+class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The items as of a moment. `ids`, `items`, `rows`, `words`, `hashes` and `creators_rows` may already
+    hold rows beyond `size`, which are not of this shelf.
+
+    The `by_*` arrays list living rows best first, ties by row; rows stand in the order of item ids, those
+    that came after the stock was laid out behind them.
+    """
+
+    size: int
+    ids: list[str]
+    items: list[Item]
+    rows: dict[str, int]
+    alive: npt.NDArray[np.bool_]  # [size]
+    vectors: Floats  # [size, d], unit length
+    published_ms: npt.NDArray[np.int64]
+    creators: npt.NDArray[np.int32]  # [size] code of the creator, -1: none
+    contents: npt.NDArray[np.int32]  # [size] code of the content_id, -1: none
+    codes: Mapping[str, int]  # of creators
+    creators_rows: Mapping[str, list[int]]  # oldest first
+    words: Mapping[str, list[int]]
+    hashes: Mapping[int, int]  # rows by streams.facts.co_watch.item_hash
+    counts: Counts
+    by_popularity: Rows
+    by_trend: Rows
+    by_published: Rows
+    little_shown: Rows  # shuffled
+    nearest: Nearest | None = None  # over the first rows; those behind are searched exactly
+
+    def __len__(self) -> int:
+        """Items that are there."""
+        return int(np.count_nonzero(self.alive))
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Ids of the items that are there, in the order of their rows."""
+        return tuple(self.ids[row] for row in np.flatnonzero(self.alive).tolist())
+
+    def rows_of(self, item_ids: Iterable[str]) -> Rows:
+        """Rows of those ids that are known, each once."""
+        known = {self.rows.get(i, -1) for i in item_ids}
+        return np.array(sorted(row for row in known if 0 <= row < self.size), np.intp)
+
+    def popularity_of(self, item_ids: Sequence[str]) -> Floats:
+        """Popularity of each id, [n]; 0 for an unknown one."""
+        return self._counted(self.counts.popularity, item_ids)
+
+    def impressions_of(self, item_ids: Sequence[str]) -> Floats:
+        """Impressions of each id in a week, [n], decayed; 0 for an unknown one."""
+        return self._counted(self.counts.impressions, item_ids)
+
+    def _counted(self, values: Floats, item_ids: Sequence[str]) -> Floats:
+        if not self.size:
+            return np.zeros(len(item_ids))
+        rows = np.fromiter((self.rows.get(i, -1) for i in item_ids), np.intp, len(item_ids))
+        known = (rows >= 0) & (rows < self.size)
+        return np.where(known, values[np.where(known, rows, 0)], 0.0)
+
+    def counted(self, popularity: Floats, trend: Floats, impressions: Floats | None = None) -> "Shelf":
+        """The same items under new counts, [size] each."""
+        shown = np.zeros(self.size) if impressions is None else impressions
+        trending = np.flatnonzero((trend > 0) & self.alive)
+        return msgspec.structs.replace(
+            self,
+            counts=Counts(popularity, trend, shown),
+            by_popularity=_best(popularity, np.flatnonzero(self.alive)),
+            by_published=_best(self.published_ms, np.flatnonzero(self.alive)),
+            by_trend=_best(trend, trending),
+            little_shown=_shuffled(np.flatnonzero(self.alive & (shown < LITTLE_SHOWN)))
+            if impressions is not None
+            else NOTHING,
+        )
+
+
+def _best(scores: Floats | npt.NDArray[np.int64], rows: Rows) -> Rows:
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
+def _shuffled(rows: Rows) -> Rows:
+    return np.random.default_rng(len(rows)).permutation(rows)
+
+
+class Stock:
+    """Lays items out and takes changes in. `breathe` is called between chunks of work, so that a thread
+    that answers requests gets its turn.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item] = (),
+        vectors: Vectors = content_vectors,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._vectors_of, self._breathe = vectors, breathe
+        self._ids: list[str] = []
+        self._items: list[Item] = []
+        self._rows: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
+        self._content_codes: dict[str, int] = {}
+        self._creators_rows: dict[str, list[int]] = {}
+        self._words: dict[str, list[int]] = {}
+        self._hashes: dict[int, int] = {}
+        self.alive: npt.NDArray[np.bool_] = np.zeros(0, bool)
+        self._columns: dict[str, npt.NDArray[np.generic]] = {}
+        self._nearest: Nearest | None = None
+        ordered = sorted(items, key=lambda item: item.item_id)
+        self._own = own_length(ordered)
+        self._append(ordered)
+
+    @property
+    def size(self) -> int:
+        """Rows, dead ones too."""
+        return len(self._ids)
+
+    @property
+    def dead(self) -> int:
+        """Rows of items removed or changed."""
+        return self.size - int(np.count_nonzero(self.alive))
+
+    @property
+    def waiting(self) -> int:
+        """Rows that no index covers."""
+        return self.size - (self._nearest.size if self._nearest else 0)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Every row's item."""
+        return self._ids
+
+    def has(self, shelf: Shelf) -> bool:
+        """True if a shelf's rows are rows of this stock."""
+        return shelf.ids is self._ids
+
+    @property
+    def indexed(self) -> bool:
+        """True if there is an index."""
+        return self._nearest is not None
+
+    def places_in(self, other: "Stock") -> Rows:
+        """The row that each row's item has in another stock [size]; -1 where it has none."""
+        held = other._rows
+        return np.fromiter((held.get(item_id, -1) for item_id in self._ids), np.intp, self.size)
+
+    @property
+    def vectors(self) -> Floats:
+        """All rows' vectors [size, d]."""
+        return self._columns["vectors"][: self.size]  # type: ignore[return-value]
+
+    def apply(self, changes: Mapping[str, Item | None]) -> bool:
+        """Takes changed items in, and removed ones out; False: all must be laid out anew, since the
+        items' embeddings are no longer of one length."""
+        fresh = sorted((item for item in changes.values() if item is not None), key=lambda i: i.item_id)
+        if fresh and (not self.size or (self._own and own_length(fresh) != self._own)):
+            return False
+        gone = [self._rows[name] for name in changes if name in self._rows]
+        alive = self.alive.copy()  # a shelf in use keeps what it saw
+        alive[gone] = False
+        self.alive = alive
+        for name, item in changes.items():
+            if item is None and self._rows.pop(name, None) is not None:
+                self._hashes.pop(item_hash(name), None)
+        self._append(fresh)
+        return True
+
+    def index(self, nearest: Nearest) -> None:
+        """Takes an index over the first rows into use."""
+        self._nearest = nearest
+
+    def shelf(self) -> Shelf:
+        """The items as of now, neither counted nor ordered."""
+        n, living = self.size, np.flatnonzero(self.alive)
+        column = {name: values[:n] for name, values in self._columns.items()}
+        published: npt.NDArray[np.int64] = column["published"]  # type: ignore[assignment]
+        nothing = np.zeros(n)
+        return Shelf(
+            size=n,
+            ids=self._ids,
+            items=self._items,
+            rows=self._rows,
+            alive=self.alive,
+            vectors=column["vectors"],  # type: ignore[arg-type]
+            published_ms=published,
+            creators=column["creators"],  # type: ignore[arg-type]
+            contents=column["contents"],  # type: ignore[arg-type]
+            codes=self._codes,
+            creators_rows=self._creators_rows,
+            words=self._words,
+            hashes=self._hashes,
+            counts=Counts(nothing, nothing, nothing),
+            by_popularity=living,
+            by_trend=NOTHING,
+            by_published=living,
+            little_shown=NOTHING,
+            nearest=self._nearest,
+        )
+
+    def extended(self, before: Shelf) -> Shelf:
+        """The items as of now, counted and ordered as in a shelf made earlier of this stock; what came since
+        is the freshest, and neither liked nor disliked yet."""
+        fresh, old = self.shelf(), before.counts
+        more = np.zeros(self.size - before.size)
+        usual = float(old.popularity.mean()) if before.size else 0.0
+        counts = Counts(
+            np.concatenate([old.popularity, more + usual]),
+            np.concatenate([old.trend, more]),
+            np.concatenate([old.impressions, more]),
+        )
+        new = np.arange(before.size, self.size)
+        return msgspec.structs.replace(
+            fresh,
+            counts=counts,
+            by_popularity=np.concatenate([before.by_popularity, new]),
+            by_trend=before.by_trend,
+            by_published=np.concatenate([_best(fresh.published_ms, new), before.by_published]),
+            little_shown=np.concatenate([before.little_shown, new]),
+        )
+
+    def _append(self, items: Sequence[Item]) -> None:
+        start = self.size
+        vectors = self._vectors_of(items, self._own)
+        creators, contents = (np.full(len(items), -1, np.int32) for _ in range(2))
+        for at, item in enumerate(items):
+            if item.creator_id is not None:
+                creators[at] = self._codes.setdefault(item.creator_id, len(self._codes))
+            if item.content_id is not None:
+                code = self._content_codes.setdefault(item.content_id, len(self._content_codes))
+                contents[at] = code
+        published = np.array([item.published_ts_ms for item in items], np.int64)
+        columns = {"vectors": vectors, "published": published, "creators": creators, "contents": contents}
+        for name, values in columns.items():
+            self._columns[name] = _grown(self._columns.get(name), start, values)
+        self.alive = np.concatenate([self.alive, np.ones(len(items), bool)])
+        for at in np.argsort(published, kind="stable").tolist():
+            if items[at].creator_id is not None:
+                self._creators_rows.setdefault(items[at].creator_id, []).append(start + at)
+        for row, item in enumerate(items, start):
+            self._add_words(row, item)
+            self._hashes[item_hash(item.item_id)] = row
+            self._ids.append(item.item_id)
+            self._items.append(item)
+            self._rows[item.item_id] = row
+            if row % 200 == 199:
+                self._breathe()
+
+    def _add_words(self, row: int, item: Item) -> None:
+        text = " ".join((item.title, item.category or "", item.creator_id or "", *item.tags))
+        for word in set(tokens(text)):
+            self._words.setdefault(word, []).append(row)
+
+
+def _grown(
+    held: npt.NDArray[np.generic] | None, start: int, values: npt.NDArray[np.generic]
+) -> npt.NDArray[np.generic]:
+    """An array that holds `values` from row `start` on, with room for more; rows before stay as they are."""
+    end = start + len(values)
+    if held is not None and len(held) >= end:
+        held[start:end] = values
+        return held
+    room = end + end // 8
+    out = np.zeros((room, *values.shape[1:]), values.dtype)
+    if held is not None:
+        out[:start] = held[:start]
+    out[start:end] = values
+    return out
+
+
+def build_shelf(items: Iterable[Item], vectors: Vectors = content_vectors) -> Shelf:
+    """A shelf of these items, not yet counted: popularity and trend are zero."""
+    shelf = Stock(items, vectors).shelf()
+    return shelf.counted(np.zeros(shelf.size), np.zeros(shelf.size))

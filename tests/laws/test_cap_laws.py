@@ -1,0 +1,154 @@
+"""Full lists and full sets hold the same however events came: with caps of 1 to 4 every log fills them."""
+
+import secrets
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.codec import encode
+from streams.errors import StoreUnavailable
+from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, WATCHES
+from streams.facts import co_watch, documents
+from streams.messages import Message, Source
+from streams.settings import Settings
+from streams.store import MemoryStore
+from streams.store.connect import connect
+from tests.build import T0, make_click, make_feedback, make_impression, make_watch
+from tests.event_logs import Log, deliver, make_applier
+
+LAW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+DEEP_LAW = settings(LAW, max_examples=40)
+ITEMS = ("i0", "i1", "i2", "i3")
+LISTS = ("history", "shown", "follows", "hides")
+
+
+@st.composite
+def dense_logs(draw: st.DrawFn) -> Log:
+    """Two users' half an hour on four items, with undos before and after their targets, and resends."""
+    log: Log = {}
+    sent: list[Any] = []
+    for n in range(draw(st.integers(2, 16))):
+        who = {"event_id": f"e{n}", "user_id": draw(st.sampled_from(("ann", "bob")))}
+        what = {"item_id": draw(st.sampled_from(ITEMS)), "ts_ms": T0 + draw(st.integers(0, 30)) * 60_000}
+        kind = draw(st.integers(0, 7))
+        if kind == 0 and sent:
+            event = draw(st.sampled_from(sent))
+        elif kind <= 2:
+            target = f"e{draw(st.integers(0, 16))}"
+            event = make_feedback(**who, **what, action="undo", undoes=target)
+        elif kind == 3:
+            action = draw(st.sampled_from(("hide", "follow")))
+            event = make_feedback(**who, **what, action=action, creator_id=f"m{n % 3}")
+        else:
+            make = draw(st.sampled_from((make_impression, make_click, make_click, make_watch)))
+            event = make(**who, **what)
+        sent.append(event)
+        topics = {"Impression": IMPRESSIONS, "Click": CLICKS, "Watch": WATCHES, "Feedback": FEEDBACK}
+        source = Source(topics[type(event).__name__].name, draw(st.integers(0, 1)))
+        into = log.setdefault(source, [])
+        into.append(Message(*source, len(into), T0, event.user_id.encode(), encode([event])))
+    return log
+
+
+def lists(store: MemoryStore) -> dict[tuple[str, str], bytes]:
+    return {key: value for key, value in store._documents.items() if key[0] in LISTS}
+
+
+def sets(store: MemoryStore) -> dict[str, bytes]:
+    return {item: held for item in ITEMS if (held := store.companions([item])[0])}
+
+
+def one_by_one(log: Log) -> MemoryStore:
+    store = MemoryStore()
+    applier = make_applier(store)
+    for messages in log.values():
+        for message in messages:
+            applier.apply([message])
+    return store
+
+
+@LAW
+@given(dense_logs(), st.integers(1, 4), st.data())
+def test_full_lists_hold_the_same_in_any_order_and_any_cut(log: Log, cap: int, data: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in LISTS:
+            patch.setitem(documents._CAPS, kind, cap)
+        expected, store = one_by_one(log), MemoryStore()
+        deliver(make_applier(store), log, data.draw)
+        deliver(make_applier(store), log, data.draw)  # and all of it once more
+        assert lists(store) == lists(expected)
+
+
+@LAW
+@given(dense_logs(), st.integers(1, 4), st.data())
+def test_full_sets_hold_the_same_in_any_order_and_any_cut(log: Log, cap: int, data: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(co_watch, "CO_WATCH_CAP", cap)
+        expected, store = one_by_one(log), MemoryStore()
+        deliver(make_applier(store), log, data.draw)
+        deliver(make_applier(store), log, data.draw)
+        assert sets(store) == sets(expected)
+
+
+class Failing(MemoryStore):
+    """Writes some shards and then fails, when its patience ends."""
+
+    patience = 1 << 60
+
+    def write(self, writes: Any) -> list[bool]:
+        done = []
+        for write in writes:
+            if self.patience <= 0:
+                raise StoreUnavailable("cut off")
+            self.patience -= 1
+            done += super().write([write])
+        return done
+
+
+@pytest.mark.deep
+@DEEP_LAW
+@given(dense_logs(), st.integers(1, 4), st.data())
+def test_full_sets_hold_the_same_whatever_was_killed_between_two_writes(
+    log: Log, cap: int, data: Any
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(co_watch, "CO_WATCH_CAP", cap)
+        expected, store = one_by_one(log), Failing()
+        for patience in (data.draw(st.integers(0, 12)), data.draw(st.integers(0, 12)), 1 << 60):
+            store.patience = patience
+            try:
+                applier = make_applier(store)
+                deliver(applier, log, data.draw, applier.resume(log))
+            except StoreUnavailable:
+                continue
+        assert sets(store) == sets(expected)
+
+
+@pytest.mark.deep
+@DEEP_LAW
+@given(dense_logs(), st.integers(1, 4), st.data())
+def test_two_workers_on_one_users_events_fill_sets_as_one_does(log: Log, cap: int, data: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(co_watch, "CO_WATCH_CAP", cap)
+        expected, store = one_by_one(log), MemoryStore()
+        workers = [make_applier(store) for _ in range(2)]
+        owner = {source: data.draw(st.integers(0, 1)) for source in log}
+        for n, worker in enumerate(workers):
+            worker.resume([s for s, o in owner.items() if o == n])
+        left = {source: list(messages) for source, messages in log.items()}
+        while any(left.values()):
+            source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
+            workers[owner[source]].apply([left[source].pop(0)])
+        assert sets(store) == sets(expected)
+
+
+@settings(LAW, max_examples=5)
+@given(dense_logs(), st.data())
+def test_redis_keeps_the_same_sets_as_memory(any_redis_url: str, log: Log, data: Any) -> None:
+    expected = one_by_one(log)
+    real = connect(Settings(redis=any_redis_url, namespace=f"t{secrets.token_hex(5)}"))
+    for _ in range(2):
+        deliver(make_applier(real), log, data.draw)
+    assert {item: held for item in ITEMS if (held := real.companions([item])[0])} == sets(expected)

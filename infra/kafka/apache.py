@@ -19,7 +19,7 @@ from infra.ports import free_ports
 from streams.errors import OperatorError
 from streams.settings import cache_folder
 
-__all__ = ["VERSION", "ApacheKafka", "libraries", "missing_tools"]
+__all__ = ["VERSION", "ApacheKafka", "cached_jars", "libraries", "missing_tools"]
 
 VERSION = "4.3.0"  # the same as in pom.xml
 POM = Path(__file__).with_name("pom.xml")
@@ -59,24 +59,33 @@ def libraries() -> Path:
     """
     if lacks := missing_tools():
         raise OperatorError(lacks)
-    folder = _cached()
+    return cached_jars(_cached().name, POM)
+
+
+def cached_jars(name: str, pom: Path) -> Path:
+    """The folder of the jars that a pom asks for, fetched by Maven the first time and kept under a name.
+
+    Raises:
+        OperatorError: Maven failed.
+    """
+    folder = _cached().with_name(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "kafka.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may come here at once
         if not folder.is_dir():
-            _fetch(folder)
+            _fetch(folder, pom)
     return folder
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, pom: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}/jars", "-DincludeScope=runtime"]
         done = subprocess.run(
-            ["mvn", "-B", "-q", "-f", str(POM), *goal], capture_output=True, text=True, check=False
+            ["mvn", "-B", "-q", "-f", str(pom), *goal], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             reason = next((line for line in done.stdout.splitlines() if "ERROR" in line), "no reason given")
-            raise OperatorError(f"Maven could not fetch Apache Kafka {VERSION}: {reason}")
+            raise OperatorError(f"Maven could not fetch {folder.name}: {reason}")
         Path(partial, "jars").rename(folder)
 
 

@@ -34,6 +34,7 @@ __all__ = ["METRICS", "SNAPSHOT", "LearnerHandler", "run", "weights_name"]
 log = logging.getLogger(__name__)
 
 SNAPSHOT, METRICS = "learner:snapshot", "learner:metrics"
+TERM = "learner:term"  # counts who was given the partition: whoever came before writes no more
 SNAPSHOT_EVERY_MS = 5_000
 MEASURE_EVERY_MS = 2_000
 
@@ -46,6 +47,9 @@ class Blobs(Protocol):
 
     def put_blob(self, name: str, version: str, value: bytes) -> None:
         """Replaces a blob."""
+
+    def blob_version(self, name: str) -> str | None:
+        """Its version alone."""
 
 
 class DeadLetters(Protocol):
@@ -79,7 +83,7 @@ class LearnerHandler:
         self._wall_ms, self._champion = wall_ms, champion
         self._columns_hash = columns_hash()
         self._lessons = self._begun(None)
-        self._active, self._epoch = False, ""
+        self._active, self._epoch, self._term = False, "", ""
         self._refused = ""
         self._due = {"publish": 0, "snapshot": 0, "measure": 0}
         self._published = self._snapshot_at = ""
@@ -94,6 +98,7 @@ class LearnerHandler:
         self._active = bool(sources)  # another process learns meanwhile, and its state must stand
         if not self._active:
             return {}
+        self._take_over()
         self._epoch = self._epoch_of(EXAMPLES.name)
         self._lessons = self._restored()
         self._follow_champion()
@@ -174,6 +179,26 @@ class LearnerHandler:
         self._publish()
         self._save()
 
+    # --- who writes -----------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        """Begins a term: a process that held the partition before, and only slept, stands by from now on."""
+        last = self._store.blob_version(TERM) or "0"
+        self._term = str(int(last) + 1)
+        self._store.put_blob(TERM, self._term, b"")
+
+    def _put(self, name: str, version: str, value: bytes) -> None:
+        """Writes a blob while this term lasts.
+
+        State and offset are one object, so what slips through between the look and the write is an older
+        state at its own older offset: whoever restores it learns on from there, and nothing twice.
+        """
+        if self._active and self._store.blob_version(TERM) != self._term:
+            log.warning("another learner has taken over; this one stands by")
+            self._active = False
+        if self._active:
+            self._store.put_blob(name, version, value)
+
     # --- what is due by time --------------------------------------------------------------------------
 
     def _on_time(self) -> None:
@@ -193,7 +218,7 @@ class LearnerHandler:
         model = self._lessons.model
         version = f"{model.ranker or 'none'}-{sum(model.learned.values())}"
         if version != self._published:
-            self._store.put_blob(weights_name(model.ranker), version, model.weights().to_bytes())
+            self._put(weights_name(model.ranker), version, model.weights().to_bytes())
             self._published = version
 
     def _save(self) -> None:
@@ -203,7 +228,7 @@ class LearnerHandler:
             f"{partition}:{offset}" for (_, partition), offset in sorted(self._lessons.positions.items())
         )
         if name != self._snapshot_at:
-            self._store.put_blob(SNAPSHOT, name, self._lessons.snapshot())
+            self._put(SNAPSHOT, name, self._lessons.snapshot())
             self._snapshot_at = name
 
     def _measure(self) -> None:
@@ -215,6 +240,7 @@ class LearnerHandler:
             heads[head] = {
                 "learned": model.learned[head],
                 "recent": recent,
+                "slices": self._lessons.quality[head].by_slice(),
                 "days": self._lessons.quality[head].days(),
             }
             if recent["online_auc"] is not None:
@@ -222,7 +248,7 @@ class LearnerHandler:
             if recent["log_loss"] is not None:
                 ONLINE_LOG_LOSS.labels(head).set(recent["log_loss"])
         report = msgspec.json.encode({"ranker": model.ranker, "heads": heads})
-        self._store.put_blob(METRICS, f"{model.ranker or 'none'}-{sum(model.learned.values())}", report)
+        self._put(METRICS, f"{model.ranker or 'none'}-{sum(model.learned.values())}", report)
 
 
 class _Champion:

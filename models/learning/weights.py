@@ -35,14 +35,16 @@ def weights_name(ranker: str | None) -> str:
 def squashed(features: NDArray[np.floating]) -> Floats:
     """sign(x) * log(1 + |x|), elementwise; NaN stays NaN."""
     x = np.asarray(features, dtype=np.float64)
-    return np.sign(x) * np.log1p(np.abs(x))
+    return np.copysign(np.log1p(np.abs(x)), x)
 
 
 def standardised(squash: Floats, mean: Floats, inverse_deviation: Floats) -> Floats:
     """Squashed features [..., d] on the running scale, within ±4, over the root of d; NaN as 0."""
-    z = np.clip((squash - mean) * inverse_deviation, -DENSE_LIMIT, DENSE_LIMIT)
+    z = np.asarray((squash - mean) * inverse_deviation)
+    np.clip(z, -DENSE_LIMIT, DENSE_LIMIT, out=z)
     z /= max(squash.shape[-1], 1) ** 0.5
-    return np.where(np.isfinite(z), z, 0.0)
+    np.copyto(z, 0.0, where=np.isnan(z))  # after the cut nothing is infinite
+    return z
 
 
 def clipped(logits: NDArray[np.floating]) -> Floats:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.serving.retrieval import Candidates
+from models.serving.shelf import Shelf
 from models.serving.slate import Place
 from streams.events import (
     MAX_HISTORY,
@@ -18,7 +19,7 @@ from streams.events import (
     ServedBy,
     ServedItem,
 )
-from streams.features import View
+from streams.features import Known, View
 
 __all__ = ["NO_COLUMNS", "Case", "Read", "Scored", "reply_of", "served_of"]
 
@@ -27,13 +28,16 @@ NO_COLUMNS = "none"  # in `served`, where no features could be read
 
 
 class Case(NamedTuple):
-    """One request with its candidates and their records, row by row; None for an unknown item."""
+    """One request with its candidates and their records, row by row; None for an unknown item. `known` are
+    the records' columns, `shelf` is the one that the candidates' rows are of."""
 
     request: RankRequest
     now_ms: int
     candidates: Candidates
     items: Sequence[Item | None]
     arms: dict[str, str]
+    known: Known
+    shelf: Shelf | None = None
 
 
 class Read(NamedTuple):

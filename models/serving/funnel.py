@@ -12,13 +12,14 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from models.learning.online import crosses
+from models.learning.online import cross, crosses, id_hash
 from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
 from models.serving.plans import Plan, Plans
-from models.serving.pool import pool_of
+from models.serving.pool import matching, pool_of
 from models.serving.precomputed import CACHED, fallback, kept, still_good
 from models.serving.purse import Purse
 from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
@@ -27,10 +28,10 @@ from models.serving.slate import SPONSORED, Place, drafted, explore
 from models.serving.slot import Pair
 from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue
-from streams.events import HEADS, RankReply, RankRequest, Served, ServedBy
+from streams.events import HEADS, Item, RankReply, RankRequest, Served, ServedBy
 from streams.facts.co_watch import companions
 from streams.facts.documents import BLOCKED, Person
-from streams.features import columns_hash, scene_of, vectors
+from streams.features import columns_hash, known_of, scene_of, vectors
 from streams.metrics import DEGRADED
 from streams.settings import Settings
 from streams.store import Store
@@ -104,8 +105,14 @@ class Funnel:
         if request.candidates is None and not budget.spent:
             person = self._guard.attempt("history", lambda: self._store.person(request.user_id), "redis")
         candidates = self._candidates(request, shelf, aim, person or Person(), now_ms, budget)
-        items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
-        case = Case(request, now_ms, candidates, items, plan.arms)
+        rows = candidates.rows
+        items: list[Item | None] = (
+            [shelf.items[row] for row in rows.tolist()]
+            if rows is not None
+            else [self._catalogue.get(item_id) for item_id in candidates.item_ids]
+        )
+        known = known_of(items) if rows is None else shelf.known(rows)
+        case = Case(request, now_ms, candidates, items, plan.arms, known, None if rows is None else shelf)
         watch.lap("retrieve")
         read = None if budget.spent else self._read(case, person)
         watch.lap("features")
@@ -121,6 +128,8 @@ class Funnel:
             scored = Scored(popular, {}, adjusted, ServedBy(), POPULAR)
         elif aim.popularity and scored.step != CACHED:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, candidates.item_ids))
+        if request.query and request.candidates is None:
+            scored = scored._replace(scores=scored.scores * matching(case.candidates.sources))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
         draft = drafted(pool, rules)
@@ -186,7 +195,10 @@ class Funnel:
             eligible=aim.eligible,
             seed=request.request_id,
         )
-        return still_there(retrieve(shelf, ask), self._catalogue)
+        found = self._guard.attempt("search", lambda: retrieve(shelf, ask)) if ask.query else None
+        if found is None:  # no query, or the words cannot be searched
+            found = retrieve(shelf, msgspec.structs.replace(ask, query=None))
+        return still_there(found, shelf, self._catalogue)
 
     def _beside(self, seeds: Sequence[tuple[str, float]], now_ms: int) -> dict[int, float]:
         """What was watched with the newest items of a history, by item hash."""
@@ -201,8 +213,8 @@ class Funnel:
         scene = scene_of(request.session_id, request.surface, request.query, request.context)
 
         def flight() -> Read:
-            view = self._store.view(request.user_id, item_ids, case.items, scene, person)
-            return Read(view, vectors(view, case.items, item_ids, case.now_ms))
+            view = self._store.view(request.user_id, item_ids, case.known, scene, person)
+            return Read(view, vectors(view, case.known, item_ids, case.now_ms))
 
         return self._guard.attempt("features", flight, "redis") if item_ids else None
 
@@ -219,9 +231,7 @@ class Funnel:
         watch.lap("ranker")
 
         def adjust() -> Floats:
-            crossed = crosses(
-                case.request.user_id, case.candidates.item_ids, case.items, case.request.surface
-            )
+            crossed = _crossed(case)
             return _finite(pair.adjust(_by_head(logits, len(read.x)), read.x, crossed))
 
         online = self._guard.attempt("online", adjust)
@@ -237,6 +247,14 @@ class Funnel:
             model=ServedBy(ranker=version, online=weights.version),
             step=None if logits else LIGHT,
         )
+
+
+def _crossed(case: Case) -> npt.NDArray[np.uint32]:
+    user, surface, rows = case.request.user_id, case.request.surface, case.candidates.rows
+    if case.shelf is None or rows is None:
+        return crosses(user, case.candidates.item_ids, case.items, surface)
+    item, category, creator = case.shelf.hashes_of[rows].T
+    return cross(id_hash(user), item, category, creator, id_hash(surface))
 
 
 def _liking(watch_ratio: float | None) -> float:

@@ -8,15 +8,16 @@ from models.serving.answer import Case, Floats, Read, Scored
 from models.serving.content import content_vector
 from models.serving.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
 from streams.errors import OperatorError
-from streams.events import Item, Sponsored
+from streams.events import Sponsored
 from streams.features import COLUMN_NAMES
 from streams.settings import Settings
 
-__all__ = ["pool_of", "rules_of"]
+__all__ = ["matching", "pool_of", "rules_of"]
 
 CTR, COMPLETION, WATCHES = (
     COLUMN_NAMES.index(name) for name in ("item_ctr_7d", "item_completion_7d", "item_watches_7d")
 )
+MATCH_HALF = 10.0  # better matches before one that counts half
 MaySell = Callable[[Sponsored, int], bool]
 
 
@@ -71,11 +72,25 @@ def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) ->
         creators=[item.creator_id if item else None for item in items],
         sources=sources,
         bids=_bids(case, scored, may_sell),
-        vectors=_about(items),
+        vectors=_about(case),
         ctr=None if x is None else x[:, CTR],
         completion=None if x is None else x[:, COMPLETION],
         watches=None if x is None else x[:, WATCHES],
     )
+
+
+def matching(sources: Sequence[str]) -> Floats:
+    """What scores are multiplied by so that better matches of a query come before, [n].
+
+    Candidates that a query found stand in the order of their match; the others are left as they are.
+
+    >>> matching(["search", "search", "popular"]).round(2).tolist()
+    [1.0, 0.91, 1.0]
+    """
+    factor = np.ones(len(sources))
+    found = [row for row, source in enumerate(sources) if source == "search"]
+    factor[found] = MATCH_HALF / (MATCH_HALF + np.arange(len(found)))
+    return factor
 
 
 def _tiers(case: Case, read: Read | None) -> list[int]:
@@ -93,10 +108,13 @@ def _tiers(case: Case, read: Read | None) -> list[int]:
     ]
 
 
-def _about(items: Sequence[Item | None]) -> Floats | None:
+def _about(case: Case) -> Floats | None:
     """Unit vectors [n, d] of what items are about, zero for an unknown one."""
+    items, rows = case.items, case.candidates.rows
     if not items:
         return None
+    if case.shelf is not None and rows is not None:
+        return case.shelf.vectors[rows]
     return np.stack(
         [content_vector(item.category, item.creator_id, item.tags) if item else _UNKNOWN for item in items]
     )

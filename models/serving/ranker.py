@@ -20,6 +20,13 @@ __all__ = ["ATOL", "RTOL", "SIZES", "Ranker", "golden_arrays"]
 SIZES = (16, 64, 128, 300, 512, 1_024)  # a call is padded up to one of these, so that each is warm
 RTOL, ATOL = 1e-4, 1e-4  # float32 through a dozen layers on another CPU
 INPUT, OUTPUT = "features", "logits"
+CPU = ("CPUExecutionProvider",)
+PROVIDERS: dict[
+    str, tuple[str, ...]
+] = {  # what ONNX Runtime is asked for; the CPU takes what a device cannot run
+    "cpu": CPU,
+    "cuda": ("CUDAExecutionProvider", *CPU),
+}
 _OPTIONS = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 
 
@@ -41,14 +48,19 @@ class Ranker:
 
     @classmethod
     def load(
-        cls, manifest: Manifest, files: Mapping[str, bytes], columns: Sequence[str] | None = None
+        cls,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        columns: Sequence[str] | None = None,
+        provider: str = "cpu",
     ) -> "Ranker":
-        """A ranker that answers rows whose columns are `columns` (default: the model's own).
+        """A ranker that answers rows whose columns are `columns` (default: the model's own), run by
+        `provider`, a key of PROVIDERS.
 
         Raises:
             ModelRefused: naming what is wrong: other bytes than the manifest's, a foreign graph, a
-                column that the caller does not have, wrong shapes, options without effect, or
-                golden rows that score otherwise.
+                column that the caller does not have, wrong shapes, options without effect, a
+                provider that is not there, or golden rows that score otherwise.
         """
         model = verified(manifest, RANKER, files.get(RANKER, b""))
         golden = verified(manifest, GOLDEN, files.get(GOLDEN, b""))
@@ -56,7 +68,7 @@ class Ranker:
         if unknown:
             raise ModelRefused(f"{manifest.version}: head {unknown[0]!r}: expected of {', '.join(HEADS)}")
         refuse_foreign(model)
-        session = _session(model)
+        session = _session(model, provider)
         _check_shapes(session, len(manifest.columns), len(manifest.heads))
         projection = _projection(manifest.columns, columns or manifest.columns)
         ranker = cls(session, manifest, projection)
@@ -143,7 +155,10 @@ def _projection(needed: Sequence[str], given: Sequence[str]) -> np.ndarray | Non
     return np.array([place[name] for name in needed], np.intp)
 
 
-def _session(model: bytes) -> ort.InferenceSession:
+def _session(model: bytes, provider: str = "cpu") -> ort.InferenceSession:
+    wanted = PROVIDERS[provider]
+    if wanted[0] not in ort.get_available_providers():
+        raise ModelRefused(f"provider {provider}: not in this build of ONNX Runtime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -152,14 +167,14 @@ def _session(model: bytes) -> ort.InferenceSession:
     for name, value in _OPTIONS.items():
         options.add_session_config_entry(name, value)
     try:
-        session = ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, sess_options=options, providers=list(wanted))
     except Exception as error:  # ONNX Runtime's own classes share no public root
         raise ModelRefused(f"{RANKER}: {str(error)[:300]}") from None
-    _check_options(session)
+    _check_options(session, wanted)
     return session
 
 
-def _check_options(session: ort.InferenceSession) -> None:
+def _check_options(session: ort.InferenceSession, providers: Sequence[str] = CPU) -> None:
     """Options that are built and never passed go unnoticed until p99 does: ask the session itself."""
     took = session.get_session_options()
     settled = {
@@ -171,8 +186,8 @@ def _check_options(session: ort.InferenceSession) -> None:
     for name, (got, expected) in settled.items():
         if got != expected:
             raise ModelRefused(f"session option {name}: expected {expected}, got {got}")
-    if session.get_providers() != ["CPUExecutionProvider"]:
-        raise ModelRefused(f"providers: expected the CPU, got {session.get_providers()}")
+    if session.get_providers() != list(providers):  # a device that is not there is passed over in silence
+        raise ModelRefused(f"providers: expected {list(providers)}, got {session.get_providers()}")
 
 
 def _entry(options: ort.SessionOptions, name: str) -> str | None:

@@ -6,6 +6,7 @@ filters let go one after another, in the order of HELD, so a slate is short only
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 from zlib import crc32
 
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.content import tokens, unit
+from models.serving.content import unit
 from models.serving.shelf import NOTHING, Rows, Shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
@@ -24,6 +25,7 @@ Floats = npt.NDArray[np.floating]
 
 RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
+MATCHES = 1_000  # of a query, at the most
 SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
@@ -51,40 +53,30 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 class Candidates(msgspec.Struct, frozen=True):
     """Distinct item ids with the source that named each of them first. The last `held` of them came
-    only as filters let go."""
+    only as filters let go. `rows` are theirs on the shelf, where it is of one version with the catalogue."""
 
     item_ids: tuple[str, ...]
     sources: tuple[str, ...]
     held: int = 0
+    rows: Rows | None = None
 
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
     """Unit vector of a history: a mean of its items, newer ones weighing more; None if none is known."""
-    known = [
-        (row, weight * 0.5 ** (place / RECENT))
-        for place, (item_id, weight) in enumerate(history)
-        if 0 <= (row := shelf.rows.get(item_id, -1)) < shelf.size
-    ]
-    if not known:
+    if not history:
         return None
-    rows, weights = zip(*known, strict=True)
-    vector = np.array(weights, np.float32) @ shelf.vectors[list(rows)]
+    item_ids, given_weights = zip(*history, strict=True)
+    rows = shelf.places_of(item_ids)
+    known = rows >= 0
+    weights = np.array(given_weights) * np.exp2(-np.arange(len(rows)) / RECENT)
+    vector = weights[known].astype(np.float32) @ shelf.vectors[rows[known]]
     return unit(vector) if np.any(vector) else None
 
 
 def search(shelf: Shelf, query: str) -> Rows:
-    """Rows that hold a word of the query, best first; a rare word weighs more than a common one."""
-    found, weights = [], []
-    for word in set(tokens(query)):
-        rows = np.array(shelf.words.get(word, ()), np.intp)
-        rows = rows[rows < shelf.size]
-        if len(rows):
-            found.append(rows)
-            weights.append(np.full(len(rows), np.log1p(shelf.size / len(rows))))
-    if not found:
-        return NOTHING
-    rows, places = np.unique(np.concatenate(found), return_inverse=True)
-    return rows[np.argsort(-np.bincount(places, np.concatenate(weights)), kind="stable")]
+    """Rows that hold a word of the query, best first by BM25, ties by row."""
+    rows = np.array(shelf.lexicon.search(query, MATCHES), np.intp)
+    return rows[rows < shelf.size]
 
 
 def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
@@ -110,14 +102,14 @@ def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
     return Candidates(left, ("request",) * len(left))
 
 
-def still_there(found: Candidates, known: Catalogue) -> Candidates:
-    """Without what was removed since the shelf was made."""
-    gone = {i for i in found.item_ids if known.get(i) is None}
-    if not gone:
+def still_there(found: Candidates, shelf: Shelf, known: Catalogue) -> Candidates:
+    """Without what was removed since the shelf was made; without rows if anything was changed since."""
+    if known.version == shelf.version:
         return found
-    kept = [(i, source) for i, source in zip(found.item_ids, found.sources, strict=True) if i not in gone]
-    held = sum(i not in gone for i in found.item_ids[len(found.item_ids) - found.held :])
-    return Candidates(tuple(i for i, _ in kept), tuple(source for _, source in kept), held)
+    kept = [place for place, item_id in enumerate(found.item_ids) if known.get(item_id) is not None]
+    held = sum(place >= len(found.item_ids) - found.held for place in kept)
+    ids, sources = ([values[place] for place in kept] for values in (found.item_ids, found.sources))
+    return Candidates(tuple(ids), tuple(sources), held)
 
 
 def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
@@ -136,8 +128,9 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     for level in HELD:
         if len(pick.rows) < ask.limit:
             pick.claim("popular", shelf.by_popularity, ask.limit - len(pick.rows), level)
-    ids = shelf.ids
-    return Candidates(tuple(ids[row] for row in pick.rows), tuple(pick.sources), len(pick.rows) - free)
+    ids, rows = shelf.ids, np.array(pick.rows, np.intp)
+    held = len(pick.rows) - free
+    return Candidates(tuple([ids[row] for row in pick.rows]), tuple(pick.sources), held, rows)
 
 
 class _Pick:
@@ -148,12 +141,13 @@ class _Pick:
         self.sources: list[str] = []
         self._shelf, self._ask = shelf, ask
         self._held = np.zeros(shelf.size, np.uint8)  # zeros cost nothing until looked at
-        self._held[shelf.rows_of(ask.seen)] = SEEN
-        self._held[shelf.rows_of(ask.hidden)] = HIDDEN
+        seen, hidden = shelf.rows_of(ask.seen), shelf.rows_of(ask.hidden)
+        self._held[seen] = SEEN
+        self._held[hidden] = HIDDEN
         self._held[shelf.rows_of(ask.exclude)] = GONE
         self._blocked = np.array([shelf.codes[c] for c in ask.blocked if c in shelf.codes], np.int32)
-        seen = shelf.contents[shelf.rows_of((*ask.seen, *ask.hidden))]
-        self._contents = set(seen[seen >= 0].tolist())
+        met = shelf.contents[np.concatenate([seen, hidden])]
+        self._contents = set(met[met >= 0].tolist())
         self._checks = ask.eligible != ANYTHING
 
     def claim(self, source: str, order: Rows, most: int, let_go: int = 0) -> None:
@@ -223,9 +217,11 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
 
 
 def _beside(shelf: Shelf, weights: Mapping[int, float]) -> Rows:
-    hashes, size = shelf.hashes, shelf.size
-    found = [(-weight, row) for of, weight in weights.items() if 0 <= (row := hashes.get(of, -1)) < size]
-    return np.array([row for _, row in sorted(found)], np.intp)
+    rows = np.array(list(map(shelf.hashes.get, weights, repeat(-1))), np.intp)
+    each = np.array(list(weights.values()))
+    known = (rows >= 0) & (rows < shelf.size)
+    rows, each = rows[known], each[known]
+    return rows[np.lexsort((rows, -each))]
 
 
 def _followed(shelf: Shelf, creators: Sequence[str]) -> Rows:

@@ -88,7 +88,10 @@ class Scorer:
         closing.callback(store.close)
         closing.callback(beside.close)
         catalogue, self._guard = Catalogue(), Guard()
-        slot, shelves = ModelSlot(beside), Shelves(catalogue, beside, breathe=lambda: time.sleep(0))
+        slot, shelves = (
+            ModelSlot(beside, provider=settings.provider),
+            Shelves(catalogue, beside, breathe=lambda: time.sleep(0)),
+        )
         wishes = Forgetting()
         self._replies = ReplyCache(store, self._guard, wishes)
         publisher = Publisher(settings, linger_ms=0)

@@ -6,15 +6,20 @@ arrays and dictionaries behind are shared by all shelves of a stock; each looks 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.learning.crosses import id_hash
 from models.serving.ann import Nearest
-from models.serving.content import content_vectors, own_length, tokens
+from models.serving.content import content_vectors, own_length
+from models.serving.lexicon import Lexicon
 from streams.events import Item
 from streams.facts.co_watch import item_hash
+from streams.features import Known, metadata_of
+from streams.features.known import Names
 
 __all__ = ["Counts", "Shelf", "Stock", "build_shelf"]
 
@@ -36,7 +41,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The items as of a moment. `ids`, `items`, `rows`, `words`, `hashes` and `creators_rows` may already
+    """The items as of a moment. `ids`, `items`, `rows`, `lexicon`, `hashes` and `creators_rows` may already
     hold rows beyond `size`, which are not of this shelf.
 
     The `by_*` arrays list living rows best first, ties by row; rows stand in the order of item ids, those
@@ -51,10 +56,16 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     vectors: Floats  # [size, d], unit length
     published_ms: npt.NDArray[np.int64]
     creators: npt.NDArray[np.int32]  # [size] code of the creator, -1: none
+    categories: npt.NDArray[np.int32]
+    metadata: npt.NDArray[np.float64]  # [size, METADATA], as features read it
+    hashes_of: npt.NDArray[np.uint64]  # [size, 3] of item, category, creator, as crosses read them
+    creator_names: list[str]  # by code
+    category_names: list[str]
+    version: int = -1  # of the catalogue
     contents: npt.NDArray[np.int32]  # [size] code of the content_id, -1: none
     codes: Mapping[str, int]  # of creators
     creators_rows: Mapping[str, list[int]]  # oldest first
-    words: Mapping[str, list[int]]
+    lexicon: Lexicon
     hashes: Mapping[int, int]  # rows by streams.facts.co_watch.item_hash
     counts: Counts
     by_popularity: Rows
@@ -72,10 +83,24 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Ids of the items that are there, in the order of their rows."""
         return tuple(self.ids[row] for row in np.flatnonzero(self.alive).tolist())
 
+    def known(self, rows: Rows) -> Known:
+        """What features read of these rows."""
+        return Known(
+            self.metadata[rows],
+            _named(self.categories[rows], self.category_names),
+            _named(self.creators[rows], self.creator_names),
+        )
+
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
-        """Rows of those ids that are known, each once."""
-        known = {self.rows.get(i, -1) for i in item_ids}
-        return np.array(sorted(row for row in known if 0 <= row < self.size), np.intp)
+        """Rows of those ids that are known, in their order."""
+        found = self.places_of(item_ids)
+        return found[found >= 0]
+
+    def places_of(self, item_ids: Iterable[str]) -> Rows:
+        """The row of each id, -1 for an unknown one."""
+        found = np.array(list(map(self.rows.get, item_ids, repeat(-1))), np.intp)
+        found[found >= self.size] = -1
+        return found
 
     def popularity_of(self, item_ids: Sequence[str]) -> Floats:
         """Popularity of each id, [n]; 0 for an unknown one."""
@@ -88,9 +113,8 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def _counted(self, values: Floats, item_ids: Sequence[str]) -> Floats:
         if not self.size:
             return np.zeros(len(item_ids))
-        rows = np.fromiter((self.rows.get(i, -1) for i in item_ids), np.intp, len(item_ids))
-        known = (rows >= 0) & (rows < self.size)
-        return np.where(known, values[np.where(known, rows, 0)], 0.0)
+        rows = self.places_of(item_ids)
+        return np.where(rows >= 0, values[rows], 0.0)
 
     def counted(self, popularity: Floats, trend: Floats, impressions: Floats | None = None) -> "Shelf":
         """The same items under new counts, [size] each."""
@@ -106,6 +130,16 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if impressions is not None
             else NOTHING,
         )
+
+
+def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> Names:
+    """A column of names from their codes, -1 for none."""
+    distinct, places = np.unique(codes, return_inverse=True)
+    nameless = int(len(distinct) > 0 and distinct[0] < 0)
+    used = tuple([names[code] for code in distinct[nameless:].tolist()])
+    if nameless:
+        places = np.where(places == 0, len(used), places - 1)
+    return Names(used, places)
 
 
 def _best(scores: Floats | npt.NDArray[np.int64], rows: Rows) -> Rows:
@@ -133,8 +167,11 @@ class Stock:
         self._rows: dict[str, int] = {}
         self._codes: dict[str, int] = {}
         self._content_codes: dict[str, int] = {}
+        self._category_codes: dict[str, int] = {}
+        self._creator_names: list[str] = []
+        self._category_names: list[str] = []
         self._creators_rows: dict[str, list[int]] = {}
-        self._words: dict[str, list[int]] = {}
+        self._lexicon = Lexicon()
         self._hashes: dict[int, int] = {}
         self.alive: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self._columns: dict[str, npt.NDArray[np.generic]] = {}
@@ -202,7 +239,7 @@ class Stock:
         """Takes an index over the first rows into use."""
         self._nearest = nearest
 
-    def shelf(self) -> Shelf:
+    def shelf(self, version: int = -1) -> Shelf:
         """The items as of now, neither counted nor ordered."""
         n, living = self.size, np.flatnonzero(self.alive)
         column = {name: values[:n] for name, values in self._columns.items()}
@@ -218,9 +255,14 @@ class Stock:
             published_ms=published,
             creators=column["creators"],  # type: ignore[arg-type]
             contents=column["contents"],  # type: ignore[arg-type]
+            categories=column["categories"],  # type: ignore[arg-type]
+            metadata=column["metadata"],  # type: ignore[arg-type]
+            hashes_of=column["hashes"],  # type: ignore[arg-type]
+            creator_names=self._creator_names,
+            category_names=self._category_names,
             codes=self._codes,
             creators_rows=self._creators_rows,
-            words=self._words,
+            lexicon=self._lexicon,
             hashes=self._hashes,
             counts=Counts(nothing, nothing, nothing),
             by_popularity=living,
@@ -228,12 +270,13 @@ class Stock:
             by_published=living,
             little_shown=NOTHING,
             nearest=self._nearest,
+            version=version,
         )
 
-    def extended(self, before: Shelf) -> Shelf:
+    def extended(self, before: Shelf, version: int = -1) -> Shelf:
         """The items as of now, counted and ordered as in a shelf made earlier of this stock; what came since
         is the freshest, and neither liked nor disliked yet."""
-        fresh, old = self.shelf(), before.counts
+        fresh, old = self.shelf(version), before.counts
         more = np.zeros(self.size - before.size)
         usual = float(old.popularity.mean()) if before.size else 0.0
         counts = Counts(
@@ -254,15 +297,20 @@ class Stock:
     def _append(self, items: Sequence[Item]) -> None:
         start = self.size
         vectors = self._vectors_of(items, self._own)
-        creators, contents = (np.full(len(items), -1, np.int32) for _ in range(2))
-        for at, item in enumerate(items):
-            if item.creator_id is not None:
-                creators[at] = self._codes.setdefault(item.creator_id, len(self._codes))
-            if item.content_id is not None:
-                code = self._content_codes.setdefault(item.content_id, len(self._content_codes))
-                contents[at] = code
         published = np.array([item.published_ts_ms for item in items], np.int64)
-        columns = {"vectors": vectors, "published": published, "creators": creators, "contents": contents}
+        columns: dict[str, npt.NDArray[np.generic]] = {
+            "vectors": vectors,
+            "published": published,
+            "creators": _coded([i.creator_id for i in items], self._codes),
+            "categories": _coded([i.category for i in items], self._category_codes),
+            "contents": _coded([i.content_id for i in items], self._content_codes),
+            "metadata": metadata_of(items),
+            "hashes": np.array(
+                [(id_hash(i.item_id), id_hash(i.category), id_hash(i.creator_id)) for i in items], np.uint64
+            ).reshape(len(items), 3),
+        }
+        self._creator_names += list(self._codes)[len(self._creator_names) :]
+        self._category_names += list(self._category_codes)[len(self._category_names) :]
         for name, values in columns.items():
             self._columns[name] = _grown(self._columns.get(name), start, values)
         self.alive = np.concatenate([self.alive, np.ones(len(items), bool)])
@@ -270,18 +318,23 @@ class Stock:
             if items[at].creator_id is not None:
                 self._creators_rows.setdefault(items[at].creator_id, []).append(start + at)
         for row, item in enumerate(items, start):
-            self._add_words(row, item)
             self._hashes[item_hash(item.item_id)] = row
             self._ids.append(item.item_id)
             self._items.append(item)
             self._rows[item.item_id] = row
             if row % 200 == 199:
                 self._breathe()
+        self._lexicon.add((row, _text(item)) for row, item in enumerate(items, start))
 
-    def _add_words(self, row: int, item: Item) -> None:
-        text = " ".join((item.title, item.category or "", item.creator_id or "", *item.tags))
-        for word in set(tokens(text)):
-            self._words.setdefault(word, []).append(row)
+
+def _text(item: Item) -> str:
+    return " ".join((item.title, item.category or "", item.creator_id or "", *item.tags))
+
+
+def _coded(names: Sequence[str | None], codes: dict[str, int]) -> npt.NDArray[np.int32]:
+    """A code for each name [n], new ones are added; -1 for none."""
+    found = (-1 if name is None else codes.setdefault(name, len(codes)) for name in names)
+    return np.fromiter(found, np.int32, len(names))
 
 
 def _grown(

@@ -126,7 +126,7 @@ class Shelves:
             self.current = self._ordered()
             self._next_order = began + (time.perf_counter() - began) / SHARE
         elif changed:
-            self.current = stock.extended(self.current)
+            self.current = stock.extended(self.current, self._version)
 
     # --- items ------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class Shelves:
         counts = self._counts * np.exp2(-age / _HALF_LIVES_MS) if age.any() else self._counts
         living = counts * self._stock.alive
         popularity, trend = _rates(living)
-        return self._stock.shelf().counted(popularity, trend, living[1])
+        return self._stock.shelf(self._version).counted(popularity, trend, living[1])
 
     # --- index ------------------------------------------------------------------------------------
 

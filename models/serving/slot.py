@@ -99,11 +99,12 @@ class ModelSlot:
         *,
         pinned: str | None = None,
         load: Callable[[str, str], Version] = load_version,
+        provider: str = "cpu",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.current = Pair()
         self._store = store
-        self._load = load
+        self._load, self._provider = load, provider
         self._clock = clock
         self._lock = threading.Lock()
         self._pinned = pinned
@@ -166,7 +167,7 @@ class ModelSlot:
         manifest, files = self._load(champion.uri, champion.sha256)
         if reason := unfit(manifest.columns, manifest.definitions):
             raise ModelRefused(f"{champion.version}: {reason}")
-        ranker = Ranker.load(manifest, files, COLUMN_NAMES)
+        ranker = Ranker.load(manifest, files, COLUMN_NAMES, self._provider)
         if ONLINE not in files:
             raise ModelRefused(f"{champion.version}: no {ONLINE}: a version is a pair")
         return pair_of(champion.version, ranker, OnlineModel.restore(files[ONLINE]).weights())

@@ -22,6 +22,7 @@ from streams.features.counters import (
     user_keys,
 )
 from streams.features.declare import Feature
+from streams.features.known import METADATA, Known, known_of, metadata_of
 from streams.features.layout import HEAD, Floats, Layout, layout_hash, layouts_of
 from streams.features.vectors import compute, rounded
 
@@ -34,11 +35,13 @@ __all__ = [
     "HEAD",
     "LAYOUT",
     "LAYOUTS",
+    "METADATA",
     "NOWHERE",
     "TOTAL",
     "Feature",
     "Floats",
     "Key",
+    "Known",
     "Layout",
     "Scene",
     "Scope",
@@ -47,6 +50,8 @@ __all__ = [
     "effects",
     "item_keys",
     "keys_of",
+    "known_of",
+    "metadata_of",
     "rounded",
     "row_of",
     "scene_of",
@@ -89,13 +94,13 @@ def unfit(columns: Sequence[str], definitions: Sequence[str] = ()) -> str | None
 
 
 def vectors(
-    view: View, items: Sequence[Item | None], item_ids: Sequence[str], now_ms: int
+    view: View, items: Sequence[Item | None] | Known, item_ids: Sequence[str], now_ms: int
 ) -> NDArray[np.float32]:
     """Feature matrix [n, d], columns as in COLUMN_NAMES, as of `now_ms`; missing numbers are NaN.
 
     Values have 16 significant bits (see `rounded`). `items` are the candidates' catalogue records,
-    None for an unknown one, aligned with `item_ids` and the view. What happened later than `now_ms`
-    is left out of pairs; a row is taken as it stands.
+    None for an unknown one, or their columns, aligned with `item_ids` and the view. What happened later
+    than `now_ms` is left out of pairs; a row is taken as it stands.
     """
     return compute(COLUMNS, LAYOUTS, view, items, item_ids, now_ms)
 

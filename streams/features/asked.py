@@ -1,16 +1,16 @@
 """What a vector is computed from: what the store holds, and where the request came from."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from operator import attrgetter
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.events import Item
 from streams.facts.documents import Engagement, Showing
 from streams.features.counters import Scope, query_key, session_key
+from streams.features.known import Known, known_of
 from streams.features.layout import Floats
 
 __all__ = ["NOWHERE", "Asked", "Key", "Scene", "View", "keys_of", "scene_of"]
@@ -18,7 +18,6 @@ __all__ = ["NOWHERE", "Asked", "Key", "Scene", "View", "keys_of", "scene_of"]
 Key = tuple[Scope, str]
 INTERESTS = "interests"  # a key of a request's context: categories, comma separated
 MAX_INTERESTS = 32
-_FIELDS = attrgetter("published_ts_ms", "duration_ms", "quality", "tags", "sponsored")
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -61,21 +60,24 @@ class View(msgspec.Struct, frozen=True):
 
 
 def keys_of(
-    user_id: str, item_ids: Sequence[str], items: Sequence[Item | None], scene: Scene
-) -> dict[Scope, list[str]]:
-    """The rows that a ranking reads, by scope: one a candidate ("" where there is none) or one for all."""
-    categories = [item.category if item is not None else None for item in items]
-    creators = [item.creator_id if item is not None else None for item in items]
+    user_id: str, item_ids: Sequence[str], items: Sequence[Item | None] | Known, scene: Scene
+) -> dict[Scope, tuple[Sequence[str], NDArray[np.intp] | None]]:
+    """The rows that a ranking reads, by scope: distinct names, and each candidate's place among them, one
+    behind the last for none. Without places there is one name a candidate, or one for all."""
+    known = known_of(items)
+    categories, creators = known.categories, known.creators
+    key = query_key(scene.query)
+    query = [] if key is None else [key]
     return {
-        Scope.USER: [user_id],
-        Scope.SESSION: [session_key(user_id, scene.session_id)],
-        Scope.SURFACE: [scene.surface],
-        Scope.QUERY: [query_key(scene.query) or ""],
-        Scope.ITEM: list(item_ids),
-        Scope.CATEGORY: [name or "" for name in categories],
-        Scope.CREATOR: [name or "" for name in creators],
-        Scope.USER_CATEGORY: [f"{user_id}/{name}" if name else "" for name in categories],
-        Scope.USER_CREATOR: [f"{user_id}/{name}" if name else "" for name in creators],
+        Scope.USER: ([user_id], None),
+        Scope.SESSION: ([session_key(user_id, scene.session_id)], None),
+        Scope.SURFACE: ([scene.surface], None),
+        Scope.QUERY: (query, np.zeros(1, np.intp)),
+        Scope.ITEM: (item_ids, None),
+        Scope.CATEGORY: (categories.distinct, categories.places),
+        Scope.CREATOR: (creators.distinct, creators.places),
+        Scope.USER_CATEGORY: ([f"{user_id}/{name}" for name in categories.distinct], categories.places),
+        Scope.USER_CREATOR: ([f"{user_id}/{name}" for name in creators.distinct], creators.places),
     }
 
 
@@ -83,9 +85,9 @@ class Asked:
     """One ranking's question, with what several features share worked out once."""
 
     def __init__(
-        self, view: View, items: Sequence[Item | None], item_ids: Sequence[str], now_ms: int
+        self, view: View, items: Sequence[Item | None] | Known, item_ids: Sequence[str], now_ms: int
     ) -> None:
-        self.view, self.items, self.item_ids, self.now_ms = view, items, item_ids, now_ms
+        self.view, self.known, self.item_ids, self.now_ms = view, known_of(items), item_ids, now_ms
 
     @cached_property
     def history(self) -> list[Engagement]:
@@ -97,32 +99,20 @@ class Asked:
         """What was shown up to now, by item."""
         return {past.item_id: past for past in self.view.shown if past.ts_ms <= self.now_ms}
 
-    @cached_property
-    def categories(self) -> list[str | None]:
-        """Each candidate's category, if known."""
-        return [item.category if item is not None else None for item in self.items]
-
-    @cached_property
-    def creators(self) -> list[str | None]:
-        """Each candidate's creator, if known."""
-        return [item.creator_id if item is not None else None for item in self.items]
-
-    @cached_property
-    def metadata(self) -> Floats:
-        """[n, 6]: published_ts_ms, duration_ms, quality (NaN where unknown); known, tags, sponsored."""
-        known = [item is not None for item in self.items]
-        found = [item for item in self.items if item is not None]
-        out = np.full((len(known), 6), math.nan)
-        out[:, 3:] = 0.0
-        if found:
-            published, durations, qualities, tags, sponsored = zip(*map(_FIELDS, found), strict=True)
-            columns = (
-                published,
-                [duration or math.nan for duration in durations],
-                [math.nan if quality is None else quality for quality in qualities],
-                [1.0] * len(found),
-                list(map(len, tags)),
-                [each is not None for each in sponsored],
-            )
-            out[known] = np.array(columns, dtype=np.float64).T
+    def of_items(self, values: Mapping[str, float], missing: float) -> Floats:
+        """Every candidate's value [n] by its id; few of the ids are among the candidates."""
+        out = np.full(len(self.item_ids), missing)
+        if len(self._places) < len(out):  # an id stands there twice
+            return np.array([values.get(item_id, missing) for item_id in self.item_ids], dtype=np.float64)
+        for item_id in self._places.keys() & values.keys():
+            out[self._places[item_id]] = values[item_id]
         return out
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return dict(zip(self.item_ids, range(len(self.item_ids)), strict=True))
+
+    @property
+    def metadata(self) -> Floats:
+        """Numbers of the candidates' records, [n, METADATA]."""
+        return self.known.metadata

@@ -1,14 +1,12 @@
 """Features of a user's past beside a candidate, and of what the request declares."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
-from typing import Any, Literal
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from streams.features.asked import Asked
 from streams.features.declare import Feature, Kind
+from streams.features.known import Names
 from streams.features.layout import HOUR_MS, Floats
 
 __all__ = ["FEATURES"]
@@ -21,58 +19,52 @@ def _watch_ratio(asked: Asked) -> float:
     return sum(ratios) / len(ratios) if ratios else NAN
 
 
-def _share(of_past: Sequence[str | None], of_candidates: Sequence[str | None]) -> Floats:
+def _share(of_past: Sequence[str | None], names: Names) -> Floats:
     """The share of the past that has a candidate's name [n]; NaN for no past or no name."""
     counts: dict[str | None, float] = {}
     for name in of_past:
         counts[name] = counts.get(name, 0.0) + 1.0 / len(of_past)
-    counts[None] = NAN
-    return _looked_up(counts, of_candidates, 0.0 if of_past else NAN)
-
-
-def _looked_up(values: Mapping[Any, float], names: Sequence[str | None], missing: float) -> Floats:
-    """Each name's value [n]."""
-    return np.fromiter(map(values.get, names, repeat(missing)), dtype=np.float64, count=len(names))
+    return names.spread([counts.get(name, 0.0 if of_past else NAN) for name in names.distinct], NAN)
 
 
 def _category_share(asked: Asked) -> Floats:
-    return _share([past.category for past in asked.history], asked.categories)
+    return _share([past.category for past in asked.history], asked.known.categories)
 
 
 def _creator_share(asked: Asked) -> Floats:
-    return _share([past.creator for past in asked.history], asked.creators)
+    return _share([past.creator for past in asked.history], asked.known.creators)
 
 
 def _engaged_h(asked: Asked) -> Floats:
-    at = {past.item_id: past.ts_ms for past in reversed(asked.history)}
-    return (asked.now_ms - _looked_up(at, asked.item_ids, NAN)) / HOUR_MS
+    at = {past.item_id: float(past.ts_ms) for past in reversed(asked.history)}
+    return (asked.now_ms - asked.of_items(at, NAN)) / HOUR_MS
 
 
 def _shown_count(asked: Asked) -> Floats:
-    times = {item_id: showing.times for item_id, showing in asked.shown.items()}
-    return _looked_up(times, asked.item_ids, 0.0)
+    return asked.of_items({item_id: float(past.times) for item_id, past in asked.shown.items()}, 0.0)
 
 
 def _shown_h(asked: Asked) -> Floats:
-    at = {item_id: showing.ts_ms for item_id, showing in asked.shown.items()}
-    return (asked.now_ms - _looked_up(at, asked.item_ids, NAN)) / HOUR_MS
+    at = {item_id: float(past.ts_ms) for item_id, past in asked.shown.items()}
+    return (asked.now_ms - asked.of_items(at, NAN)) / HOUR_MS
 
 
 def _interest(asked: Asked) -> Floats | float:
     declared = frozenset(asked.view.scene.interests)
     if not declared:
         return NAN
-    return np.array([NAN if name is None else float(name in declared) for name in asked.categories])
+    categories = asked.known.categories
+    return categories.spread([float(name in declared) for name in categories.distinct], NAN)
 
 
 def _follows(asked: Asked) -> Floats:
-    at = asked.view.follows
-    return np.array([float(at.get(name or "", math.inf) <= asked.now_ms) for name in asked.creators])
+    at, creators = asked.view.follows, asked.known.creators
+    return creators.spread([float(at.get(c, math.inf) <= asked.now_ms) for c in creators.distinct], 0.0)
 
 
 def _hidden(asked: Asked) -> Floats:
-    at = asked.view.hides
-    return np.array([float(at.get(item_id, math.inf) <= asked.now_ms) for item_id in asked.item_ids])
+    hidden = {item_id: 1.0 for item_id, at_ms in asked.view.hides.items() if at_ms <= asked.now_ms}
+    return asked.of_items(hidden, 0.0)
 
 
 def _of_past(

@@ -9,6 +9,7 @@ from streams.events import Item
 from streams.features.asked import Asked, View
 from streams.features.counters import Scope
 from streams.features.declare import Feature
+from streams.features.known import Known
 from streams.features.layout import Layout
 
 __all__ = ["compute", "rounded"]
@@ -44,7 +45,7 @@ def compute(
     features: Sequence[Feature],
     layouts: Mapping[Scope, Layout],
     view: View,
-    items: Sequence[Item | None],
+    items: Sequence[Item | None] | Known,
     item_ids: Sequence[str],
     now_ms: int,
 ) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from streams.events import Item
 from streams.facts.documents import Engagement, Person, Showing, UserDocuments
 from streams.features import NOWHERE as ANYWHERE
-from streams.features import Floats, Scene, Scope, View
+from streams.features import Floats, Known, Scene, Scope, View
 from streams.messages import Source
 
 __all__ = [
@@ -129,11 +129,12 @@ class Store(Protocol):
         self,
         user_id: str,
         item_ids: Sequence[str],
-        items: Sequence[Item | None],
+        items: Sequence[Item | None] | Known,
         scene: Scene = ANYWHERE,
         person: Person | None = None,
     ) -> View:
-        """What one ranking needs, in one round trip; `items` are the candidates' records, `person` is what
+        """What one ranking needs, in one round trip; `items` are the candidates' records or their
+        columns, `person` is what
         was read of the user already, for the same request."""
 
     def person(self, user_id: str) -> Person:

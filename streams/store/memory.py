@@ -21,7 +21,7 @@ from streams.facts.documents import (
     read_history,
     read_shown,
 )
-from streams.features import LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
+from streams.features import LAYOUTS, NOWHERE, Floats, Known, Scene, Scope, View, keys_of
 from streams.features.layout import merge
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
@@ -49,13 +49,16 @@ class MemoryStore:
         self,
         user_id: str,
         item_ids: Sequence[str],
-        items: Sequence[Item | None],
+        items: Sequence[Item | None] | Known,
         scene: Scene = NOWHERE,
         person: Person | None = None,
     ) -> View:
         """What one ranking needs; zeros where nothing is known."""
         keys = keys_of(user_id, item_ids, items, scene)
-        rows = {scope: self.states(scope, names) for scope, names in keys.items()}
+        rows = {
+            scope: self.states(scope, names) if places is None else self.states(scope, [*names, ""])[places]
+            for scope, (names, places) in keys.items()
+        }
         history, shown, follows, hides = person or self.person(user_id)
         return View(rows, history, shown, scene, follows, hides)
 

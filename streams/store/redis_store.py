@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby, islice
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,7 +20,7 @@ from streams.facts.documents import (
     read_history,
     read_shown,
 )
-from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Scene, Scope, View, keys_of
+from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Known, Scene, Scope, View, keys_of
 from streams.messages import Source
 from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
@@ -58,23 +57,21 @@ class RedisStore:
         self,
         user_id: str,
         item_ids: Sequence[str],
-        items: Sequence[Item | None],
+        items: Sequence[Item | None] | Known,
         scene: Scene = NOWHERE,
         person: Person | None = None,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
         keys = [self._keys.document(kind, user_id) for kind in _READ] if person is None else []
-        at, rows, wanted = len(keys), {}, []
-        for scope, names in keys_of(user_id, item_ids, items, scene).items():
-            places = dict.fromkeys(names)
-            places.pop("", None)
-            wanted.append((scope, places, names))
-            keys += self._keys.rows(scope, places)
+        at, rows = len(keys), {}
+        wanted = keys_of(user_id, item_ids, items, scene)
+        for scope, (names, _) in wanted.items():
+            keys += self._keys.rows(scope, names)
         values = self._flights.mget(keys)
-        for scope, places, names in wanted:
-            end = at + len(places)
-            rows[scope] = _spread(scope, values[at:end], places, names)
-            at = end
+        for scope, (names, places) in wanted.items():
+            held = values[at : at + len(names)]
+            rows[scope] = _rows(scope, held) if places is None else _rows(scope, [*held, None])[places]
+            at += len(names)
         history, shown, follows, hides = Person.read(*values[: len(_READ)]) if person is None else person
         return View(rows, history, shown, scene, follows, hides)
 
@@ -252,17 +249,6 @@ def _rows(scope: Scope, values: Sequence[bytes | None]) -> Floats:
     empty = _EMPTY[scope]
     packed = b"".join([empty if value is None else value for value in values])
     return np.frombuffer(packed, dtype="<f8").reshape(len(values), LAYOUTS[scope].width)
-
-
-def _spread(
-    scope: Scope, values: Sequence[bytes | None], places: dict[str, Any], names: Sequence[str]
-) -> Floats:
-    """A row for each name, of those that stand for the distinct ones; zeros for an empty name."""
-    if len(places) == len(names):
-        return _rows(scope, values)
-    places.update(zip(places, range(len(places)), strict=True))
-    places[""] = len(values)
-    return _rows(scope, [*values, None])[list(map(places.__getitem__, names))]
 
 
 def _fence(value: bytes | None) -> ShardFence:

@@ -24,6 +24,7 @@ from streams.settings import Settings
 from tests.asking import Asker, crown, pair_version, running_scorer, stock
 from tests.build import make_request
 from tests.kcat import ask_with_kcat
+from tests.spring_client import ask_with_spring
 from tests.waiting import eventually
 
 
@@ -72,6 +73,18 @@ def test_kcat_is_told_that_its_deadline_passed(shared, kcat):
     request = '{"request_id":"kcat.3","user_id":"u1"}'
     got = ask_with_kcat(kcat, shared, request, correlation="kcat-3", headers={DEADLINE_MS: "1"})
     assert reply_of(got.value).error.code == got.headers[ERROR] == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.deep
+def test_springs_replying_template_asks_many_at_once_and_each_gets_its_own_answer(shared):
+    users = [f"u{n}" for n in range(1, 21)]
+    asked = [(user, f'{{"request_id":"spring.{user}","user_id":"{user}","limit":3}}') for user in users]
+    answers = ask_with_spring(shared, [*asked, ("u1", '{"user_id":"u1"}'), asked[0]])
+    replies = [reply_of(value) for _, value in answers]
+    assert [reply.request_id for reply in replies[:20]] == [f"spring.{user}" for user in users]
+    assert all(len(reply.items) == 3 and reply.user_id == u for reply, u in zip(replies, users, strict=False))
+    assert [code for code, _ in answers] == ["-"] * 20 + ["INVALID_REQUEST", "-"]
+    assert replies[21].items == replies[0].items
 
 
 def test_a_repeat_a_bad_request_and_a_hostile_topic(shared):

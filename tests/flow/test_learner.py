@@ -31,6 +31,9 @@ class Blobs(dict[str, tuple[str, bytes]]):
     def put_blob(self, name: str, version: str, value: bytes) -> None:
         self[name] = (version, value)
 
+    def blob_version(self, name: str) -> str | None:
+        return self[name][0] if name in self else None
+
 
 class Dead(list[Malformed]):
     """Dead letters."""
@@ -104,6 +107,29 @@ def test_a_killed_learner_goes_on_bit_for_bit(make: Make) -> None:
     handler.close()
     assert store[SNAPSHOT] == straight[SNAPSHOT]
     assert store[weights_name(None)] == straight[weights_name(None)]
+
+
+def test_a_learner_that_slept_while_another_took_over_writes_no_more(make: Make) -> None:
+    messages = log([example(n) for n in range(120)])
+    straight = Blobs()
+    whole = make(straight)
+    whole.assigned([SOURCE])
+    whole.handle(messages)
+    whole.close()
+    store = Blobs()
+    asleep, awake = make(store), make(store)
+    asleep.assigned([SOURCE])
+    asleep.handle(messages[:40])
+    awake.handle(messages[awake.assigned([SOURCE]).get(SOURCE, 0) : 100])
+    before = dict(store)
+    asleep.handle(messages[40:60])  # it wakes, and does not know yet
+    asleep.close()
+    assert dict(store) == before
+    awake.handle(messages[100:])
+    awake.close()
+    assert store[SNAPSHOT] == straight[SNAPSHOT]
+    assert store[weights_name(None)] == straight[weights_name(None)]
+    assert store[METRICS] == straight[METRICS]
 
 
 def test_weights_and_quality_are_published(make: Make) -> None:

@@ -133,7 +133,7 @@ def test_precomputed_slates_are_made_by_the_champion_once(settings, embedded_kaf
         assert json.loads(done.stdout) == {"users": 2, "done_before": before, "made": made, "version": "v1"}
     with closing(connect(own)) as store:
         slate = kept(store, "u2", "default")
-    assert (len(slate.items), slate.items[0], slate.version) == (5, "i29", "v1")
+    assert (len(set(slate.items)), slate.version) == (5, "v1")
 
 
 def test_no_answer_in_time_is_exit_code_1_and_one_line(shared):

@@ -37,6 +37,15 @@ def test_a_column_that_the_caller_lacks_is_named():
         _load(linear_version(), columns=("a", "c"))
 
 
+def test_a_provider_that_is_not_there_is_named_and_one_passed_over_in_silence_too():
+    version = linear_version()
+    with pytest.raises(ModelRefused, match="provider cuda: not in this build"):
+        Ranker.load(version.manifest, version.files, provider="cuda")
+    session = module._session(linear_graph().SerializeToString())
+    with pytest.raises(ModelRefused, match=r"providers: expected .*CUDA.* got .*CPU"):
+        module._check_options(session, module.PROVIDERS["cuda"])
+
+
 def test_rows_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"expected \[n, 3\]"):
         _load(linear_version()).score_many(np.zeros((2, 4)))

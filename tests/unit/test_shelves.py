@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from models.learning.crosses import cross, crosses, id_hash
 from models.serving.retrieval import Ask, retrieve
+from models.serving.shelf import build_shelf
 from models.serving.shelves import Shelves, rates
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.events import ITEMS
-from streams.features import LAYOUTS, Scope, row_of
+from streams.features import LAYOUTS, Scope, known_of, row_of
 from streams.store import MemoryStore
 from tests.build import T0, make_item, make_message
 from tests.waiting import eventually
@@ -137,3 +139,23 @@ def test_the_catalogue_tells_what_changed_and_when_it_is_too_much():
     assert (version, changes["a"], changes["b"].item_id) == (3, None, "b")
     assert catalogue.changes(3) == (3, {})
     assert catalogue.changes(-1) == (3, None)
+
+
+def test_a_shelfs_columns_are_those_of_its_records():
+    items = [
+        make_item(item_id="a", category="food", creator_id="m1", quality=0.5, tags=("x",)),
+        make_item(item_id="b", category=None, creator_id=None, duration_ms=None),
+        make_item(item_id="c", category="cars", creator_id="m1"),
+        make_item(item_id="d", category=None, creator_id="m2"),
+    ]
+    shelf = build_shelf(items)
+    for rows in ([0, 1, 2, 3], [3, 0], [0, 2], [1], []):
+        picked = [items[row] for row in rows]
+        ours, theirs = shelf.known(np.array(rows, np.intp)), known_of(picked)
+        np.testing.assert_array_equal(ours.metadata, theirs.metadata)
+        for mine, other in ((ours.categories, theirs.categories), (ours.creators, theirs.creators)):
+            names = [[*column.distinct, None] for column in (mine, other)]
+            assert [names[0][p] for p in mine.places] == [names[1][p] for p in other.places]
+        hashes = shelf.hashes_of[rows]
+        crossed = cross(id_hash("u"), hashes[:, 0], hashes[:, 1], hashes[:, 2], id_hash("home"))
+        np.testing.assert_array_equal(crossed, crosses("u", [i.item_id for i in picked], picked, "home"))

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.training import towers
+from models.training.towers.floor import shapes_of
 from tests.planted import COLUMNS, planted
 
 
@@ -90,3 +91,15 @@ def test_the_exported_graph_has_a_free_batch_and_all_data_inside(fitted):
     ]
     assert not any(t.external_data for t in model.graph.initializer)
     assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_the_floor_has_the_products_of_the_network(fitted):
+    """Every kernel that is trained, and no other."""
+    kernels = [layer["kernel"].shape for layer in fitted.tower.params.values()]
+    assert sorted(shapes_of(len(COLUMNS), 2, towers.Config())) == sorted(kernels)
+
+
+def test_scaling_in_parts_is_scaling_at_once():
+    x, _, _ = planted(3_000)
+    whole, parts = towers.fit_scaling(x), [towers.fit_scaling(x[:, at : at + 1]) for at in range(x.shape[1])]
+    np.testing.assert_array_equal(whole.mean, np.concatenate([part.mean for part in parts]))

@@ -4,7 +4,19 @@ Importing this package imports JAX (about half a second); a trainer does so when
 """
 
 from models.training.towers.export import to_onnx
-from models.training.towers.network import Dcn, Scaling, Tower, fit_scaling
+from models.training.towers.network import Dcn, Scaling, Tower, fit_scaling, random_params
 from models.training.towers.training import Config, Epoch, Fitted, train, warm
 
-__all__ = ["Config", "Dcn", "Epoch", "Fitted", "Scaling", "Tower", "fit_scaling", "to_onnx", "train", "warm"]
+__all__ = [
+    "Config",
+    "Dcn",
+    "Epoch",
+    "Fitted",
+    "Scaling",
+    "Tower",
+    "fit_scaling",
+    "random_params",
+    "to_onnx",
+    "train",
+    "warm",
+]

@@ -13,11 +13,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["CLIP", "LARGEST", "LOGIT_LIMIT", "Dcn", "Params", "Scaling", "Tower", "fit_scaling", "scale"]
+__all__ = [
+    "CLIP",
+    "LARGEST",
+    "LOGIT_LIMIT",
+    "Dcn",
+    "Params",
+    "Scaling",
+    "Tower",
+    "fit_scaling",
+    "random_params",
+    "scale",
+]
 
 CLIP = 5.0  # standard deviations; beyond it a cross layer's products would run away
 LARGEST = 1e38  # infinities end here: no infinity meets a zero later on
 LOGIT_LIMIT = 15.0  # a probability within 3e-7 of 0 or 1; keeps extreme rows finite for the online model
+COLUMNS_AT_ONCE = 8  # whose float64 copies stand in memory together
 RARE = 5  # fewer rows than this with (or without) a value teach nothing about its absence
 
 Params = dict[str, Any]
@@ -33,19 +45,24 @@ class Scaling(NamedTuple):
 
 def fit_scaling(x: np.ndarray, ignored: np.ndarray | None = None) -> Scaling:
     """Scaling of raw rows `x` [n, d], NaN for missing; columns marked in `ignored` [d] are silenced."""
-    squeezed = np.sign(x) * np.log1p(np.abs(x.astype(np.float64)))
-    known = np.isfinite(squeezed)
-    count = known.sum(axis=0)
-    total = np.where(known, squeezed, 0.0)
-    mean = total.sum(axis=0) / np.maximum(count, 1)
-    variance = np.where(known, (squeezed - mean) ** 2, 0.0).sum(axis=0) / np.maximum(count, 1)
-    std = np.sqrt(variance)
+    parts = [_moments(x[:, at : at + COLUMNS_AT_ONCE]) for at in range(0, x.shape[1], COLUMNS_AT_ONCE)]
+    count, mean, std = (np.concatenate(each) for each in zip(*parts, strict=True))
     heard = np.ones(x.shape[1], bool) if ignored is None else ~ignored
     varies = (std > 1e-6) & (count >= RARE) & heard
     inverse = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
     absent = len(x) - count
     both = (absent >= RARE) & (count >= RARE) & heard
     return Scaling(mean.astype(np.float32), inverse.astype(np.float32), both.astype(np.float32))
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Known values, mean and deviation of a few squeezed columns, in float64."""
+    squeezed = np.sign(x) * np.log1p(np.abs(x.astype(np.float64)))
+    known = np.isfinite(squeezed)
+    count = known.sum(axis=0)
+    mean = np.where(known, squeezed, 0.0).sum(axis=0) / np.maximum(count, 1)
+    variance = np.where(known, (squeezed - mean) ** 2, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return count, mean, np.sqrt(variance)
 
 
 def scale(xp: Any, scaling: Scaling, x: Any) -> Any:
@@ -80,6 +97,22 @@ class Dcn(nn.Module):
         for i, width in enumerate(self.hidden):
             deep = nn.relu(nn.Dense(width, name=f"deep_{i}")(deep))
         return nn.Dense(self.heads, name="heads")(jnp.concatenate([crossed, deep], axis=1))
+
+
+def random_params(network: Dcn, width: int, random: np.random.Generator) -> Params:
+    """Parameters of a network that nobody trained, for rows of `width`: to measure what a run costs."""
+
+    def dense(rows: int, columns: int) -> dict[str, np.ndarray]:
+        kernel = random.normal(size=(rows, columns)) / rows**0.5
+        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(columns, np.float32)}
+
+    params, deep = {}, width
+    for i in range(network.cross_layers):
+        params[f"cross_{i}_down"] = {"kernel": dense(width, network.rank)["kernel"]}
+        params[f"cross_{i}_up"] = dense(network.rank, width)
+    for i, hidden in enumerate(network.hidden):
+        params[f"deep_{i}"], deep = dense(deep, hidden), hidden
+    return params | {"heads": dense(width + deep, network.heads)}
 
 
 class Tower(NamedTuple):

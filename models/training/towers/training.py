@@ -13,11 +13,12 @@ import numpy as np
 import optax
 
 from models.training.towers.linear import linear_start, logistic
-from models.training.towers.network import Dcn, Params, Tower, fit_scaling, scale
+from models.training.towers.network import Dcn, Params, Scaling, Tower, fit_scaling, scale
 from streams.settings import cache_folder
 
 __all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
 
+SCALED = 65_536  # rows scaled at once
 EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
 
 
@@ -94,7 +95,7 @@ def train(
     split = len(x) - max(1, int(len(x) * config.validation_ratio))
     weights = np.ones(len(x), np.float32) if weights is None else weights.astype(np.float32)
     scaling = fit_scaling(x[:split], ignored)
-    rows = scale(np, scaling, x.astype(np.float32))
+    rows = _scaled(scaling, x)
     base = _base_rates(labels[:split], weights[:split])
     network = Dcn(labels.shape[1], config.cross_layers, config.rank, config.hidden)
     fold = _Fold(network, config, rows, labels.astype(np.float32), weights, split, seed)
@@ -111,6 +112,14 @@ def _keep_compiled() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _scaled(scaling: Scaling, x: np.ndarray) -> np.ndarray:
+    """The scaled rows [n, 2 d], a part at a time: the steps' own arrays would be several times as large."""
+    out = np.empty((len(x), 2 * x.shape[1]), np.float32)
+    for at in range(0, len(x), SCALED):
+        out[at : at + SCALED] = scale(np, scaling, x[at : at + SCALED].astype(np.float32))
+    return out
 
 
 def _check(x: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> None:

@@ -2,6 +2,7 @@
 
     _forgotten/pending/{hash}.json      a user whose rows are being taken out: readers pass over them
     _forgotten/done/{hash}.json         one whose rows are out
+    _forgotten/traces.json              which aggregates such rows were in (see archive_traces)
 
 A file is replaced whole under its own name, and committed files alone, so a crash leaves every file
 either as it was or without the rows, and the wish pending; the next start goes on. Two processes that
@@ -16,10 +17,13 @@ import pyarrow.parquet as pq
 
 from streams.archive.archive import Archive
 from streams.archive.archive_schema import SCHEMAS
+from streams.archive.archive_traces import traces_of_rows, write_traces
 from streams.archive.archive_wishes import DONE, PENDING, Wish, kept_rows, wish_path
+from streams.events import EVENT_TOPICS
 
 __all__ = ["TOPICS_OF_USERS", "announce", "left_to_do", "rewrite", "settle"]
 
+_EVENTS = frozenset(topic.name for topic in EVENT_TOPICS)
 TOPICS_OF_USERS = tuple(topic for topic, schema in SCHEMAS.items() if "user_id" in schema.names)
 
 
@@ -59,6 +63,8 @@ def _without(archive: Archive, topic: str, path: str, users: Mapping[str, int]) 
     lost = int((~keep).sum())
     if lost:
         table = archive.columns(path, SCHEMAS[topic].names)
+        if topic in _EVENTS:
+            write_traces(archive, traces_of_rows(table.filter(pa.array(~keep))))
         sink = pa.BufferOutputStream()
         pq.write_table(table.filter(pa.array(keep)), sink, compression="zstd")
         archive.replace(path, sink.getvalue().to_pybytes())

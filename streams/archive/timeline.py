@@ -15,6 +15,7 @@ import msgspec
 
 from streams.archive.archive import Archive, Part, Partition, short_epoch
 from streams.archive.archive_schema import content
+from streams.archive.archive_traces import read_traces
 from streams.events import FLAGGED, TOPICS
 from streams.fold.known import NOTHING, Known, Recorded
 from streams.forgetting.forgotten import Forgot, nobody
@@ -71,7 +72,8 @@ class Timeline:
     def learn(self, forgotten: Forgot = nobody) -> None:
         """Reads which events were flagged; `forgotten` says whose are not to be folded."""
         told = self.read((FLAGGED.name,)) if FLAGGED.name in self.epochs else ()
-        self.known = Known(forgotten, Recorded(stamped.message for stamped in told))
+        judge = Recorded(stamped.message for stamped in told)
+        self.known = Known(forgotten, judge, read_traces(self._archive))
 
     def ends(self, topic: str) -> dict[Source, int]:
         """The end of each present partition: the topic's, or the archive's where that is all there is."""

@@ -78,6 +78,11 @@ class _Chunk(NamedTuple):
             + self.strings
         )
 
+    @property
+    def width(self) -> int:
+        """Its bytes when packed."""
+        return _CHUNK.size + len(self.records) + len(self.strings)
+
     def texts(self) -> list[str]:
         return _texts.decode(b"\xdd" + self.texts_kept.to_bytes(4, "big") + self.strings)
 
@@ -124,6 +129,7 @@ class Memory:
         "_table",
         "_undos",
         "_written",
+        "conduct",
         "total",
         "version",
     )
@@ -131,6 +137,7 @@ class Memory:
     def __init__(self) -> None:
         self.version: bytes | None = None  # of what stands in the store; None: nothing yet
         self.total = 0  # events ever remembered
+        self.conduct = b""  # what streams.trust keeps of the user, at the end of the current chunk
         self._written: bytes | None = None
         self._older: tuple[_Chunk, ...] = ()
         self._records = bytearray()
@@ -149,6 +156,7 @@ class Memory:
         out.version = out._written = bytes(current[:VERSION_BYTES])
         (out.total,) = _HEAD.unpack_from(current, VERSION_BYTES)
         chunk = next(_unpacked(current[VERSION_BYTES + _HEAD.size :]))
+        out.conduct = bytes(current[VERSION_BYTES + _HEAD.size + chunk.width :])
         out._records, out._strings, out._count = (
             bytearray(chunk.records),
             bytearray(chunk.strings),
@@ -166,6 +174,7 @@ class Memory:
         """A draft that shares nothing mutable."""
         out = type(self)()
         out.version, out.total, out._written = self.version, self.total, self._written
+        out.conduct = self.conduct
         out._older, out._records, out._table = self._older, bytearray(self._records), dict(self._table)
         out._count, out._strings, out._marks = self._count, bytearray(self._strings), bytearray(self._marks)
         out._undos = self._undos
@@ -351,7 +360,7 @@ class Memory:
 
     def encoded(self) -> bytes:
         """The current chunk under a version that is a hash of the one before and of what is new."""
-        body = _HEAD.pack(self.total) + self._chunks()[-1].packed()
+        body = _HEAD.pack(self.total) + self._chunks()[-1].packed() + self.conduct
         self._written = hashlib.blake2b((self.version or b"") + body, digest_size=VERSION_BYTES).digest()
         return self._written + body
 

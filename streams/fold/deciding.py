@@ -32,12 +32,13 @@ from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments, lis
 from streams.facts.facts import Fact, Kind
 from streams.facts.remembered import Place, event_mark
 from streams.messages import Source
+from streams.trust.conduct import Conduct, opened, packed
 from streams.trust.limits import Verdict
 
 __all__ = ["Decided", "Deciding", "Judging", "Lookup"]
 
 Lookup = Callable[[str], Item | None]
-Judging = Callable[[Fact, Deed], Verdict]
+Judging = Callable[[Fact, Deed, Conduct], Verdict]
 MAX_WATCH_RATIO = 10.0
 LIKED_PERMILLE = 500  # watched at least so far, an item counts as watched together with others
 BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
@@ -76,6 +77,7 @@ class Deciding:
         self._documents, self._at, self._numbers = documents, at, numbers
         self._floors, self._lookup, self._verdict = floors, lookup, verdict
         self.flagged: list[tuple[Fact, Verdict]] = []
+        self._conducts: dict[str, Conduct] = {}
         self.drafts: dict[str, UserDocuments] = {}
         self.fresh: list[Decided] = []  # what this shard folds, and others are told
         self.told: list[Decided] = []  # what it has folded before, and others are told
@@ -106,6 +108,8 @@ class Deciding:
                 self.count(fact.source, "late")
             else:
                 self._first(fact)
+        for user_id, conduct in self._conducts.items():
+            self.drafts[user_id].memory.conduct = packed(conduct)
 
     # --- the first time ---------------------------------------------------------------------------
 
@@ -123,7 +127,9 @@ class Deciding:
             self._undo(fact, draft, place)
             return
         item_id = event.item_id
-        deed = self._judged(fact, decide(event, self._lookup(item_id) if item_id is not None else None))
+        deed = decide(event, self._lookup(item_id) if item_id is not None else None)
+        if self._verdict is not None:
+            deed = self._judged(self._verdict, fact, deed, memory.conduct)
         if memory.is_awaited(mark[BASE]):
             self._became.append((source.topic, "undone"))
             memory.add(mark, place, deed, undone=True)
@@ -136,9 +142,13 @@ class Deciding:
         self._list(mark, deed, draft)
         self.fresh.append(Decided(fact, ((deed, 1),), _told(mark, deed, draft)))
 
-    def _judged(self, fact: Fact, deed: Deed) -> Deed:
-        verdict = None if self._verdict is None else self._verdict(fact, deed)
-        if verdict is None or not verdict.flagged:
+    def _judged(self, judging: Judging, fact: Fact, deed: Deed, held: bytes) -> Deed:
+        user_id = fact.event.user_id
+        conduct = self._conducts.get(user_id)
+        if conduct is None:
+            conduct = self._conducts[user_id] = opened(held)
+        verdict = judging(fact, deed, conduct)
+        if not verdict.flagged:
             return deed
         self.flagged.append((fact, verdict))
         return msgspec.structs.replace(deed, flagged=True)

@@ -143,8 +143,6 @@ class FeatureHandler:
         if not users:
             return
         FORGOTTEN_USERS.labels(self.role).inc(self._store.forget(users))
-        if self._judge is not None:
-            self._judge.forget(users)
         kept_ms = time.time_ns() // 1_000_000 - REPLIES.retention_ms
         if lately := [user for user, at_ms in users.items() if at_ms >= kept_ms]:
             self._store.forget_replies(lately)

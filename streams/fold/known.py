@@ -12,6 +12,7 @@ from streams.facts.deeds import Deed
 from streams.facts.facts import Fact
 from streams.forgetting.forgotten import Forgot, nobody
 from streams.messages import Message, Source
+from streams.trust.conduct import Conduct
 from streams.trust.limits import Reason, Verdict
 
 __all__ = ["NOTHING", "Known", "Recorded"]
@@ -33,7 +34,7 @@ class Recorded:
     def read(self, stream_ms: Mapping[Source, int]) -> None:
         """Has no use for it."""
 
-    def verdict(self, fact: Fact, deed: Deed) -> Verdict:  # noqa: ARG002
+    def verdict(self, fact: Fact, deed: Deed, conduct: Conduct) -> Verdict:  # noqa: ARG002
         """What was said of an event when it was folded."""
         return self._verdicts.get((fact.source.topic, fact.event.event_id), TEACHES)
 
@@ -43,6 +44,7 @@ class Known(NamedTuple):
 
     forgotten: Forgot = nobody
     judge: Recorded | None = None
+    traces: frozenset[bytes] = frozenset()  # see streams.archive.archive_traces
 
 
 NOTHING = Known()

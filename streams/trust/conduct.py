@@ -6,15 +6,26 @@ is judged by what stands.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import sqrt
 
 import msgspec
 
 from streams.facts.deeds import Act
-from streams.trust.limits import GAPS, HOUR_MS, MINUTE_MS, PENDING, SHOWN, UNRESOLVED_MS, Limits, Reason
+from streams.trust.limits import (
+    GAPS,
+    HOUR_MS,
+    MINUTE_MS,
+    PENDING,
+    SHOWN,
+    SUSPECT_MS,
+    UNRESOLVED_MS,
+    Limits,
+    Reason,
+    Verdict,
+)
 
-__all__ = ["Conduct", "Seen", "Window", "breaches", "numbers", "observe"]
+__all__ = ["Conduct", "Seen", "Window", "breaches", "hold", "numbers", "observe", "opened", "packed"]
 
 
 ACTS, IMPRESSIONS, CLICKS, UNSEEN = range(4)  # clicks of which it is known, and those of unseen items
@@ -72,6 +83,29 @@ class Conduct(msgspec.Struct, array_like=True):
     acts: int = 0
     suspect_until_ms: int = 0
     suspect_for: Reason | None = None
+
+
+_decoder = msgspec.msgpack.Decoder(Conduct)
+packed: Callable[[Conduct], bytes] = msgspec.msgpack.Encoder().encode
+
+
+def opened(value: bytes) -> Conduct:
+    """A user's state from its bytes; a new one where there are none, or they are of a former form."""
+    try:
+        return _decoder.decode(value) if value else Conduct()
+    except msgspec.MsgspecError:
+        return Conduct()
+
+
+def hold(conduct: Conduct, verdict: Verdict, ts_ms: int) -> Verdict:
+    """What breaches a limit casts a doubt on what follows for a while; the verdict with that doubt."""
+    if verdict.flagged and verdict.severity > 1.0:
+        conduct.suspect_until_ms = max(conduct.suspect_until_ms, ts_ms + SUSPECT_MS)
+        conduct.suspect_for = verdict.reason
+        return verdict
+    if ts_ms < conduct.suspect_until_ms:
+        return Verdict(conduct.suspect_for, 1.0)
+    return verdict
 
 
 def observe(conduct: Conduct, seen: Seen, impressions_read_ms: int) -> None:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from streams.trust.anomaly import Anomalies
-from streams.trust.conduct import Conduct, Seen, breaches, numbers, observe
+from streams.trust.conduct import Conduct, Seen, breaches, hold, numbers, observe
 from streams.trust.limits import (
     ANOMALY_WARM_UP,
     HOUR_MS,
@@ -12,7 +12,6 @@ from streams.trust.limits import (
     LOOK_ACTS,
     SESSION_USERS,
     SESSIONS,
-    SUSPECT_MS,
     Limits,
     Reason,
     Verdict,
@@ -24,8 +23,9 @@ __all__ = ["Detector"]
 class Detector:
     """Judges events in the order they come. `released` are users on whom a person has decided.
 
-    A user's Conduct is the caller's to keep; sessions and trees are of this process, bounded, and
-    begin anew with it: a verdict is a fact to be kept with its event, not to be asked for again.
+    A user's Conduct is the caller's to keep, and stands with the user's memory of events. Sessions and
+    trees are of this process, bounded, and begin anew with it: a verdict is a fact to be kept with its
+    event, not to be asked for again.
     """
 
     def __init__(
@@ -49,17 +49,7 @@ class Detector:
             worst = self._look(conduct, seen.ts_ms)
         if user_id in self.released:
             return Verdict()
-        return self._held(conduct, worst, seen.ts_ms)
-
-    def _held(self, conduct: Conduct, worst: Verdict, ts_ms: int) -> Verdict:
-        """What breaches a limit casts a doubt on what follows for a while."""
-        if worst.flagged:
-            conduct.suspect_until_ms = max(conduct.suspect_until_ms, ts_ms + SUSPECT_MS)
-            conduct.suspect_for = worst.reason
-            return worst
-        if ts_ms < conduct.suspect_until_ms:
-            return Verdict(conduct.suspect_for, 1.0)
-        return worst
+        return hold(conduct, worst, seen.ts_ms)
 
     def _look(self, conduct: Conduct, ts_ms: int) -> Verdict:
         found = numbers(conduct, ts_ms)

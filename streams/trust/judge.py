@@ -1,24 +1,24 @@
 """The detector beside the fold: asked once for each event, whatever is folded again.
 
-What a user has been doing is kept in this process, for the users last seen, and begins anew with it: a
-verdict depends on what was seen before it and is therefore kept as a fact, with the user's memory of the
-event and on topic `events.flagged`. Who folds the event again finds it there and does not ask.
+What a user has been doing stands at the end of the user's memory of events and is written with it, under
+the same fence: a process that takes over judges as the one before would have. What River has learned and who
+shared a session are of this process. So a verdict is kept as a fact, with the user's memory of the event and
+on topic `events.flagged`. Who folds the event again finds it there and does not ask.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from streams.events import IMPRESSIONS, Flagged
 from streams.facts.deeds import Deed
 from streams.facts.facts import Fact
 from streams.messages import Source
-from streams.trust.conduct import Conduct, Seen
+from streams.trust.conduct import Conduct, Seen, hold, observe
 from streams.trust.limits import Verdict
 
 __all__ = ["Judge", "Judges", "flagged_record"]
 
-USERS = 50_000
 VERDICTS = 20_000  # of events in flight: a shard that is refused is folded again
 
 _Name = tuple[Source, int, int]
@@ -37,8 +37,9 @@ class Judges(Protocol):
     def read(self, stream_ms: Mapping[Source, int]) -> None:
         """Is told the stream times of all sources before each batch."""
 
-    def verdict(self, fact: Fact, deed: Deed) -> Verdict:
-        """Whether a fresh event teaches; the same again when it is asked again."""
+    def verdict(self, fact: Fact, deed: Deed, conduct: Conduct) -> Verdict:
+        """Whether a fresh event teaches, which is folded into its user's conduct; the same again when it is
+        asked again."""
 
 
 class Judge:
@@ -46,7 +47,6 @@ class Judge:
 
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
-        self._conducts: OrderedDict[str, Conduct] = OrderedDict()
         self._verdicts: OrderedDict[_Name, Verdict] = OrderedDict()
         self._read_ms = -1
 
@@ -55,27 +55,21 @@ class Judge:
         known = [ms for source, ms in stream_ms.items() if source.topic == IMPRESSIONS.name and ms >= 0]
         self._read_ms = min(known, default=-1)
 
-    def verdict(self, fact: Fact, deed: Deed) -> Verdict:
-        """Whether a fresh event teaches; the same again when it is asked again."""
+    def verdict(self, fact: Fact, deed: Deed, conduct: Conduct) -> Verdict:
+        """Whether a fresh event teaches, which is folded into its user's conduct; the same again when it is
+        asked again, as after a refused write, when the conduct is read anew."""
         name = (fact.source, fact.offset, fact.place)
+        seen = Seen(deed.act, deed.ts_ms, deed.item_id, deed.session_id, deed.watch_ms, deed.duration_ms)
         known = self._verdicts.get(name)
         if known is not None:
+            observe(conduct, seen, self._read_ms)
+            hold(conduct, known, deed.ts_ms)
             return known
         user_id = fact.event.user_id
-        conduct = self._conducts.setdefault(user_id, Conduct())
-        self._conducts.move_to_end(user_id)
-        seen = Seen(deed.act, deed.ts_ms, deed.item_id, deed.session_id, deed.watch_ms, deed.duration_ms)
         verdict = self._verdicts[name] = self._detector.judge(user_id, conduct, seen, self._read_ms)
-        if len(self._conducts) > USERS:
-            self._conducts.popitem(last=False)
         if len(self._verdicts) > VERDICTS:
             self._verdicts.popitem(last=False)
         return verdict
-
-    def forget(self, users: Iterable[str]) -> None:
-        """Drops what is known of these users."""
-        for user_id in users:
-            self._conducts.pop(user_id, None)
 
 
 def flagged_record(fact: Fact, verdict: Verdict) -> Flagged:

@@ -1,14 +1,16 @@
 """Where a rebuilt state and the live one differ, counted and named as Chronon's consistency check does."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.facts.co_watch import ENGAGED_BYTES
 from streams.features import HEAD, Scope
 from streams.store import Outcomes
+from streams.verify.excuse import Excuse
 
 __all__ = ["TOLERANCE", "Comparison", "Counts", "Difference", "Errors", "Report"]
 
@@ -16,11 +18,12 @@ TOLERANCE = 1e-9  # relative, and absolute near zero: decayed sums depend on the
 NAMED = 20  # differences of a kind that are told by name
 _EDGES = np.logspace(-17, 1, 541)
 Floats = NDArray[np.float64]
-Kind = Literal["mismatching", "missing", "extra"]
+Kind = Literal["mismatching", "missing", "extra", "forgotten"]
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One key: missing in the live state, extra in it, or of other values there."""
+    """One key: missing in the live state, extra in it, of other values there, or higher there by what a
+    forgotten user had added."""
 
     key: str
     kind: Kind
@@ -28,12 +31,13 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct):
-    """Keys of one scope: `compared` stand on both sides."""
+    """Keys of one scope: `compared` stand on both sides; `forgotten` differ by what forgotten users added."""
 
     compared: int = 0
     mismatching: int = 0
     missing: int = 0
     extra: int = 0
+    forgotten: int = 0
 
 
 class Errors(msgspec.Struct, frozen=True):
@@ -46,7 +50,8 @@ class Errors(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a comparison found. `ok`: nothing differs, and every shard was compared."""
+    """What a comparison found. `ok`: nothing differs but by what forgotten users had added, and every shard
+    was compared."""
 
     ok: bool
     namespace: str
@@ -64,11 +69,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison:
-    """Collects what is compared."""
+    """Collects what is compared; `excuse` says which differences forgotten users have left."""
 
-    def __init__(self) -> None:
+    def __init__(self, excuse: Excuse | None = None) -> None:
+        self._excuse = excuse
         self.scopes: dict[str, Counts] = {}
-        self._named: dict[Kind, list[Difference]] = {"mismatching": [], "missing": [], "extra": []}
+        self._named: dict[Kind, list[Difference]] = {kind: [] for kind in get_args(Kind)}
         self._histogram = np.zeros(len(_EDGES) + 1, dtype=np.int64)
         self._worst = 0.0
 
@@ -87,15 +93,23 @@ class Comparison:
 
     def row(self, scope: Scope, name: str, live: Floats | None, rebuilt: Floats | None) -> None:
         """Compares a state row; None: it is not there."""
-        self._compare(scope.value, name, live, rebuilt)
+        excused = lambda: self._excuse is not None and self._excuse.row(scope, name, live, rebuilt)  # noqa: E731
+        self._compare(scope.value, name, live, rebuilt, excused)
 
     def document(self, kind: str, name: str, live: tuple[object, ...], rebuilt: tuple[object, ...]) -> None:
         """Compares a list of entries, such as a user's history; empty: it is not there."""
         self._compare(kind, name, live or None, rebuilt or None)
 
+    def companions(self, item_id: str, live: bytes | None, rebuilt: bytes | None) -> None:
+        """Compares what was watched together with an item."""
+        excuse = self._excuse
+        excused = lambda: excuse is not None and excuse.companions(item_id, live, rebuilt)  # noqa: E731
+        self._compare("co_watch", item_id, _hex(live), _hex(rebuilt), excused)
+
     def ledger(self, live: Outcomes, rebuilt: Outcomes) -> None:
         """Compares what became of event records."""
-        self._compare("ledger", "all", tuple(live), tuple(rebuilt))
+        excused = lambda: self._excuse is not None and self._excuse.ledger(live, rebuilt)  # noqa: E731
+        self._compare("ledger", "all", tuple(live), tuple(rebuilt), excused)
 
     def _compare(
         self,
@@ -103,12 +117,13 @@ class Comparison:
         name: str,
         live: Floats | tuple[object, ...] | None,
         rebuilt: Floats | tuple[object, ...] | None,
+        excused: Callable[[], bool] = lambda: False,
     ) -> None:
         if live is None and rebuilt is None:
             return
         counts = self.scopes.setdefault(scope, Counts())
         if live is None or rebuilt is None:
-            kind: Kind = "missing" if live is None else "extra"
+            kind: Kind = "missing" if live is None else "forgotten" if excused() else "extra"
             setattr(counts, kind, getattr(counts, kind) + 1)
             where = "stands in the past alone" if live is None else "has no past"
             self._name(f"{scope}:{name}", kind, where)
@@ -119,8 +134,9 @@ class Comparison:
         else:
             detail = "" if live == rebuilt else f"expected {_short(rebuilt)}, got {_short(live)}"
         if detail:
-            counts.mismatching += 1
-            self._name(f"{scope}:{name}", "mismatching", detail)
+            kind = "forgotten" if excused() else "mismatching"
+            setattr(counts, kind, getattr(counts, kind) + 1)
+            self._name(f"{scope}:{name}", kind, detail)
 
     def _values(self, live: Floats, rebuilt: Floats) -> str:
         """Notes the errors of a row's values; says what differs, or nothing."""
@@ -151,6 +167,12 @@ class Comparison:
             return 0.0
         place = int(np.searchsorted(np.cumsum(self._histogram), share * values))
         return 0.0 if place == 0 else min(float(_EDGES[min(place, len(_EDGES) - 1)]), self._worst)
+
+
+def _hex(value: bytes | None) -> tuple[str, ...] | None:
+    """A set's engagements as hexadecimal digits."""
+    step = ENGAGED_BYTES
+    return tuple(value[at : at + step].hex() for at in range(0, len(value), step)) if value else None
 
 
 def _short(entries: Iterable[object]) -> str:

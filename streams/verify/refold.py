@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from streams.archive.rebuild import EVENT_NAMES, Refold
 from streams.archive.timeline import Stamped, Timeline
 from streams.events import ITEMS
-from streams.messages import Source
+from streams.messages import Message, Source
 from streams.store import MemoryStore, Position, ShardFence
 
 __all__ = ["CutStore", "refold"]
@@ -45,10 +45,11 @@ def refold(
     cuts: Mapping[str, Mapping[Source, int]],
     wall_ms: Callable[[], int],
     on_progress: Callable[[int], None] = lambda _: None,
+    see: Callable[[Message], None] = lambda _: None,
 ) -> CutStore:
     """A store whose shards have folded the timeline up to `cuts`: by tag and partition the last offset.
 
-    A shard without a cut takes everything that any other does.
+    A shard without a cut takes everything that any other does. `see` is shown every message.
     """
     sources = {source for cut in cuts.values() for source in cut}
     ends = {s: max(cut.get(s, -1) for cut in cuts.values()) + 1 for s in sources}
@@ -67,6 +68,7 @@ def refold(
             store.close_to(source, stamped.epoch, closed)
             fold.applier.resume(fold.last)
             at = now
+        see(stamped.message)
         fold.take(stamped)
     fold.flush()
     store.close_to(Source("", 0), "", ())

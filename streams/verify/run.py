@@ -7,12 +7,12 @@ from typing import Protocol
 from streams.archive.rebuild import EVENT_NAMES
 from streams.archive.timeline import Timeline
 from streams.errors import OperatorError
-from streams.facts.co_watch import ENGAGED_BYTES
 from streams.fold.sweep import is_worthless
 from streams.store import Store
 from streams.store.keys import TAGS, tag_of
 from streams.verify.capture import Capture, Held, Key, Past, present
 from streams.verify.compare import Comparison, Report
+from streams.verify.excuse import Excuse
 from streams.verify.refold import CutStore, refold
 
 __all__ = ["REPORT", "verify"]
@@ -59,8 +59,10 @@ def verify(
     ends = {s: max(cut.get(s, -1) for cut in cuts.values()) + 1 for cut in cuts.values() for s in cut}
     if steps is not None:
         steps.total(timeline.count(EVENT_NAMES, ends))
-    rebuilt = refold(timeline, cuts, wall_ms, progressed)
-    found = _compared(store, held, rebuilt)
+    excuse = Excuse(timeline)
+    rebuilt = refold(timeline, cuts, wall_ms, progressed, excuse.see)
+    excuse.follow()
+    found = _compared(store, held, rebuilt, excuse)
     counts, errors = found.total(), found.errors()
     return Report(
         ok=not (counts.mismatching or counts.missing or counts.extra or held.moving or timeline.lost),
@@ -79,8 +81,8 @@ def verify(
     )
 
 
-def _compared(store: Store, held: Capture, rebuilt: CutStore) -> Comparison:
-    found = Comparison()
+def _compared(store: Store, held: Capture, rebuilt: CutStore, excuse: Excuse) -> Comparison:
+    found = Comparison(excuse)
     keys: dict[str, list[Key]] = {tag: [] for tag in TAGS}
     for key in rebuilt.rows:
         keys[tag_of(*key)].append(key)
@@ -107,14 +109,4 @@ def _compare_shard(found: Comparison, store: Store, live: Held, rebuilt: Held, n
             found.document("shown", user, a.shown, b.shown)
     for item in {**rebuilt.companions, **live.companions}:
         if item not in newcomers:
-            found.document(
-                "co_watch",
-                item,
-                *map(_engagements, (live.companions.get(item), rebuilt.companions.get(item))),
-            )
-
-
-def _engagements(value: bytes | None) -> tuple[str, ...]:
-    """What an item's set keeps, as hexadecimal digits."""
-    held = value or b""
-    return tuple(held[at : at + ENGAGED_BYTES].hex() for at in range(0, len(held), ENGAGED_BYTES))
+            found.companions(item, live.companions.get(item), rebuilt.companions.get(item))

@@ -12,12 +12,14 @@ from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import EVENT_TOPICS, FLAGGED, ITEMS, MAX_MS, Record
 from streams.facts.facts import Fact
+from streams.features import HEAD, Scope
 from streams.fold.applier import Applier
 from streams.messages import Message
 from streams.store import MemoryStore
 from streams.trust.conduct import Conduct, Seen
 from streams.trust.judge import Judge, flagged_record
 from streams.trust.limits import Reason, Verdict
+from streams.verify import Report, capture, verify
 from tests.build import T0
 from tests.past import EPOCHS, Past
 
@@ -119,3 +121,38 @@ def same(found: MemoryStore, expected: MemoryStore) -> bool:
 
 def _of(message: Message, user_id: str) -> bool:
     return message.topic in {topic.name for topic in EVENT_TOPICS} and message.key == user_id.encode()
+
+
+@pytest.mark.parametrize("taken_out", [False, True])
+def test_verify_tells_what_a_forgotten_user_left_from_what_is_wrong(tmp_path: Path, taken_out: bool) -> None:
+    past, store, wish = Past(4), MemoryStore(), {"u1": MAX_MS}
+    past.fold(store)
+    assert store.forget(wish) == 1
+    archive = past.archive(tmp_path, 250)
+    if taken_out:
+        announce(archive, wish)
+        assert sum(rewrite(archive, wish)) > 20
+        settle(archive, wish)
+
+    def verified(forgotten: Any = lambda user_id, ts_ms: ts_ms <= wish.get(user_id, -1)) -> Report:
+        timeline = past.timeline(archive)
+        timeline.learn(forgotten)
+        return verify(store, capture(store), timeline, "n", lambda: FAR)
+
+    report = verified()
+    assert report.ok, report.differences
+    assert report.scopes["item"].forgotten > 3
+    assert report.scopes["category"].forgotten + report.scopes["creator"].forgotten > 1
+    assert {d.kind for d in report.differences} == {"forgotten"}
+    key = next(d.key for d in report.differences if d.key.startswith("item:"))
+    row = store.rows[Scope.ITEM, key.removeprefix("item:")].copy()
+    store.rows[Scope.ITEM, key.removeprefix("item:")] = np.concatenate([row[:HEAD], row[HEAD:] * 0.1])
+    report = verified()  # a live count below what the others did is no forgotten user's share
+    assert not report.ok
+    assert [d.key for d in report.differences if d.kind == "mismatching"] == [key]
+    store.rows[Scope.ITEM, key.removeprefix("item:")] = row
+    store.rows[Scope.CREATOR, "intruder"] = store.rows[Scope.CREATOR, "m1"]
+    report = verified()  # and what no forgotten user was in is not excused
+    assert [(d.kind, d.key) for d in report.differences if d.kind != "forgotten"] == [
+        ("extra", "creator:intruder")
+    ]

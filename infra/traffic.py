@@ -7,14 +7,16 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenacity import retry, retry_if_exception_type, wait_exponential
 
-from infra.viewers import Habits, Population
+from infra.injecting import Wishes
+from infra.scripted import Script
+from infra.viewers import KUAIRAND, Habits, Population
 from streams.edge.health import Health
 from streams.errors import KafkaUnavailable, OperatorError, RankError
 from streams.events import (
@@ -33,7 +35,13 @@ from streams.events import (
     Watch,
 )
 from streams.kafka import AsyncRankClient, Publisher, read_all
-from streams.metrics import RETRIES, TRAFFIC_EVENTS, TRAFFIC_REPLIES, TRAFFIC_REQUESTS, TRAFFIC_SECONDS
+from streams.metrics import (
+    RETRIES,
+    TRAFFIC_EVENTS,
+    TRAFFIC_REPLIES,
+    TRAFFIC_REQUESTS,
+    TRAFFIC_SECONDS,
+)
 from streams.settings import Settings
 
 __all__ = ["TrafficSettings", "read_traffic_settings", "run"]
@@ -52,6 +60,7 @@ class TrafficSettings(BaseSettings):
 
     seed: int = Field(1, ge=0, description="of tastes, items and answers")
     rate: float = Field(20.0, gt=0, le=10_000, description="requests a second")
+    people: Literal["small", "kuairand"] = Field("small", description="the shape of the world")
     viewers: int = Field(300, ge=1, le=1_000_000)
     items: int = Field(1_000, ge=10, le=1_000_000, description="in the catalogue at the start")
     timeout_ms: int = Field(2_000, ge=10, description="how long a viewer waits for a slate")
@@ -84,13 +93,23 @@ def run(
     for need in ("kafka", "scorer"):
         health.set(need, False, "not yet")
     run_id = f"{time.time_ns() // 1_000_000:x}{uuid.uuid4().hex[:4]}"
-    habits = Habits(viewers=options.viewers, items=options.items)
+    habits = habits_of(options)
     population = Population(options.seed, _now_ms(), habits, run_id)
     with Publisher(settings) as publisher:
         if not _publish_catalogue(settings, publisher, population, stop):
             return
         health.set("kafka", True)
         asyncio.run(_Traffic(settings, options, population, publisher).drive(health, stop))
+
+
+def habits_of(options: TrafficSettings) -> Habits:
+    """The world that is wished for; viewers and items as set, or as its shape has them."""
+    if options.people == "small":
+        return Habits(viewers=options.viewers, items=options.items)
+    given = {
+        name: getattr(options, name) for name in ("viewers", "items") if name in options.model_fields_set
+    }
+    return msgspec.structs.replace(KUAIRAND, **given)
 
 
 def _now_ms() -> int:
@@ -162,6 +181,7 @@ class _Traffic:
         self._flying: set[asyncio.Task[None]] = set()
         self._shift_at: float | None = None
         self._failure: BaseException | None = None
+        self._script = Script(population, Wishes(settings.state))
 
     async def drive(self, health: Health, stop: threading.Event) -> None:
         """Asks until `stop`, then lets what is in flight land."""
@@ -174,8 +194,10 @@ class _Traffic:
                 self._shift_at = due + self._options.shift_after_s
             while not stop.is_set() and self._failure is None:
                 self._live()
-                self._launch(client)
-                due = max(due + 1 / self._options.rate, time.monotonic() - BEHIND_S)
+                if not self._script.nobody_asks:
+                    self._launch(client)
+                pace = self._options.rate * self._population.busy(_now_ms())
+                due = max(due + 1 / pace, time.monotonic() - BEHIND_S)
                 await self._until(due, stop)
             if self._flying:
                 await asyncio.wait(self._flying)
@@ -213,8 +235,12 @@ class _Traffic:
             self._shift_at = None
             born += self._population.shift(now)
             log.info("shifted: tastes turned, %d new items", len(born))
+        items, events = self._script.tick(now)
+        for event in events:
+            send_events(self._publisher, [event])
+        born += items
         if born:
-            _publish(self._publisher, born)
+            _publish(self._publisher, map(self._script.published, born))
 
     def _launch(self, client: AsyncRankClient) -> None:
         request = self._population.next_request(_now_ms())
@@ -245,6 +271,7 @@ class _Traffic:
 
     async def _answer(self, reply: RankReply) -> None:
         """What the viewer does, told once it is over, so that no event lies in the future."""
+        self._script.compare(reply, _now_ms())
         events = self._population.answer(reply, _now_ms())
         if not events:
             return

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
 from monitors.evidence import Evidence
+from monitors.meter import Meter
 from monitors.performance_watch import PerformanceWatch
-from monitors.quality import ClickThrough, Counted
 from monitors.regular import Regular
 from monitors.shelf import Shelf
 from monitors.watch import DriftWatch, Outgoing
@@ -23,18 +23,18 @@ from streams.events import (
     ALERTS,
     CLICKS,
     EXAMPLES,
+    FEEDBACK,
     IMPRESSIONS,
+    ITEMS,
     MODELS,
     SERVED,
     TOPICS,
     TRIGGERS,
-    Event,
-    Record,
-    Served,
+    WATCHES,
 )
 from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
-from streams.metrics import MESSAGES, RETRIES, SLATE_CLICKS, SLATE_IMPRESSIONS
+from streams.metrics import MESSAGES, RETRIES
 from streams.metrics import TRIGGERS as TRIGGERS_WRITTEN
 from streams.settings import Settings
 
@@ -42,7 +42,7 @@ __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-READ = (SERVED, IMPRESSIONS, CLICKS, EXAMPLES)
+READ = (SERVED, IMPRESSIONS, CLICKS, WATCHES, FEEDBACK, EXAMPLES)
 POLL_MESSAGES = 200
 POLL_S = 0.2
 RETRY_S = 1.0
@@ -53,7 +53,7 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     for need in ("kafka", "partitions"):
         health.set(need, False, "not yet")
     arrived: SimpleQueue[Message] = SimpleQueue()
-    follower = Follower(settings, (MODELS, TRIGGERS, ALERTS), arrived.put)
+    follower = Follower(settings, (MODELS, TRIGGERS, ALERTS, ITEMS), arrived.put)
     follower.start()
     role = _Role(settings, health, arrived)
     try:
@@ -79,7 +79,7 @@ class _Role:
         self._settings, self._health, self._arrived = settings, health, arrived
         self._shelf, self._evidence = Shelf(settings.state / "drift"), list[Evidence]()
         self._watch = DriftWatch(settings, keep=self._evidence.append)
-        self._performance, self._clicks = PerformanceWatch(settings), ClickThrough()
+        self._performance, self._meter = PerformanceWatch(settings), Meter()
         self._regular = Regular(settings)
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
@@ -112,21 +112,10 @@ class _Role:
                 continue
             now_ms = time.time_ns() // 1_000_000
             for record in decode(TOPICS[message.topic], message.key, message.value, now_ms).records:
-                self._count(record)
+                self._meter.take(record)
                 self._outgoing += self._watch.take(record, now_ms)
                 self._outgoing += self._performance.take(record, now_ms)
                 self._regular.take(record)
-
-    def _count(self, record: Record) -> None:
-        counted: Counted | None = None
-        if isinstance(record, Served):
-            counted = self._clicks.served(record)
-        elif isinstance(record, Event):
-            counted = self._clicks.event(record)
-        if counted is not None:
-            labels = (counted.surface, counted.model, counted.variant)
-            SLATE_IMPRESSIONS.labels(*labels).inc(counted.impressions)
-            SLATE_CLICKS.labels(*labels).inc(counted.clicks)
 
     def _publish(self, publisher: Publisher) -> None:
         """A failure may repeat some records: triggers are answered once by id, reports do no harm."""

@@ -1,4 +1,4 @@
-"""Click-through rate by request: clicks over impressions of slates that we served.
+"""Clicks, watch time and conversions by request, over impressions of slates that we served.
 
 Counted once per request and item, whatever is delivered or sent twice, and by the model that served
 the slate. The rate itself is computed where the counters are read.
@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from streams.events import Click, Event, Impression, Served
+from streams.events import Click, Event, Feedback, Impression, Served, Watch
 
 __all__ = ["NO_MODEL", "ClickThrough", "Counted"]
 
@@ -21,7 +21,7 @@ NO_VARIANT = "none"
 
 
 class Counted(NamedTuple):
-    """What became known: so many impressions and clicks on slates of a surface, a model and a variant.
+    """What became known of slates of a surface, a model and a variant: impressions, clicks and so on.
 
     `variant` names the arm in every layer, as in `ranking=control,slate=diverse`.
     """
@@ -31,12 +31,15 @@ class Counted(NamedTuple):
     impressions: int
     clicks: int
     variant: str = NO_VARIANT
+    watch_ms: int = 0
+    conversions: int = 0
+    value_micros: int = 0
 
 
 class _Request:
     """A request's facts, in whatever order they come; `model` is None until its slate is known."""
 
-    __slots__ = ("clicked", "counted", "model", "seen", "surface", "variant")
+    __slots__ = ("clicked", "converted", "counted", "model", "seen", "surface", "variant", "watched")
 
     def __init__(self) -> None:
         self.model: str | None = None
@@ -44,7 +47,9 @@ class _Request:
         self.variant = NO_VARIANT
         self.seen: set[str] = set()
         self.clicked: set[str] = set()
-        self.counted = (0, 0)
+        self.watched: dict[str, int] = {}  # by item, the longest
+        self.converted: dict[str, int] = {}  # by event, in micros
+        self.counted = (0, 0, 0, 0, 0)
 
 
 class ClickThrough:
@@ -67,11 +72,22 @@ class ClickThrough:
         return _news(request)
 
     def event(self, event: Event) -> Counted | None:
-        """Takes an impression or a click in; other events, and those without a request, count nothing."""
-        if event.request_id is None or not isinstance(event, Impression | Click):
+        """Takes an event in; those without a request, and feedback but conversions, count nothing.
+
+        Of one item watched several times the longest counts, and a conversion once by its id.
+        """
+        if event.request_id is None or not isinstance(event, Impression | Click | Watch | Feedback):
+            return None
+        if isinstance(event, Feedback) and event.action != "convert":
             return None
         request = self._request(event.request_id)
-        (request.seen if isinstance(event, Impression) else request.clicked).add(event.item_id)
+        if isinstance(event, Feedback):
+            request.converted[event.event_id] = event.value_micros or 0
+        elif isinstance(event, Watch):
+            longest = max(event.watch_ms, request.watched.get(event.item_id, 0))
+            request.watched[event.item_id] = longest
+        else:
+            (request.seen if isinstance(event, Impression) else request.clicked).add(event.item_id)
         return _news(request)
 
     def _request(self, request_id: str) -> _Request:
@@ -101,8 +117,17 @@ def _news(request: _Request) -> Counted | None:
     """What is to be counted now and was not before."""
     if request.model is None:
         return None
-    now = (len(request.seen), len(request.seen & request.clicked))
+    now = (
+        len(request.seen),
+        len(request.seen & request.clicked),
+        sum(ms for item, ms in request.watched.items() if item in request.seen),
+        len(request.converted),
+        sum(request.converted.values()),
+    )
     before, request.counted = request.counted, now
     if now == before:
         return None
-    return Counted(request.surface, request.model, now[0] - before[0], now[1] - before[1], request.variant)
+    seen, clicked, watch_ms, conversions, micros = (b - a for a, b in zip(before, now, strict=True))
+    return Counted(
+        request.surface, request.model, seen, clicked, request.variant, watch_ms, conversions, micros
+    )

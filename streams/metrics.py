@@ -110,6 +110,42 @@ SLATE_CLICKS = Counter(
     ["surface", "model", "variant"],
 )
 
+SLATE_WATCH = Counter(
+    "streamrec_slate_watch_seconds_total",
+    "Watch time of impressed items of served slates, the longest of each.",
+    ["surface", "model", "variant"],
+)
+SLATE_CONVERSIONS = Counter(
+    "streamrec_slate_conversions_total", "Conversions of served slates.", ["surface", "model", "variant"]
+)
+SLATE_VALUE = Counter(
+    "streamrec_slate_value_total",
+    "Value of these conversions, in units of their currency.",
+    ["surface", "model", "variant"],
+)
+SPONSORED_REVENUE = Counter(
+    "streamrec_sponsored_revenue_total",
+    "Bids of clicked paid places of served slates, in units of their currency.",
+    ["surface", "model", "variant"],
+)
+POSITION_IMPRESSIONS = Counter(
+    "streamrec_position_impressions_total", "Impressions by place, as clients tell it.", ["position"]
+)
+POSITION_CLICKS = Counter(
+    "streamrec_position_clicks_total", "Clicks by place, as clients tell it.", ["position"]
+)
+SESSION_SECONDS = Histogram(
+    "streamrec_session_seconds",
+    "From a session's first request to its last.",
+    buckets=(0, 10, 30, 60, 120, 300, 600, 1_200, 2_400, 4_800),
+)
+NEXT_DAY_RETURN = Gauge(
+    "streamrec_next_day_return_ratio", "Users of a day who came the day after, of the last two whole days."
+)
+COVERAGE = Gauge("streamrec_slate_coverage_items", "Distinct items among the last 10,000 places.")
+NOVELTY = Gauge("streamrec_slate_novelty_nats", "Mean surprise of an item among the last 10,000 places.")
+DIVERSITY = Gauge("streamrec_slate_diversity_ratio", "Categories of a slate over its places, lately.")
+
 # alerts
 ALERTS_TAKEN = Counter("streamrec_alerts_total", "Alerts read, by what became of them.", ["outcome"])
 ALERTS_WAITING = Gauge("streamrec_alerts_waiting", "Changes not yet told to a receiver.", ["receiver"])
@@ -127,4 +163,10 @@ ALERT_RECEIVER_OFF = Gauge(
 TRAFFIC_EVENTS = Counter("streamrec_traffic_events_total", "Event records produced.", ["topic"])
 TRAFFIC_REQUESTS = Counter("streamrec_traffic_requests_total", "Requests sent.")
 TRAFFIC_REPLIES = Counter("streamrec_traffic_replies_total", "Replies received.", ["outcome"])
+TRAFFIC_TRUE_CLICKS = Counter(
+    "streamrec_traffic_true_clicks_total",
+    "Clicks expected of sampled slates: of what was shown, and of the best there was (their gap is regret).",
+    ["slate"],
+)
+TRAFFIC_TRUE_PLACES = Counter("streamrec_traffic_true_places_total", "Places of these sampled slates.")
 TRAFFIC_SECONDS = Histogram("streamrec_traffic_seconds", "From a request sent to its reply.", buckets=FINE)

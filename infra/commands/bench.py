@@ -1,7 +1,8 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `scorer`
-what a slate costs, `trust` how many attacks are found, `drift` how right drift verdicts are, `train` how
-fast a ranker is trained, `freshness` how soon a click changes a ranking."""
+do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large,
+`scorer` what a slate costs, `search` how well a query's documents are ranked, `trust` how many attacks
+are found, `drift` how right drift verdicts are, `train` how fast a ranker is trained, `freshness` how
+soon a click changes a ranking, `viewers` how fast the simulated ones are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
 from infra.commands.bench_freshness import freshness
 from infra.commands.bench_scorer import scorer
+from infra.commands.bench_search import search
 from infra.commands.bench_soak import soak
 from infra.commands.bench_train import train
 from infra.commands.bench_trust import trust
@@ -19,6 +21,7 @@ from streams.errors import OperatorError
 
 if TYPE_CHECKING:
     from infra.benchmarks.memory import MemoryReport
+    from infra.benchmarks.viewers import ViewerFigures
     from infra.lockstep import Comparison, Plan
 
 __all__ = ["register"]
@@ -31,9 +34,11 @@ def register(app: typer.Typer) -> None:
     bench.command("memory")(memory)
     bench.command("features")(features)
     bench.command("scorer")(scorer)
+    bench.command("search")(search)
     bench.command("soak")(soak)
     bench.command("trust")(trust)
     bench.command("drift")(drift)
+    bench.command("viewers")(viewers)
     bench.command("train")(train)
     bench.command("freshness")(freshness)
     app.add_typer(bench, name="bench")
@@ -105,6 +110,21 @@ def memory(
         _write(report, json_file)
 
 
+def viewers(
+    requests: Annotated[int, typer.Option(min=100)] = 5_000,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
+) -> None:
+    """Measure how many events a second 10,000 simulated viewers make on one core."""
+    from infra.benchmarks.viewers import GOAL_PER_S, measure_viewers
+
+    figures = measure_viewers(requests)
+    met = "met" if figures.per_cpu_s >= GOAL_PER_S else "missed"
+    print(f"{figures.viewers:,} viewers, {figures.events:,} events: {figures.by_kind}")
+    print(f"{figures.per_cpu_s:,.0f} events a second of processor time, goal {GOAL_PER_S:,}: {met}")
+    if json_file is not None:
+        _write(figures, json_file)
+
+
 def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -124,7 +144,7 @@ def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     return compare(outcomes)
 
 
-def _write(result: "Comparison | MemoryReport", file: Path) -> None:
+def _write(result: "Comparison | MemoryReport | ViewerFigures", file: Path) -> None:
     import msgspec
 
     try:

@@ -1,33 +1,66 @@
-"""`streamrec sim`: simulated viewers against a running system."""
+"""`streamrec sim`: simulated viewers against a running system, and scripted events among them."""
 
 from typing import Annotated
 
 import typer
 
+from streams.errors import OperatorError
+
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `sim`."""
-    app.command("sim")(sim)
+    """Adds `sim` and `sim inject`."""
+    group = typer.Typer(help="Simulated viewers against a running system.", invoke_without_command=True)
+    group.callback()(sim)
+    group.command("inject")(inject)
+    app.add_typer(group, name="sim")
 
 
 def sim(
+    context: typer.Context,
     rate: Annotated[float | None, typer.Option(help="requests a second")] = None,
     seed: Annotated[int | None, typer.Option(help="of tastes, items and answers")] = None,
     viewers: Annotated[int | None, typer.Option(help="how many viewers there are")] = None,
+    people: Annotated[
+        str | None, typer.Option(help="small, or kuairand: 10,000 viewers shaped by that log")
+    ] = None,
     shift_after: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="then tastes and items change (planted drift)")
     ] = None,
 ) -> None:
     """Send traffic from simulated viewers until SIGTERM or Ctrl-C; STREAMREC_SIM_* give the defaults."""
+    if context.invoked_subcommand is not None:
+        return
     from infra.process_edge import in_process
     from infra.traffic import read_traffic_settings, run
     from streams.edge.health import Health, serve
     from streams.settings import read_settings
 
     settings = read_settings()
-    options = read_traffic_settings(rate=rate, seed=seed, viewers=viewers, shift_after_s=shift_after)
+    options = read_traffic_settings(
+        rate=rate, seed=seed, viewers=viewers, people=people, shift_after_s=shift_after
+    )
     health = Health("traffic")
     serve(health, settings.http_host, settings.http_port)
     in_process("sim", settings, lambda stop: run(settings, health, stop, options))
+
+
+def inject(
+    event: Annotated[
+        str,
+        typer.Argument(help="taste-drift, viral-item, catalogue-flood, broken-sensor, bot-attack or outage"),
+    ],
+    for_s: Annotated[float, typer.Option("--for", metavar="SECONDS", min=1, help="how long")] = 60.0,
+    size: Annotated[float, typer.Option(min=0.1, max=10, help="beside its usual size")] = 1.0,
+) -> None:
+    """Let something happen in the simulated traffic that runs on STREAMREC_STATE."""
+    from infra.injecting import Wish, ask_for
+    from infra.viewers.happenings import EVENTS
+    from streams.settings import read_settings
+
+    if event not in EVENTS:
+        raise OperatorError(f"sim inject: expected one of {', '.join(EVENTS)}, got {event!r}")
+    state = read_settings().state
+    ask_for(state, Wish(event, for_s, size))
+    print(f"{event} begins, for {for_s:g} s; the truth is in {state / 'sim' / 'happenings.jsonl'}")

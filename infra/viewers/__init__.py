@@ -4,6 +4,8 @@ Imports nothing of the system but the wire records; what a viewer likes appears 
 """
 
 from infra.viewers.habits import Habits
+from infra.viewers.happenings import Happening, Happenings
+from infra.viewers.kuairand import KUAIRAND
 from infra.viewers.population import Population
 
-__all__ = ["Habits", "Population"]
+__all__ = ["KUAIRAND", "Habits", "Happening", "Happenings", "Population"]

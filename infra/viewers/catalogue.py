@@ -37,6 +37,8 @@ class Catalogue:
         self._allocate(habits.items)
         self._duration_scale = 1.0
         self._mix = rng.dirichlet(np.full(len(CATEGORIES), 3.0))
+        if shares := habits.category_shares:
+            self._mix = np.array(shares) / sum(shares)
         ages = np.sort(rng.uniform(0, habits.catalogue_span_ms, habits.items))[::-1]
         for age in ages:
             self._add(start_ms - int(age / habits.pace), age)
@@ -90,8 +92,15 @@ class Catalogue:
         self._duration_scale = 4.0
         return [self._add(now_ms, -self.lived_ms(now_ms)) for _ in range(int(share * n))]
 
+    def flood(self, now_ms: int, count: int, appeal: float) -> list[Item]:
+        """So many new items at once, their appeal moved by `appeal` logits."""
+        before = len(self.items)
+        new = [self._add(now_ms, -self.lived_ms(now_ms)) for _ in range(count)]
+        self.appeal[before : len(self.items)] += appeal
+        return new
+
     def _add(self, published_ms: int, age_at_start_ms: float) -> Item:
-        i, rng = len(self.items), self._rng
+        i, rng, habits = len(self.items), self._rng, self.habits
         if i == len(self.appeal):
             self._grow()
         category = int(rng.choice(len(CATEGORIES), p=self._mix))
@@ -103,7 +112,12 @@ class Catalogue:
         self.appeal[i] = self._fame[creator] + self.habits.appeal_scale * (rng.exponential() - 1)
         self.category[i] = category
         self.length[i] = rng.normal()
-        self.duration_ms[i] = min(1_800_000, 25_000 * np.exp(0.9 * self.length[i]) * self._duration_scale)
+        self.duration_ms[i] = min(
+            1_800_000,
+            habits.duration_median_ms
+            * np.exp(habits.duration_log_sd * self.length[i])
+            * self._duration_scale,
+        )
         self.born_lived_ms[i] = -age_at_start_ms
         item = self._publish(i, published_ms, creator, tags)
         self.items.append(item)

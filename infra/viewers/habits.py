@@ -45,6 +45,13 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     appeal_half_life_ms: int = 12 * HOUR_MS
     catalogue_span_ms: int = 72 * HOUR_MS  # ages of the first items
 
+    # the shape of the world
+    duration_median_ms: int = 25_000
+    duration_log_sd: float = 0.9
+    category_shares: tuple[float, ...] = ()  # by category; empty: drawn
+    activity_log_sd: float | None = None  # of requests a viewer; None: drawn from a Pareto law
+    hours: tuple[float, ...] = ()  # requests by lived hour over the mean hour; empty: the same all day
+
     # one request
     limit: int = 10
     dwell_ms: int = 400  # an answer's events lie within so long after the slate came

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.viewers.catalogue import Catalogue
-from infra.viewers.habits import Habits
+from infra.viewers.habits import HOUR_MS, Habits
 from infra.viewers.words import DEVICES
 from streams.events import Action, Click, Event, Feedback, Impression, Item, RankReply, RankRequest, Watch
 
@@ -57,6 +57,8 @@ class Population:
         self._clickiness = self._rng.normal(0, 0.3, habits.viewers)
         self._patience = self._rng.normal(0, 0.5, habits.viewers)
         self._activity = self._rng.pareto(3.0, habits.viewers) + 0.5
+        if (spread := habits.activity_log_sd) is not None:
+            self._activity = np.exp(spread * self._rng.normal(size=habits.viewers))
         self._activity /= self._activity.sum()
         self._fatigue = np.zeros((habits.viewers, len(self._items.centres)))
         self._seen: list[dict[int, int]] = [{} for _ in range(habits.viewers)]
@@ -81,11 +83,33 @@ class Population:
 
         The planted drift: CTR, watch time, durations and ages all move.
         """
+        self.turn_tastes()
+        self._clickiness += 0.8
+        return self._items.shift(now_ms)
+
+    def turn_tastes(self) -> None:
+        """Turns every taste round, all by the same rotation; items stay as they are."""
         turn, _ = np.linalg.qr(np.random.default_rng((self._seed, 3)).normal(size=(self.habits.latent,) * 2))
         self._tastes = self._tastes @ turn
         self._moods = self._moods @ turn
-        self._clickiness += 0.8
-        return self._items.shift(now_ms)
+
+    def favourite(self) -> str:
+        """An item that is new and not widely liked yet: one that may become so."""
+        return self._items.items[-1].item_id
+
+    def boost(self, item_id: str, logit: float) -> None:
+        """Makes an item more appealing to everyone."""
+        self._items.appeal[self._items.index[item_id]] += logit
+
+    def flood(self, now_ms: int, count: int, appeal: float) -> list[Item]:
+        """So many new items at once, more or less appealing by `appeal` logits."""
+        return self._items.flood(now_ms, count, appeal)
+
+    def busy(self, now_ms: int) -> float:
+        """Requests now over the mean of the day, as viewers live it."""
+        hours = self.habits.hours
+        lived = self._items.lived_ms(now_ms) / HOUR_MS
+        return hours[int(lived) % len(hours)] if hours else 1.0
 
     def _draw_tastes(self, count: int) -> Floats:
         """Each taste leans to three categories and a few creators' styles."""
@@ -149,6 +173,11 @@ class Population:
         viewer = int(user_id[1:])
         known = np.array([self._items.index.get(i, -1) for i in item_ids], dtype=np.int64)
         return np.where(known >= 0, self._click_odds(viewer, known, now_ms), 0.0)
+
+    def best_clicks(self, user_id: str, limit: int, now_ms: int) -> float:
+        """Clicks expected of the best slate that there is for the viewer now, if they looked at all of it."""
+        chance = self._click_odds(int(user_id[1:]), np.arange(len(self._items.items)), now_ms)
+        return float(np.sort(chance)[-limit:].sum())
 
     def _affinity(self, viewer: int, items: NDArray[np.int64]) -> Floats:
         h = self.habits

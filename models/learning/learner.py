@@ -239,6 +239,7 @@ class LearnerHandler:
             heads[head] = {
                 "learned": model.learned[head],
                 "recent": recent,
+                "slices": self._lessons.quality[head].by_slice(),
                 "days": self._lessons.quality[head].days(),
             }
             if recent["online_auc"] is not None:

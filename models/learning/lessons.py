@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.learning.crosses import cross, id_hash
 from models.learning.online import OnlineModel
-from models.learning.prequential import Prequential, Scored
+from models.learning.prequential import Prequential, Scored, slices_of
 from models.learning.weights import packed, unpacked
 from streams.errors import ModelRefused
 from streams.events import HEADS, Example
@@ -25,6 +25,7 @@ __all__ = ["REMEMBERED", "Lessons", "Position"]
 
 REMEMBERED = 2**17  # examples whose revision and learned heads are known; then the oldest is forgotten
 POPULARITY = "item_ctr_7d"
+USER_SHOWN, ITEM_SHOWN = "user_impressions_total", "item_impressions_total"
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +56,7 @@ class Lessons:
         self._seen: dict[int, tuple[int, int]] = {}  # example -> revision, heads learned as bits
         self._places = self._placed()
         at = {name: place for place, name in enumerate(self._columns)}
-        self._popularity = at.get(POPULARITY)
+        self._told = [at.get(name) for name in (POPULARITY, USER_SHOWN, ITEM_SHOWN)]
 
     def apply(self, example: Example) -> tuple[str, ...]:
         """Takes one example in; returns the heads that learned, none for a repeat or a foreign one.
@@ -117,7 +118,7 @@ class Lessons:
     # --- one example --------------------------------------------------------------------------------
 
     def _learn(self, example: Example, labels: list[bool | None], due: list[int], first: bool) -> None:
-        features, popularity = self._features(example)
+        features, (popularity, *shown) = self._features(example)
         if first:
             self.model.observe(features)
         logits = np.array([example.logits.get(head, 0.0) for head in HEADS])
@@ -125,19 +126,21 @@ class Lessons:
         closed = _is_closed(example)
         self.model.span = self.model.span.after(example.ts_ms, closed)
         weight = example.weight * (1.0 if closed else self.model.span.early_weight)
+        slices = slices_of(*shown)
         for n in due:
             head, label = HEADS[n], bool(labels[n])
             online, ranker = _believed(example, head), _chance(example.logits, head)
-            self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity))
+            self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity, slices))
             self.model.learn_one(head, x, label, weight)
 
-    def _features(self, example: Example) -> tuple[NDArray[np.float64], float]:
-        """The model's columns of an example, and its item's popularity; NaN where they are not known."""
+    def _features(self, example: Example) -> tuple[NDArray[np.float64], list[float]]:
+        """The model's columns of an example, and its item's popularity and how often user and item had been
+        shown; NaN where they are not known."""
         if example.columns != self._columns_hash or len(example.features) != len(self._columns):
-            return np.full(len(self.model.columns), np.nan), math.nan
+            return np.full(len(self.model.columns), np.nan), [math.nan] * len(self._told)
         row = np.array([math.nan if x is None else x for x in example.features] + [math.nan])
-        popularity = math.nan if self._popularity is None else float(row[self._popularity])
-        return row[self._places], popularity
+        told = [math.nan if place is None else float(row[place]) for place in self._told]
+        return row[self._places], told
 
     def _placed(self) -> NDArray[np.intp]:
         """Where the model's columns stand in a served row; a column no longer computed is the last, NaN."""

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluate import histogram_auc, log_loss, roc_auc
+from models.evaluate.slices import COLD_USER, HEAD_ITEM
 from streams.events import DAY_MS
 
-__all__ = ["SCORERS", "Prequential", "Scored"]
+__all__ = ["SCORERS", "SLICES", "Prequential", "Scored", "slices_of"]
 
 SCORERS = ("online", "ranker", "popularity")
+SLICES = ("cold_user", "cold_item", "tail", "head")  # bits of `Scored.slices`, the first the lowest
 RECENT = 5_000  # labels in the sliding window
 DAYS = 62  # of event time; older ones are forgotten
 BINS, REACH = 2_048, 10.0  # of the logit, from -REACH to REACH
@@ -32,6 +34,18 @@ class Scored(msgspec.Struct, frozen=True, array_like=True):
     online: float
     ranker: float
     popularity: float
+    slices: int = 0
+
+
+def slices_of(user_shown: float, item_shown: float) -> int:
+    """The slices of a place, from how often user and item had been shown when it was served; NaN is never.
+
+    >>> slices_of(3.0, 250.0) == 0b1001, slices_of(80.0, 0.0) == 0b0010
+    (True, True)
+    """
+    item = 0.0 if item_shown != item_shown else item_shown
+    new = user_shown != user_shown or user_shown < COLD_USER
+    return new | (item < 1) << 1 | (1 <= item < HEAD_ITEM) << 2 | (item >= HEAD_ITEM) << 3
 
 
 class _Day(msgspec.Struct, array_like=True):
@@ -92,6 +106,21 @@ class Prequential:
             "log_loss": _told(log_loss(labels[told], scores["online"][told])),
         }
         return found | {f"{name}_auc": _told(roc_auc(labels, scores[name])) for name in SCORERS}
+
+    def by_slice(self) -> dict[str, dict[str, float | int | None]]:
+        """Rows, log loss and AUC of the online model over recent labels of each slice."""
+        told = [scored for _, scored in self._recent if np.isfinite(scored.online)]
+        found = {}
+        for bit, name in enumerate(SLICES):
+            mine = [scored for scored in told if scored.slices >> bit & 1]
+            labels = np.array([scored.label for scored in mine], dtype=bool)
+            online = np.array([scored.online for scored in mine])
+            found[name] = {
+                "rows": len(mine),
+                "log_loss": _told(log_loss(labels, online)),
+                "online_auc": _told(roc_auc(labels, online)),
+            }
+        return found
 
     def days(self) -> dict[str, dict[str, float | int | None]]:
         """The same by UTC day of event time, from counts by score; and under `all` over all days."""

@@ -19,6 +19,7 @@ from streams.edge.health import Health
 from streams.events import (
     ALERTS,
     DRIFT,
+    ITEMS,
     MODELS,
     SERVED,
     TRIGGERS,
@@ -33,7 +34,7 @@ from streams.events import (
 )
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
-from tests.build import make_alert
+from tests.build import make_alert, make_item
 from tests.waiting import eventually
 
 COLUMNS = ("item_duration_s", "user_ctr_7d", "hour_sin")
@@ -143,6 +144,7 @@ def traffic(make_settings: Callable[..., Settings], embedded_kafka: str) -> Iter
     # On the embedded broker a topic is there once something was sent to it.
     traffic.publisher.send(SERVED, traffic.slate(np.zeros((1, 1))), partition=0)
     traffic.publisher.send(TRIGGERS, BOOTSTRAP)
+    traffic.publisher.send(ITEMS, make_item())
     traffic.publisher.send(ALERTS, make_alert(fingerprint="another"))
     traffic.crown("m1")
     yield traffic

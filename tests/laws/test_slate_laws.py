@@ -15,14 +15,14 @@ from models.serving.slate import arrange, drafted
 from streams.events import Item
 
 few = settings(max_examples=40, deadline=None)
-groups = st.one_of(st.none(), st.sampled_from("xyz"))
+groups = st.one_of(st.none(), st.sampled_from("vwxyz"))
 bids = st.one_of(
-    st.none(), st.builds(Bid, st.sampled_from("pq"), st.integers(0, 9), st.floats(0, 1, width=16))
+    st.none(), st.builds(Bid, st.sampled_from("pqr"), st.integers(0, 9), st.sampled_from([0.1, 0.5]))
 )
 row = st.fixed_dictionaries(
     {
-        "score": st.floats(-5, 5, width=16),
-        "tier": st.integers(0, 2),
+        "score": st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, 2.0]),
+        "tier": st.sampled_from([0, 0, 0, 1, 2]),
         "category": groups,
         "creator": groups,
         "source": st.sampled_from(["fresh", "similar"]),
@@ -32,16 +32,20 @@ row = st.fixed_dictionaries(
         "completion": st.sampled_from([0.1, 0.9]),
     }
 )
-rows = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), row, max_size=25)
+names = st.text("abcdef", min_size=1, max_size=3)
+rows = st.one_of(
+    st.dictionaries(names, row, min_size=8, max_size=25), st.dictionaries(names, row, max_size=3)
+)
 rules = st.builds(
     Rules,
-    limit=st.integers(1, 30),
-    creator_share=st.floats(0, 1),
-    category_share=st.floats(0, 1),
+    limit=st.integers(1, 12),
+    creator_share=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+    category_share=st.sampled_from([0.2, 0.5, 1.0]),
     spread_ratio=st.floats(0, 1),
     diversity=st.sampled_from([0.0, 0.3, 1.0]),
     clickbait=st.sampled_from([0.0, 0.5]),
-    sponsored=st.sampled_from([(), (1,), (0, 2, 5)]),
+    sponsored=st.sampled_from([(), (1,), (0, 1, 2, 5)]),
+    sponsored_floor=st.sampled_from([0.0, 0.5]),
     places=st.sampled_from([(), (("fresh", 1),), (("fresh", 2), ("similar", 0))]),
     exploration=st.sampled_from([0.0, 0.3, 1.0]),
     explore_from=st.integers(0, 8),

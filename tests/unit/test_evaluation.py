@@ -5,7 +5,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from infra.cli import app
 from infra.evaluation.as_served import AsServed, as_served
 from infra.evaluation.contenders import CONTENDERS, alone, popularity
 from infra.evaluation.course import Course
@@ -26,6 +28,7 @@ START = 1_649_548_800_000  # midnight, UTC
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.evaluation.judging.ROUNDS", 40)
+    monkeypatch.setattr("infra.evaluation.judging.MIN_ROWS", 20)
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +140,36 @@ def test_a_line_breaks_at_its_gaps() -> None:
     text = lines_svg("a < b", ["1", "2", "3", "4"], {"x": [0.1, 0.2, None, 0.3]})
     assert text.count("<polyline") == 2
     assert "a &lt; b" in text
+
+
+@pytest.mark.deep
+def test_the_command_writes_figures_and_curves(log: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / "curves", tmp_path / "report.json"
+    asked = ["evaluate", f"kuairand:{log}", "--contenders", "popularity", "--no-freshness"]
+    done = CliRunner().invoke(app, [*asked, "--json", str(figures), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    report = msgspec.json.decode(figures.read_bytes())
+    assert report["standings"][0]["auc"]["value"] > 0.6
+    assert report["leaks"][0]["honest"] < 1
+    assert "<polyline" in (out / "auc_by_day.svg").read_text()
+    wrong = CliRunner().invoke(app, ["evaluate", f"kuairand:{log}", "--contenders", "oracle"])
+    assert "expected of full" in str(wrong.exception)
+
+
+def test_the_command_judges_policies_on_logged_propensities(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["timestamp,item_id,position,click,propensity_score"]
+    for n in range(2_000):
+        item = int(rng.integers(0, 5))
+        rows.append(f"2019-11-24 {n:06d},{item},1,{int(rng.random() < (0.6 if item == 3 else 0.1))},0.2")
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    figures = tmp_path / "figures.json"
+    done = CliRunner().invoke(app, ["evaluate", f"open_bandit:{tmp_path}", "--json", str(figures)])
+    assert done.exit_code == 0, done.output
+    found = msgspec.json.decode(figures.read_bytes())
+    by = {(row["policy"], row["method"]): row for row in found["estimates"]}
+    assert by["uniform", "IPS"]["value"] == pytest.approx(found["logged"])
+    assert by["by click rate", "SNIPS"]["low"] > by["uniform", "IPS"]["high"]  # it favours the better item
+    (tmp_path / "log.csv").write_text("timestamp,item_id\n1,2\n")
+    wrong = CliRunner().invoke(app, ["evaluate", f"open_bandit:{tmp_path}"])
+    assert "missing columns: position" in str(wrong.exception)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.evaluate import log_loss, roc_auc
-from models.learning.prequential import DAYS, RECENT, Prequential, Scored
+from models.learning.prequential import DAYS, RECENT, Prequential, Scored, slices_of
 from streams.events import DAY_MS
 
 
@@ -83,3 +83,28 @@ def test_it_survives_its_encoding() -> None:
     again = Prequential.restored(stored)
     assert (again.recent(), again.days()) == (quality.recent(), quality.days())
     assert msgspec.msgpack.encode(again.stored()) == msgspec.msgpack.encode(quality.stored())
+
+
+def test_newcomers_and_seldom_seen_items_are_told_apart() -> None:
+    quality = Prequential()
+    for n in range(40):
+        slices = slices_of(2.0 if n % 2 else 90.0, 0.0 if n % 4 < 2 else 40.0)
+        label = n % 3 == 0
+        quality.add(n, Scored(label, 0.9 if label == bool(n % 2) else 0.1, 0.5, 0.5, slices))
+    found = quality.by_slice()
+    assert {name: each["rows"] for name, each in found.items()} == {
+        "cold_user": 20,
+        "cold_item": 20,
+        "tail": 0,
+        "head": 20,
+    }
+    assert found["cold_user"]["online_auc"] == 1.0  # right about newcomers, wrong about the others
+    assert found["tail"]["online_auc"] is None
+
+
+def test_slices_outlive_a_snapshot_and_older_ones_have_none() -> None:
+    quality = Prequential()
+    quality.add(1, Scored(True, 0.9, 0.5, 0.5, 0b1001))
+    again = Prequential.restored(msgspec.msgpack.decode(msgspec.msgpack.encode(quality.stored())))
+    assert again.by_slice()["head"]["rows"] == 1
+    assert msgspec.convert([True, 0.9, 0.5, 0.5], type=Scored).slices == 0

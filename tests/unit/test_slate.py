@@ -122,3 +122,11 @@ def test_a_position_kept_for_a_source_is_given_to_its_best_row():
     assert slate(p, places=(("fresh", 1),)) == "adbc"
     assert why(p, places=(("fresh", 1),))["d"] == ("place_fresh",)
     assert slate(p, places=(("similar", 2),)) == "abcd"
+
+
+def test_paid_places_keep_the_caps_among_themselves():
+    bids = {"d": Bid("one", 9, 1.0), "e": Bid("two", 8, 1.0), "f": Bid("three", 7, 1.0)}
+    scores = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.55, "f": 0.5}
+    p = pool(scores, bids=bids, creators={"d": "x", "e": "x"})
+    assert slate(p, sponsored=(0, 1), creator_share=0.25) == "dfab"
+    assert slate(p, sponsored=(0, 1), creator_share=0.5) == "deab"

@@ -1,0 +1,93 @@
+"""Counters and gauges of quality and business, from served slates and what viewers did with them."""
+
+from monitors.business import Returns, Sessions, Variety
+from monitors.quality import ClickThrough
+from streams.events import Click, Event, Impression, Item, Record, Served
+from streams.metrics import (
+    COVERAGE,
+    DIVERSITY,
+    NEXT_DAY_RETURN,
+    NOVELTY,
+    POSITION_CLICKS,
+    POSITION_IMPRESSIONS,
+    SESSION_SECONDS,
+    SLATE_CLICKS,
+    SLATE_CONVERSIONS,
+    SLATE_IMPRESSIONS,
+    SLATE_VALUE,
+    SLATE_WATCH,
+    SPONSORED_REVENUE,
+)
+
+__all__ = ["Meter", "place_of"]
+
+TOLD_PLACES = 20  # those below share one label
+LOOK = 50  # slates between two looks at variety: it adds up all items
+
+
+def place_of(position: int | None) -> str:
+    """The label of a place.
+
+    >>> place_of(0), place_of(20), place_of(None)
+    ('0', 'lower', 'unknown')
+    """
+    if position is None:
+        return "unknown"
+    return str(position) if position < TOLD_PLACES else "lower"
+
+
+class Meter:
+    """Feeds the metrics. What is delivered twice counts once by request; places count as they are told."""
+
+    def __init__(self) -> None:
+        self._clicks, self._sessions, self._returns = ClickThrough(), Sessions(), Returns()
+        self._variety, self._slates = Variety(), 0
+        self._bids: dict[str, int] = {}  # micros a click
+
+    def take(self, record: Record) -> None:
+        """Takes a slate or an event in; other records count nothing."""
+        if isinstance(record, Served):
+            counted = self._clicks.served(record)
+            self._on_slate(record)
+        elif isinstance(record, Event):
+            counted = self._clicks.event(record)
+        else:
+            if isinstance(record, Item):
+                self._on_item(record)
+            return
+        if counted is None:
+            return
+        labels = (counted.surface, counted.model, counted.variant)
+        SLATE_IMPRESSIONS.labels(*labels).inc(counted.impressions)
+        SLATE_CLICKS.labels(*labels).inc(counted.clicks)
+        SLATE_WATCH.labels(*labels).inc(counted.watch_ms / 1_000)
+        if counted.conversions:
+            SLATE_CONVERSIONS.labels(*labels).inc(counted.conversions)
+            SLATE_VALUE.labels(*labels).inc(max(counted.value_micros, 0) / 1e6)
+        if isinstance(record, Impression | Click):
+            place = place_of(record.position)
+            POSITION_IMPRESSIONS.labels(place).inc(counted.impressions)
+            POSITION_CLICKS.labels(place).inc(counted.clicks)
+            SPONSORED_REVENUE.labels(*labels).inc(counted.clicks * self._bids.get(record.item_id, 0) / 1e6)
+
+    def _on_item(self, item: Item) -> None:
+        """Keeps the bids of paid places; an item that is one no longer is forgotten."""
+        if item.sponsored is not None:
+            self._bids[item.item_id] = item.sponsored.bid_micros
+        else:
+            self._bids.pop(item.item_id, None)
+
+    def _on_slate(self, served: Served) -> None:
+        for seconds in self._sessions.take(served):
+            SESSION_SECONDS.observe(seconds)
+        self._returns.take(served)
+        self._variety.take(served)
+        self._slates += 1
+        if self._slates % LOOK:
+            return
+        if (ratio := self._returns.ratio()) is not None:
+            NEXT_DAY_RETURN.set(ratio)
+        if (worth := self._variety.worth()) is not None:
+            COVERAGE.set(worth.items)
+            NOVELTY.set(worth.novelty_nats)
+            DIVERSITY.set(worth.diversity_ratio)

@@ -1,0 +1,96 @@
+import math
+
+import msgspec
+import pytest
+
+from monitors import business
+from monitors.business import Returns, Sessions, Variety
+from monitors.meter import Meter
+from streams.events import DAY_MS, Sponsored
+from streams.metrics import POSITION_CLICKS, SLATE_VALUE, SLATE_WATCH, SPONSORED_REVENUE
+from tests.build import (
+    make_click,
+    make_feedback,
+    make_impression,
+    make_item,
+    make_served,
+    make_served_item,
+    make_watch,
+)
+
+NOON = 1_700_000_000_000
+MINUTE = 60_000
+
+
+def slate(ts_ms: int, session: str | None = "s1", user: str = "u1"):
+    return make_served(ts_ms=ts_ms, session_id=session, user_id=user)
+
+
+def test_a_session_is_over_after_half_an_hour_and_as_long_as_from_first_to_last() -> None:
+    sessions = Sessions()
+    assert sessions.take(slate(NOON)) == []
+    assert sessions.take(slate(NOON + 10 * MINUTE)) == []
+    assert sessions.take(slate(NOON + 20 * MINUTE, "s2")) == []
+    assert sessions.take(slate(NOON + 41 * MINUTE, None)) == [600.0]
+    assert sessions.take(slate(NOON + 51 * MINUTE, None)) == [0.0]
+
+
+def test_open_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(business, "MAX_SESSIONS", 3)
+    sessions = Sessions()
+    assert [len(sessions.take(slate(NOON, f"s{i}"))) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+
+
+def test_next_day_return_is_told_once_the_day_after_is_over() -> None:
+    returns = Returns()
+    for user in ("a", "b", "c", "d"):
+        returns.take(slate(0, user=user))
+    returns.take(slate(DAY_MS, user="a"))
+    assert returns.ratio() is None
+    returns.take(slate(2 * DAY_MS, user="z"))
+    assert returns.ratio() == 0.25
+
+
+def test_variety_follows_what_was_shown_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(business, "PLACES", 4)
+    variety = Variety()
+    assert variety.worth() is None
+
+    def show(*items: str) -> None:
+        places = tuple(make_served_item(item_id=item, category=item[0]) for item in items)
+        variety.take(msgspec.structs.replace(slate(NOON), slate=places))
+
+    show("a1", "a1")
+    show("a1", "b1")
+    worth = variety.worth()
+    assert worth is not None
+    assert (worth.items, worth.diversity_ratio) == (2, 0.75)
+    assert worth.novelty_nats == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4))
+    show("c1", "c2")
+    worth = variety.worth()
+    assert worth is not None
+    assert (worth.items, worth.diversity_ratio) == (4, 0.75)
+
+
+def test_watch_time_and_conversions_count_once_for_the_model_that_served() -> None:
+    meter, labels = Meter(), ("business", "m-business", "none")
+    served = make_served(request_id="rb", surface="business")
+    served = msgspec.structs.replace(served, model=msgspec.structs.replace(served.model, ranker="m-business"))
+    clicks = POSITION_CLICKS.labels("3")._value.get()
+    events = [
+        make_impression(request_id="rb", item_id="i1", position=3),
+        make_click(request_id="rb", item_id="i1", position=3),
+        make_watch(request_id="rb", item_id="i1", watch_ms=2_000),
+        make_watch(request_id="rb", item_id="i1", watch_ms=5_000),
+        make_watch(request_id="rb", item_id="unseen", watch_ms=5_000),
+        make_feedback(request_id="rb", action="convert", value_micros=2_500_000),
+        make_feedback(request_id="rb", action="like", value_micros=9_000_000),
+    ]
+    paid = Sponsored(campaign_id="c1", bid_micros=300_000, daily_impressions=9)
+    meter.take(make_item(item_id="i1", sponsored=paid))
+    for record in (served, *events, *events):
+        meter.take(record)
+    assert SLATE_WATCH.labels(*labels)._value.get() == 5.0
+    assert SLATE_VALUE.labels(*labels)._value.get() == 2.5
+    assert SPONSORED_REVENUE.labels(*labels)._value.get() == pytest.approx(0.3)
+    assert POSITION_CLICKS.labels("3")._value.get() == clicks + 1

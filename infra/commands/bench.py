@@ -1,8 +1,8 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large, `scorer`
-what a slate costs, `trust` how many attacks are found, `drift` how right drift verdicts are, `train` how
-fast a ranker is trained, `freshness` how soon a click changes a ranking, `viewers` how fast the simulated
-ones are."""
+do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large,
+`scorer` what a slate costs, `search` how well a query's documents are ranked, `trust` how many attacks
+are found, `drift` how right drift verdicts are, `train` how fast a ranker is trained, `freshness` how
+soon a click changes a ranking, `viewers` how fast the simulated ones are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
 from infra.commands.bench_freshness import freshness
 from infra.commands.bench_scorer import scorer
+from infra.commands.bench_search import search
 from infra.commands.bench_soak import soak
 from infra.commands.bench_train import train
 from infra.commands.bench_trust import trust
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     bench.command("memory")(memory)
     bench.command("features")(features)
     bench.command("scorer")(scorer)
+    bench.command("search")(search)
     bench.command("soak")(soak)
     bench.command("trust")(trust)
     bench.command("drift")(drift)
@@ -130,16 +132,13 @@ def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     from infra.lockstep import POLICIES, compare, run_policies
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    outcomes = []
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("", total=len(seeds) * (len(POLICIES) + 2))
-        for seed in seeds:
-
-            def done(part: str, seed: int = seed) -> None:
-                bars.update(task, advance=1, description=f"seed {seed}: {part} done")
-
-            outcomes += run_policies(seed, plan, done=done)
-    return compare(outcomes)
+        return compare(
+            run_policies(
+                seeds, plan, done=lambda said: bars.update(task, advance=1, description=f"seed {said} done")
+            )
+        )
 
 
 def _write(result: "Comparison | MemoryReport | ViewerFigures", file: Path) -> None:

@@ -27,6 +27,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "optax": ("models/training/towers/",),
     "jax2onnx": ("models/training/towers/",),
     "faiss": ("models/serving/ann.py",),
+    "lightgbm": ("infra/benchmarks/ltr.py",),
     "tantivy": ("models/serving/lexicon.py",),
     "river": ("models/learning/online.py", "monitors/performance.py", "streams/trust/anomaly.py"),
     "evidently": ("monitors/drift.py", "monitors/evidence.py"),

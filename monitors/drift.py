@@ -50,7 +50,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """
 
     feature: str
-    method: Literal["psi", "ks", "adwin", "calibration", "seasonal"]
+    method: Literal["psi", "ks", "adwin", "calibration", "seasonal", "missing", "range"]
     score: float | None
     threshold: float | None
     state: DriftState

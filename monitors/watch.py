@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from models.versions.manifest import Version
 from models.versions.registry import Champions, load_version
@@ -23,6 +24,7 @@ from monitors.drift import Size, Verdict, judge, ks, psi
 from monitors.evidence import Evidence
 from monitors.frozen import Frozen, clusters_of, freeze, rows_of
 from monitors.references import Reference, observed
+from monitors.sanity import sanity
 from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
@@ -46,11 +48,18 @@ __all__ = ["DriftWatch", "Outgoing"]
 log = logging.getLogger(__name__)
 
 Outgoing = tuple[Topic, Record]
+Rows = NDArray[np.float32]
 Load = Callable[[str, str], Version]  # (uri, sha256) -> a verified version
 
 ALL_SURFACES = "all"
 WHOLE_ROW = "all"  # the feature named where there is no reference to take names from
+SURFACES = 8  # of a model that are judged apart, each a sample of 10,000 rows
 OPEN_MODELS = 4  # the champion, those before it, and None
+
+
+def _windows(settings: Settings, frozen: Frozen | None) -> Windows:
+    width = len(frozen.references) if frozen else 0
+    return Windows(width, settings.drift_window_ms, settings.drift_window_rows)
 
 
 class _Model:
@@ -58,8 +67,9 @@ class _Model:
 
     def __init__(self, settings: Settings, frozen: Frozen | None) -> None:
         self.frozen = frozen
-        width = len(frozen.references) if frozen else 0
-        self.windows = Windows(width, settings.drift_window_ms, settings.drift_window_rows)
+        self.windows = _windows(settings, frozen)
+        self.names: set[str] = set()  # of surfaces
+        self.surfaces: dict[str, Windows] = {}
         self.warm = False
         self.baseline: tuple[Reference, ...] | None = None
 
@@ -116,7 +126,8 @@ class DriftWatch:
         if rows is None:
             rows = np.empty((len(served.slate), 0), np.float32)
         closed = model.windows.add(served.ts_ms, rows, clusters_of(served))
-        return self._close(version, model, closed, now_ms) if closed else []
+        written = self._of_surface(version, model, served, rows, now_ms)
+        return written + (self._close(version, model, closed, now_ms) if closed else [])
 
     def _model(self, version: str | None) -> _Model:
         if version not in self._models:
@@ -160,7 +171,29 @@ class DriftWatch:
         BATCH_SECONDS.labels("monitor").observe(time.perf_counter() - began)
         self._measure(version, verdicts)
         reports = [_report(version, closed, verdict, now_ms) for verdict in verdicts]
+        for reference, values in zip(model.frozen.references, columns, strict=True):
+            reports += [_report(version, closed, verdict, now_ms) for verdict in sanity(reference, values)]
         return reports + news
+
+    def _of_surface(
+        self, version: str | None, model: _Model, served: Served, rows: Rows, now_ms: int
+    ) -> list[Outgoing]:
+        """Each surface by itself, once there are two: reported and never asking, since all of them do."""
+        if len(model.names) < SURFACES:
+            model.names.add(served.surface)
+        if model.frozen is None or len(model.names) < 2 or served.surface not in model.names:
+            return []
+        if served.surface not in model.surfaces:
+            model.surfaces[served.surface] = _windows(self._settings, model.frozen)
+        closed = model.surfaces[served.surface].add(served.ts_ms, rows, clusters_of(served))
+        if closed is None or not model.warm:
+            return []
+        columns = zip(model.frozen.references, closed.rows.T.astype(np.float64), strict=True)
+        return [
+            _report(version, closed, verdict, now_ms, served.surface)
+            for reference, values in columns
+            for verdict in judge(reference, values, self._size(model, closed, reference.feature))
+        ]
 
     def _size(self, model: _Model, closed: Sampled, feature: str) -> Size:
         return Size(
@@ -216,11 +249,13 @@ class DriftWatch:
                     DRIFT_SCORE.labels(verdict.feature, verdict.method).set(verdict.score)
 
 
-def _report(version: str | None, closed: Sampled, verdict: Verdict, now_ms: int) -> Outgoing:
+def _report(
+    version: str | None, closed: Sampled, verdict: Verdict, now_ms: int, surface: str = ALL_SURFACES
+) -> Outgoing:
     return DRIFT, DriftReport(
         ts_ms=now_ms,
         window=closed.window,
-        surface=ALL_SURFACES,
+        surface=surface,
         model=version,
         feature=verdict.feature,
         method=verdict.method,

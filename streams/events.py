@@ -268,7 +268,7 @@ class DriftReport(Record, frozen=True, kw_only=True, omit_defaults=False):
     surface: str
     model: str | None
     feature: Id
-    method: Literal["psi", "ks", "chi2", "adwin", "calibration", "seasonal", "missing"]
+    method: Literal["psi", "ks", "chi2", "adwin", "calibration", "seasonal", "missing", "range"]
     score: float | None
     threshold: float | None
     state: DriftState

@@ -286,3 +286,22 @@ def test_windows_that_ask_or_alarm_are_kept_as_evidence() -> None:
     (evidence,) = kept
     assert evidence.columns.shape == (len(COLUMNS), 5_000)
     assert {v.feature for v in evidence.verdicts if v.state == "drifted"} == {"user_ctr_7d"}
+
+
+def test_two_surfaces_are_judged_apart_and_only_all_of_them_asks() -> None:
+    world = World(champion("m1"))
+    slate = world.slate
+
+    def of_a_surface(rows: np.ndarray, *given: object) -> Served:
+        surface = ("home", "search")[world.slates % 2]
+        moved = rows + (
+            1.5 * (surface == "search") * np.eye(len(COLUMNS))[1] if world.now_ms > later else 0.0
+        )
+        return msgspec.structs.replace(slate(moved, *given), surface=surface)
+
+    world.slate, later = of_a_surface, NOON + 40_000
+    written = world.windows(11)
+    reports = [r for r in written if isinstance(r, DriftReport) and r.state == "drifted"]
+    assert {r.feature for r in reports if r.surface == "search"} == {"item_duration_s"}
+    assert not [r for r in reports if r.surface == "home"]
+    assert {r.surface for r in written if isinstance(r, DriftReport)} == {"all", "home", "search"}

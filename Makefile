@@ -29,6 +29,11 @@ $(STAMP): $(SOURCES)
 up: install ## start the whole system on this machine, with simulated viewers (ARGS="--for 60s")
 	@$(BIN)/streamrec up $(ARGS)
 
+# Tests share two cores: no library starts a thread for each.
+test deep: export OMP_NUM_THREADS := 1
+test deep: export OPENBLAS_NUM_THREADS := 1
+test deep: export XLA_FLAGS := --xla_cpu_multi_thread_eigen=false
+
 test: install ## units and laws, then whole paths and a real Apache Kafka; whole systems one at a time
 	$(QUICK) -m "not deep" tests/unit tests/laws $(ARGS)
 	$(WHOLE) -m "not deep and not long" tests/flow tests/broker $(ARGS)

@@ -1,5 +1,6 @@
 """One frozen `Settings`, read from `STREAMREC_*` once, in main, and passed on as an argument."""
 
+import os
 import ssl
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
 from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface
 
-__all__ = ["Settings", "read_settings", "unencrypted"]
+__all__ = ["Settings", "cache_folder", "read_settings", "unencrypted"]
 
 PREFIX = "STREAMREC_"
 
@@ -229,6 +230,11 @@ def _try_tls_files(*files: tuple[str, Path | None]) -> None:
     except (OSError, ssl.SSLError):
         expected = f"expected a PEM certificate and, in {key_name}, its unencrypted key"
         raise ValueError(f"{cert_name}: {expected}: {cert}") from None
+
+
+def cache_folder() -> Path:
+    """Where that is kept which can be made again: `STREAMREC_CACHE`, or the platform's folder for it."""
+    return Path(os.environ.get(f"{PREFIX}CACHE") or platformdirs.user_cache_dir("streamrec"))
 
 
 def unencrypted(settings: Settings) -> list[str]:

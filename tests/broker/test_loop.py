@@ -16,7 +16,7 @@ from tests.hook import SECRET, hook
 from tests.system import Backend, Up, variables
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.deep, pytest.mark.long]
 
 TRAINED = ["training", "candidate", "champion"]
 QUIET_WINDOWS = 2  # judged by the first model before the shift
@@ -58,7 +58,6 @@ def test_a_shift_in_the_traffic_ends_in_a_new_version_that_answers(
     _whole_loop(_settings(apache_kafka, redis_url, make_settings), {}, lambda *_: None)
 
 
-@pytest.mark.deep
 @pytest.mark.timeout(290)
 def test_a_drift_is_told_once_and_its_end_once_when_the_next_champion_has_learned_it(
     apache_kafka: str, redis_url: str, make_settings: MakeSettings, tmp_path: Path

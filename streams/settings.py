@@ -1,5 +1,6 @@
 """One frozen `Settings`, read from `STREAMREC_*` once, in main, and passed on as an argument."""
 
+import os
 import ssl
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
 from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface
 
-__all__ = ["Settings", "read_settings", "unencrypted"]
+__all__ = ["Settings", "cache_folder", "read_settings", "unencrypted"]
 
 PREFIX = "STREAMREC_"
 
@@ -96,7 +97,7 @@ class Settings(BaseSettings):
     exploration: Ratio = Field(0.1, description="share of slates that explore")
     experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")
     precomputed_s: int = Field(86_400, ge=1, description="wall time that precomputed slates are kept")
-    traces_per_s: float = Field(20.0, ge=0, le=1_000, description="slates a scorer traces; 0: none")
+    traces_per_s: float = Field(10.0, ge=0, le=1_000, description="slates a scorer traces; 0: none")
     diversity: Ratio = Field(0.1, description="weight of unlikeness against score; 0: by score alone")
     creator_share: Ratio = Field(0.2, description="of a slate that one creator may take, rounded up")
     category_share: Ratio = Field(0.4, description="of a slate that one category may take, rounded up")
@@ -229,6 +230,11 @@ def _try_tls_files(*files: tuple[str, Path | None]) -> None:
     except (OSError, ssl.SSLError):
         expected = f"expected a PEM certificate and, in {key_name}, its unencrypted key"
         raise ValueError(f"{cert_name}: {expected}: {cert}") from None
+
+
+def cache_folder() -> Path:
+    """Where that is kept which can be made again: `STREAMREC_CACHE`, or the platform's folder for it."""
+    return Path(os.environ.get(f"{PREFIX}CACHE") or platformdirs.user_cache_dir("streamrec"))
 
 
 def unencrypted(settings: Settings) -> list[str]:

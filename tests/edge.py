@@ -19,6 +19,7 @@ class Recorder:
 
     role = "recorder"
     topics: tuple[Topic, ...] = (CLICKS,)
+    wait_s = 0.02
 
     def __init__(self, start: Mapping[Source, int] | None = None) -> None:
         self.start, self.seen, self.closed = dict(start or {}), [], 0

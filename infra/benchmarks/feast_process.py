@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from streams.errors import StreamrecError
+from streams.settings import cache_folder
 
 __all__ = ["VERSION", "Feast", "FeastMissing", "environment"]
 
@@ -35,7 +35,7 @@ def environment() -> Path:
     Raises:
         FeastMissing: pip could not install it.
     """
-    cache = Path(os.environ.get("STREAMREC_CACHE") or platformdirs.user_cache_dir("streamrec"))
+    cache = cache_folder()
     folder = cache / f"feast-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}"
     python, whole = folder / "bin" / "python", folder / "whole"
     cache.mkdir(parents=True, exist_ok=True)

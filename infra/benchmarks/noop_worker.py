@@ -21,6 +21,7 @@ class Nothing:
 
     role = ROLE
     topics: tuple[Topic, ...] = EVENT_TOPICS
+    wait_s = 0.03
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """From the beginning."""

@@ -15,6 +15,7 @@ from infra.benchmarks.feast_process import VERSION, Feast, FeastMissing, environ
 from infra.benchmarks.folding import fold_all
 from infra.benchmarks.load import START_MS, STEP_MS, Load, make_items, make_messages, zipf
 from infra.benchmarks.speeds import MeasureError, Middle, Times, times_of, times_ratio
+from models.serving.shelf import Shelf, build_shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.events import Item
 from streams.features import COLUMN_NAMES, Scene, vectors
@@ -103,15 +104,17 @@ def measure(
         keys = keys_of_view(settings, asked)
         flights = open_flights(settings)
         closing.callback(flights.close)
-        values = _vectors(store, asked)
+        shelf = build_shelf(catalogue.items())
+        rows = shelf.places_of(asked.item_ids)
+        values = _vectors(store, asked, shelf, rows)
         feast, why = _feast(settings, asked, values) if with_feast else (None, "left out")
         held = closing.enter_context(feast or nullcontext())
         if held is not None and not np.array_equal(held.values(), values, equal_nan=True):
             raise MeasureError("bench: Feast gave other values than were put into it")
         told("Feast")
         readers: dict[str, Callable[[], object]] = {
-            VECTORS: lambda: _vectors(store, asked),
-            VIEW: lambda: store.view(asked.user_id, asked.item_ids, asked.items, asked.scene),
+            VECTORS: lambda: _vectors(store, asked, shelf, rows),
+            VIEW: lambda: store.view(asked.user_id, asked.item_ids, shelf.known(rows), asked.scene),
             MGET: lambda: flights.mget(keys),
         }
         for read in readers.values():
@@ -158,10 +161,11 @@ def keys_of_view(settings: Settings, asked: Request) -> list[str]:
     return noted.keys
 
 
-def _vectors(store: RedisStore, asked: Request) -> NDArray[np.float32]:
-    """What the scorer does before it ranks."""
-    view = store.view(asked.user_id, asked.item_ids, asked.items, asked.scene)
-    return vectors(view, asked.items, asked.item_ids, asked.now_ms)
+def _vectors(store: RedisStore, asked: Request, shelf: Shelf, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """What the scorer does before it ranks: records are read as the shelf's columns."""
+    known = shelf.known(rows)
+    view = store.view(asked.user_id, asked.item_ids, known, asked.scene)
+    return vectors(view, known, asked.item_ids, asked.now_ms)
 
 
 def _folded(load: Load) -> list[Message]:

@@ -127,7 +127,7 @@ def measure(settings: Settings, plan: Plan, told: Told = lambda *_: None) -> Fig
     pair = _pair(plan.seed)
     funnel = Funnel(settings, catalogue, store, shelves, _Held(pair), guard=_Strict())
     gc.collect()
-    gc.freeze()  # a million items are no garbage; as the role `scorer` does
+    gc.freeze()  # as the role `scorer` does with a large catalogue
     found = _Run(plan, funnel, noted, bare, shelves, pair).run(world.asking.tolist(), told)
     nearest = shelves.current.nearest
     tastes = _tastes(world, shelves, store)

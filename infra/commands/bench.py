@@ -132,16 +132,13 @@ def _run(seeds: list[int], plan: "Plan") -> "Comparison":
     from infra.lockstep import POLICIES, compare, run_policies
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    outcomes = []
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("", total=len(seeds) * (len(POLICIES) + 2))
-        for seed in seeds:
-
-            def done(part: str, seed: int = seed) -> None:
-                bars.update(task, advance=1, description=f"seed {seed}: {part} done")
-
-            outcomes += run_policies(seed, plan, done=done)
-    return compare(outcomes)
+        return compare(
+            run_policies(
+                seeds, plan, done=lambda said: bars.update(task, advance=1, description=f"seed {said} done")
+            )
+        )
 
 
 def _write(result: "Comparison | MemoryReport | ViewerFigures", file: Path) -> None:

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-import platformdirs
-
 from infra.child import Child
 from infra.kafka.secured import SCRAM, Security, secured_properties
 from infra.ports import free_ports
 from streams.errors import OperatorError
+from streams.settings import cache_folder
 
 __all__ = ["VERSION", "ApacheKafka", "cached_jars", "libraries", "missing_tools"]
 
@@ -49,8 +48,7 @@ def missing_tools() -> str:
 
 
 def _cached() -> Path:
-    folder = os.environ.get("STREAMREC_CACHE") or platformdirs.user_cache_dir("streamrec")
-    return Path(folder) / f"kafka-{VERSION}"
+    return cache_folder() / f"kafka-{VERSION}"
 
 
 def libraries() -> Path:

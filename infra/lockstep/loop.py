@@ -4,7 +4,6 @@ Nothing here is a second implementation: only Kafka, Redis and the wall clock ar
 request is answered, its events are folded at once, and labels close on the simulated clock.
 """
 
-import copy
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -71,20 +70,13 @@ LIVE = Plan(step_ms=50, label_window_ms=15_000, warmup_requests=700, habits=Habi
 
 
 class World:
-    """Viewers and the clock; can be copied, so that policies start from the same moment."""
+    """Viewers, the clock, and what happened so far."""
 
     def __init__(self, seed: int, plan: Plan) -> None:
         self.plan = plan
         self.now_ms = START_MS
         self.population = Population(seed, START_MS, plan.habits, run=f"s{seed}")
         self.past: list[tuple[Topic, tuple[Event, ...]]] = []  # batches as they would lie on Kafka
-
-    def branch(self) -> "World":
-        """The same world, to go on by itself."""
-        other = copy.copy(self)
-        other.population = copy.deepcopy(self.population)
-        other.past = list(self.past)
-        return other
 
     def ask(self) -> tuple[RankRequest, list[Item]]:
         """Moves the clock on: the next request, and the items born before it."""

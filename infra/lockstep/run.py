@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 
 import msgspec
 import numpy as np
@@ -37,25 +39,28 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def run_policies(
-    seed: int,
+    seeds: Sequence[int],
     plan: Plan,
     policies: Sequence[Policy] = POLICIES,
     done: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Warms up once, trains the first version on it, then runs each policy from there.
+    """Every policy in every seed's world: warms up once, trains the first version on it, goes on from there.
 
-    The warm-up is served by popularity, as a system does that has no model yet. `done` is told of
-    each part that ended.
+    The warm-up is served by popularity, as a system does that has no model yet. Policies run in a
+    process for each core; `done` is told of each part that ended.
     """
-    world, learning = warm_up(seed, plan)
-    done("warm-up")
-    version = train(learning, seed) if any(policy.scores for policy in policies) else None
-    done("training")
-    outcomes = []
-    for policy in policies:
-        outcomes.append(run_policy(policy, seed, world.branch(), version))
-        done(policy.name)
-    return outcomes
+    running: list[Future[Outcome]] = []
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for seed in seeds:
+            world, learning = warm_up(seed, plan)
+            done(f"{seed}: warm-up")
+            version = train(learning, seed) if any(policy.scores for policy in policies) else None
+            done(f"{seed}: training")
+            for policy in policies:
+                one = pool.submit(run_policy, policy, seed, world, version)
+                one.add_done_callback(lambda each: done(f"{each.result().seed}: {each.result().policy}"))
+                running.append(one)
+        return [one.result() for one in running]
 
 
 def warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
@@ -119,9 +124,11 @@ def run_policy(
             system.shelves.refresh()
         if n % plan.publish_every == 0:
             system.current = learning.pair(system.current)
-        reply, served = system.rank(request, world.now_ms)
-        if policy.shuffles:
-            reply, served = _drawn(request, system.catalogue.ids(), chance), None
+        reply, served = (
+            (_drawn(request, system.catalogue.ids(), chance), None)
+            if policy.shuffles
+            else system.rank(request, world.now_ms)
+        )
         before = len(world.past)
         events = world.answer(reply)
         if policy.folds:

@@ -67,6 +67,7 @@ class LearnerHandler:
 
     role = "learner"
     topics: tuple[Topic, ...] = (EXAMPLES,)
+    wait_s = 0.1
 
     def __init__(
         self,

@@ -1,5 +1,8 @@
 """What the learner does with an example: drop repeats, score, learn each head once. Pure.
 
+A label that turns out to be the contrary of what a head has learned (a click after the window closed, an
+undo) corrects that head once more: see `OnlineModel.correct_one`. Quality keeps the first telling.
+
 The state is the online model, what was learned of which example, the quality so far, and the offset
 after the last example: one snapshot holds it all, and going on from it is bit-equal to never having
 stopped.
@@ -23,6 +26,8 @@ from streams.events import HEADS, Example
 
 __all__ = ["REMEMBERED", "Lessons", "Position"]
 
+# bits of what is known of an example: heads that learned, from 0; those that learned a positive; a negative
+HEADS_MASK, POSITIVE, NEGATIVE = 0xFF, 8, 16
 REMEMBERED = 2**17  # examples whose revision and learned heads are known; then the oldest is forgotten
 POPULARITY = "item_ctr_7d"
 USER_SHOWN, ITEM_SHOWN = "user_impressions_total", "item_impressions_total"
@@ -64,15 +69,21 @@ class Lessons:
         An example that another ranker served is remembered and not learned.
         """
         key = _key(example.example_id)
-        revision, learned = self._seen.get(key, (0, 0))
+        revision, known = self._seen.get(key, (0, 0))
+        learned = known & HEADS_MASK
         if example.revision <= revision:
             return ()
         mine = example.model.ranker == self.model.ranker
         labels = [getattr(example.labels, head) for head in HEADS]
         due = [n for n, label in enumerate(labels) if mine and label is not None and not learned >> n & 1]
-        self._remember(key, example.revision, learned | sum(1 << n for n in due))
+        turned = [
+            n for n, label in enumerate(labels) if mine and label is not None and _turned(known, n, label)
+        ]
+        self._remember(key, example.revision, _said(known, labels, (*due, *turned)))
         if due:
             self._learn(example, labels, due, first=learned == 0)
+        if turned:
+            self._correct(example, labels, turned)
         return tuple(HEADS[n] for n in due)
 
     def replace_model(self, model: OnlineModel) -> None:
@@ -133,6 +144,13 @@ class Lessons:
             self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity, slices))
             self.model.learn_one(head, x, label, weight)
 
+    def _correct(self, example: Example, labels: list[bool | None], turned: list[int]) -> None:
+        features, _ = self._features(example)
+        logits = np.array([example.logits.get(head, 0.0) for head in HEADS])
+        x = self.model.inputs(logits, features, _buckets(example))
+        for n in turned:
+            self.model.correct_one(HEADS[n], x, bool(labels[n]), example.weight)
+
     def _features(self, example: Example) -> tuple[NDArray[np.float64], list[float]]:
         """The model's columns of an example, and its item's popularity and how often user and item had been
         shown; NaN where they are not known."""
@@ -151,6 +169,23 @@ class Lessons:
         self._seen[key] = (revision, learned)
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
+
+
+def _turned(known: int, n: int, label: bool | None) -> bool:
+    """Whether head `n` learned the contrary of `label`; what is not known is none."""
+    return (
+        label is not None
+        and bool(known >> n & 1)
+        and bool(known >> (n + (NEGATIVE if label else POSITIVE)) & 1)
+    )
+
+
+def _said(known: int, labels: Sequence[bool | None], heads: Sequence[int]) -> int:
+    """What is known of an example once these heads have learned their labels."""
+    for n in heads:
+        now, before = (POSITIVE, NEGATIVE) if labels[n] else (NEGATIVE, POSITIVE)
+        known = (known | 1 << n | 1 << (n + now)) & ~(1 << (n + before))
+    return known
 
 
 def _key(example_id: str) -> int:

@@ -26,6 +26,7 @@ __all__ = ["Inputs", "OnlineModel", "Span", "Tuning", "Weights", "cross", "cross
 BIAS = BUCKETS  # keys beside the buckets: bias, logits by head, then dense columns by place
 LOGIT = BIAS + 1
 DENSE = LOGIT + 16
+CORRECTION = 5.0
 
 Inputs = dict[int, float]
 
@@ -185,6 +186,25 @@ class OnlineModel:
             raise ValueError("learn_one: expected finite inputs and a finite weight of at least 0")
         self._models[head].learn_one(x, bool(y), w=weight)
         self.learned[head] += 1
+
+    def correct_one(self, head: str, x: Mapping[int, float], y: bool, weight: float = 1.0) -> None:
+        """Learns that a label is `y` after its contrary was learned of the same place.
+
+        With chance p of `y`, a label's gradient is p - 1 and its contrary's was p. One step of weight
+        1 / (1 - p) has the gradient -1, which is the contrary's taken back and the label's learned, both as
+        the weights are now; it is at most CORRECTION steps.
+
+        >>> model, x = OnlineModel(None, ()), {BIAS: 1.0}
+        >>> model.learn_one("click", x, False)
+        >>> model.correct_one("click", x, True)
+        >>> model.score_one("click", x) > 0.5
+        True
+        """
+        positive = self.score_one(head, x)
+        chance = positive if y else 1.0 - positive
+        before = dict(self.learned)
+        self.learn_one(head, x, y, weight * min(1.0 / max(1.0 - chance, 1e-9), CORRECTION))
+        self.learned = before  # a correction is no further label
 
     def _inverse_deviation(self) -> Floats:
         """1 / deviation, with one row of unit variance taken for granted."""

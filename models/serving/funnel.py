@@ -165,7 +165,7 @@ class Funnel:
         candidates, scores = fallback(first, case.candidates, popularity)
         items = [self._catalogue.get(item_id) for item_id in candidates.item_ids]
         scored = Scored(scores, {}, {}, ServedBy(), CACHED)
-        return case._replace(candidates=candidates, items=items), scored
+        return case._replace(candidates=candidates, items=items, known=known_of(items), shelf=None), scored
 
     def _pay(self, case: Case, places: Sequence[Place]) -> None:
         for place in places:

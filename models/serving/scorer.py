@@ -1,5 +1,6 @@
 """The role `scorer`: a loop over `rank.requests` around the funnel, and the threads that feed it."""
 
+import gc
 import logging
 import sys
 import threading
@@ -37,6 +38,7 @@ CATCH_UP_S = 10.0  # for the catalogue and the champion, before the first reques
 CHECK_S = 1.0  # between two commits and looks at health
 SETTLE_S = 3.0  # for the last answers to be delivered, at the end
 WEIGHTS_S, SHELVES_S, PURSE_S = 0.15, 1.0, 0.05
+LARGE = 50_000  # items, from which on the garbage collector is told to leave them alone
 SWITCH_S = 0.001  # a request must not wait 5 ms, Python's default, for a thread that builds shelves
 
 
@@ -207,6 +209,8 @@ class Scorer:
             try:
                 store.ping()
                 shelves.refresh()
+                if not gc.get_freeze_count() and len(shelves.current) > LARGE:
+                    gc.freeze()  # a walk over a million items is a pause that requests would feel
             except Exception as error:
                 self._health.set("redis", False, str(error))
                 raise

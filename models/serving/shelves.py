@@ -122,7 +122,8 @@ class Shelves:
     def _swap(self, changed: bool) -> None:
         """Orders the items anew if it is time, or as it costs little; else what came goes before."""
         began, stock = time.perf_counter(), self._stock
-        if began >= self._next_order or (changed and (stock.size <= SMALL or not stock.has(self.current))):
+        small = stock.size <= SMALL  # what is done then must not hang on the clock: simulations repeat
+        if small or began >= self._next_order or (changed and not stock.has(self.current)):
             self.current = self._ordered()
             self._next_order = began + (time.perf_counter() - began) / SHARE
         elif changed:

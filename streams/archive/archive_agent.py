@@ -65,6 +65,7 @@ class ArchiveHandler:
 
     role = "archive"
     topics: tuple[Topic, ...] = (*EVENT_TOPICS, ITEMS, FLAGGED, EXAMPLES)
+    wait_s = 0.25
 
     def __init__(
         self,

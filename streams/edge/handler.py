@@ -23,6 +23,9 @@ class Handler(Protocol):
 
     role: str
     topics: tuple[Topic, ...]
+    wait_s: (
+        float  # how long a message may wait for others to be handled with it, at the broker and again here
+    )
 
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """The next offset to read of each source, which are all that this process now reads.

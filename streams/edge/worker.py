@@ -37,8 +37,6 @@ __all__ = ["Handler", "Rewind", "run_worker"]
 log = logging.getLogger(__name__)
 
 TAKE_MESSAGES = 1_000
-TAKE_WITHIN_S = 0.02
-FETCH_WAIT_MS = 30
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0
@@ -74,7 +72,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = round(1_000 * transport.app.worker.wait_s)
         return consumer
 
 
@@ -113,6 +111,7 @@ class _Worker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=handler.role)
         self._watchdog = Watchdog(handler.role, settings.stall_s, health)
         self._patience = Patience(handler.role, health, self._watchdog, stop)
+        self.wait_s = handler.wait_s
         self._fault: BaseException | None = None
         self._order = Order()
         self._rewound: dict[Source, int] = {}
@@ -202,7 +201,7 @@ class _Worker:
         return app
 
     async def _agent(self, stream: Any) -> None:
-        async for events in stream.noack_take(TAKE_MESSAGES, within=TAKE_WITHIN_S):
+        async for events in stream.noack_take(TAKE_MESSAGES, within=self.wait_s):
             if self._fault is not None or self._stop.is_set():
                 continue  # unacked: read again by the next app or process
             messages = [self._message(event.message) for event in events]

@@ -13,7 +13,6 @@ had pushed out.
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -46,6 +45,7 @@ HISTORY_CAP = 100
 SHOWN_CAP = 200
 FOLLOWS_CAP = 200
 HIDES_CAP = 200
+NOBODY: frozenset[Place] = frozenset()
 TOMBSTONE = "!"  # before the id of what is undone; in no id
 BLOCKED = "@"  # before a creator's id among what is hidden; no item's id begins so
 _CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
@@ -133,7 +133,6 @@ _history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _shown = msgspec.msgpack.Decoder(list[ShownEntry])
 _raw = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _placed = msgspec.msgpack.Decoder(list[_Placed])
-_place = attrgetter("ts_ms", "mark", "item_id")
 
 
 class Newest:
@@ -143,21 +142,26 @@ class Newest:
 
     def __init__(self, cap: int, value: bytes | None = None) -> None:
         self._cap = cap
-        value = opened(value) if value else None
-        self._entries = [bytes(entry) for entry in _raw.decode(value)] if value else []
+        self._entries: list[bytes] = []
         self._places: list[Place] = []
-        self._buried: set[Place] = set()
-        for ts_ms, mark, item_id in map(_place, _placed.decode(value) if value else ()):
-            place = (ts_ms, mark, item_id.removeprefix(TOMBSTONE))
-            self._places.append(place)
-            if item_id[0] == TOMBSTONE:
-                self._buried.add(place)
+        self._buried = NOBODY
+        if value:
+            self._read(opened(value))
+
+    def _read(self, value: bytes) -> None:
+        self._entries = [bytes(entry) for entry in _raw.decode(value)]
+        self._places = [(at.ts_ms, at.mark, at.item_id) for at in _placed.decode(value)]
+        gone = [at for at, place in enumerate(self._places) if place[2][0] == TOMBSTONE]
+        for at in gone:
+            ts_ms, mark, item_id = self._places[at]
+            self._places[at] = (ts_ms, mark, item_id[1:])
+        self._buried = frozenset(self._places[at] for at in gone)
 
     def copy(self) -> "Newest":
         """One that shares nothing mutable."""
         out = Newest(self._cap)
         out._entries, out._places = self._entries.copy(), self._places.copy()
-        out._buried = self._buried.copy()
+        out._buried = self._buried
         return out
 
     def put(self, entry: HistoryEntry | ShownEntry) -> bool:
@@ -170,7 +174,8 @@ class Newest:
         self._places.insert(at, place)
         self._entries.insert(at, _encode(entry))
         if len(self._places) > self._cap:
-            self._buried.discard(self._places[0])
+            if self._buried:
+                self._buried -= {self._places[0]}
             del self._places[0], self._entries[0]
         return True
 
@@ -179,7 +184,7 @@ class Newest:
         at = self._at(place)
         if at is None or place in self._buried:
             return False
-        self._buried.add(place)
+        self._buried |= {place}
         width = len(msgspec.msgpack.decode(self._entries[at]))
         self._entries[at] = _encode([*place[:2], TOMBSTONE + place[2], *(None,) * (width - 3)])
         return True
@@ -222,18 +227,17 @@ class UserDocuments:
 
     __slots__ = ("_lists", "memory", "touched")
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, memory: Memory | None = None, lists: Mapping[str, Newest] | None = None) -> None:
         self.memory = Memory() if memory is None else memory
-        self._lists = {kind: Newest(cap) for kind, cap in _CAPS.items()}
+        self._lists = {kind: Newest(cap) for kind, cap in _CAPS.items()} if lists is None else dict(lists)
         self.touched: set[str] = set()
 
     @classmethod
     def read(cls, seen: bytes | None, older: bytes | None, *lists: bytes | None) -> "UserDocuments":
         """Documents from the store's bytes, in the order of DOCUMENTS; None stands for an absent one."""
-        out = cls(Memory.read(seen, older))
-        for (kind, cap), value in zip(_CAPS.items(), lists, strict=False):
-            out._lists[kind] = Newest(cap, value)
-        return out
+        values = dict(zip(_CAPS, lists, strict=False))
+        read = {kind: Newest(cap, values.get(kind)) for kind, cap in _CAPS.items()}
+        return cls(Memory.read(seen, older), read)
 
     @property
     def version(self) -> bytes | None:
@@ -242,9 +246,7 @@ class UserDocuments:
 
     def copy(self) -> "UserDocuments":
         """A draft that shares nothing mutable."""
-        out = UserDocuments(self.memory.copy())
-        out._lists = dict(self._lists)  # each is copied when it changes
-        return out
+        return UserDocuments(self.memory.copy(), self._lists)  # each list is copied when it changes
 
     def oldest_ms(self) -> int | None:
         """The time of the oldest thing kept; None if there is nothing."""

@@ -24,7 +24,7 @@ from streams.features.counters import (
 from streams.features.declare import Feature
 from streams.features.known import METADATA, Known, known_of, metadata_of
 from streams.features.layout import HEAD, Floats, Layout, layout_hash, layouts_of
-from streams.features.vectors import compute, rounded
+from streams.features.vectors import Plan, compute, rounded
 
 __all__ = [
     "COLUMNS",
@@ -67,6 +67,7 @@ LAYOUTS: dict[Scope, Layout] = layouts_of(COLUMNS)
 LAYOUT = layout_hash(LAYOUTS)
 if len(DEFINITIONS) < len(COLUMNS):
     raise ValueError(f"features: a name is declared twice: {sorted(COLUMN_NAMES)}")
+_PLAN = Plan(COLUMNS, LAYOUTS)
 _HASH = declare.columns_hash(COLUMNS)
 
 
@@ -102,7 +103,7 @@ def vectors(
     None for an unknown one, or their columns, aligned with `item_ids` and the view. What happened later
     than `now_ms` is left out of pairs; a row is taken as it stands.
     """
-    return compute(COLUMNS, LAYOUTS, view, items, item_ids, now_ms)
+    return compute(_PLAN, view, items, item_ids, now_ms)
 
 
 def row_of(scope: Scope, ref_ms: float, last_ms: float = 0.0, **counters: float) -> Floats:

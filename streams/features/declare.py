@@ -8,9 +8,10 @@ import msgspec
 
 from streams.features.counters import COUNTERS, HALF_LIVES_MS, TOTAL, Scope
 
-__all__ = ["IDLE_H", "QUIET_H", "SHOWN_TO_PEOPLE", "Feature", "columns_hash", "slot_of"]
+__all__ = ["IDLE_H", "PRIOR_WEIGHT", "QUIET_H", "SHOWN_TO_PEOPLE", "Feature", "columns_hash", "slot_of"]
 
 IDLE_H, QUIET_H = "idle_h", "quiet_h"  # hours since a row's newest event, or its newest click or watch
+PRIOR_WEIGHT = 10.0  # trials that a rate's prior is worth
 Kind = Literal["count", "rate", "seconds", "hours", "share", "flag", "cycle", "score"]
 Subject = Literal[
     "user",
@@ -47,6 +48,9 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
         half_life: the window by which it fades, "" for none.
         default: its value where nothing is known; None is missing.
         revision: raise it when `value` changes its meaning and nothing else here does.
+        prior: of a rate or a count that is worked out with others of its scope at once: the first two of
+            `reads`, drawn to this (a rate); or NaN, the one of `reads` as it is (a count). `value` says
+            the same of one alone.
         cyclic: repeats by the clock. monotone: only grows. Drift judges both apart.
     """
 
@@ -59,6 +63,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     half_life: str = ""
     default: float | None = 0.0
     revision: int = 1
+    prior: float | None = None
     cyclic: bool = False
     monotone: bool = False
 

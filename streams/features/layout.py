@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streams.features.counters import COUNTERS, HALF_LIVES_MS, Scope
 from streams.features.declare import IDLE_H, QUIET_H, SHOWN_TO_PEOPLE, Feature, slot_of
 
-__all__ = ["HEAD", "Floats", "Layout", "contributions", "layout_hash", "layouts_of", "merge"]
+__all__ = ["HEAD", "Floats", "Layout", "Places", "contributions", "layout_hash", "layouts_of", "merge"]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -60,9 +60,18 @@ class Layout:
 
         A row that is newer than `now_ms` is taken as it stands.
         """
+        return self.named(self.table(rows, now_ms), rows, now_ms)
+
+    def table(self, rows: Floats, now_ms: float) -> Floats:
+        """Every slot's value as of `now_ms`, [slots, n], in the order of `slots`."""
+        values = self.weights(np.maximum(now_ms - rows[:, 0], 0.0))
+        values *= rows[:, HEAD:].T
+        return values
+
+    def named(self, table: Floats, rows: Floats, now_ms: float) -> dict[str, Floats]:
+        """A table of these rows by slot, with `idle_h` and `quiet_h`."""
         age = np.maximum(now_ms - rows[:, 0], 0.0)
-        values = rows[:, HEAD:].T * self.weights(age)
-        found: dict[str, Floats] = dict(zip(self.slots, values, strict=True))
+        found: dict[str, Floats] = dict(zip(self.slots, table, strict=True))
         found[IDLE_H] = np.where(rows[:, 0] > 0, age / HOUR_MS, np.nan)
         found[QUIET_H] = np.where(rows[:, 1] > 0, np.maximum(now_ms - rows[:, 1], 0.0) / HOUR_MS, np.nan)
         return found

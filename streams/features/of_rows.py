@@ -1,17 +1,17 @@
 """Features that are sums: counts, smoothed rates, moments of watch time, recency, by scope."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 
 from streams.features.counters import HALF_LIVES_MS, Scope
-from streams.features.declare import IDLE_H, QUIET_H, Feature
+from streams.features.declare import IDLE_H, PRIOR_WEIGHT, QUIET_H, Feature
 from streams.features.layout import Floats
 
 __all__ = ["FEATURES"]
 
 # Smoothed rates: (hits + weight * prior) / (trials + weight), so that no data means the prior.
-PRIOR_WEIGHT = 10.0
 PRIOR_CTR = 0.1
 PRIOR_COMPLETION = 0.3
 PRIOR_LONG_VIEW = 0.3
@@ -42,6 +42,7 @@ def _count(scope: Scope, counter: str, window: str, description: str = "") -> Fe
         description=description or f"{counter}, {'lifetime' if window == 'total' else 'decayed'}",
         reads=(slot,),
         value=lambda values: values,
+        prior=math.nan,
         monotone=window == "total",
     )
 
@@ -56,6 +57,7 @@ def _rate(scope: Scope, name: str, window: str, hits: str, trials: str, prior: f
         description=f"{hits}/{trials}, prior {prior} x {PRIOR_WEIGHT}",
         reads=(f"{hits}_{window}", f"{trials}_{window}"),
         value=lambda of, all_: smoothed(of, all_, prior),
+        prior=prior,
     )
 
 

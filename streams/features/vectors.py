@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.events import Item
 from streams.features.asked import Asked, View
 from streams.features.counters import Scope
-from streams.features.declare import Feature
+from streams.features.declare import PRIOR_WEIGHT, Feature
 from streams.features.known import Known
-from streams.features.layout import Layout
+from streams.features.layout import Layout, Places
 
-__all__ = ["compute", "rounded"]
+__all__ = ["Plan", "compute", "rounded"]
 
 NOTHING = 1e-9  # closer to 0 than this is 0: what was added and taken back leaves a rounding behind
 _DROPPED_BITS = 8  # of float32's 24 significant ones
@@ -41,21 +42,61 @@ def _round(values: NDArray[np.float32]) -> None:
     bits &= np.uint32(~((1 << _DROPPED_BITS) - 1) & 0xFFFFFFFF)
 
 
+class _Together(msgspec.Struct, frozen=True, eq=False):
+    """Rates and counts of one scope: places among the features, and the slots that they read."""
+
+    scope: Scope
+    rates: Places
+    hits: Places
+    trials: Places
+    pull: NDArray[np.float64]  # [rates, 1], what is added to the hits
+    counts: Places
+    counted: Places
+
+
+class Plan:
+    """How the values of some features are computed: those that can be together, scope by scope."""
+
+    def __init__(self, features: Sequence[Feature], layouts: Mapping[Scope, Layout]) -> None:
+        self.layouts = layouts
+        self.width = len(features)
+        together = [place for place, feature in enumerate(features) if feature.prior is not None]
+        self.alone = [(p, f) for p, f in enumerate(features) if f.prior is None]
+        self.together = []
+        for scope in layouts:
+            own = [(place, features[place]) for place in together if features[place].scope == scope.value]
+            at = {slot: n for n, slot in enumerate(layouts[scope].slots)}
+            rates = [(p, f) for p, f in own if len(f.reads) > 1]
+            counts = [(p, f) for p, f in own if len(f.reads) == 1]
+            self.together.append(
+                _Together(
+                    scope,
+                    np.array([p for p, _ in rates], np.intp),
+                    np.array([at[f.reads[0]] for _, f in rates], np.intp),
+                    np.array([at[f.reads[1]] for _, f in rates], np.intp),
+                    np.array([[PRIOR_WEIGHT * (f.prior or 0.0)] for _, f in rates]).reshape(-1, 1),
+                    np.array([p for p, _ in counts], np.intp),
+                    np.array([at[f.reads[0]] for _, f in counts], np.intp),
+                )
+            )
+
+
 def compute(
-    features: Sequence[Feature],
-    layouts: Mapping[Scope, Layout],
-    view: View,
-    items: Sequence[Item | None] | Known,
-    item_ids: Sequence[str],
-    now_ms: int,
+    plan: Plan, view: View, items: Sequence[Item | None] | Known, item_ids: Sequence[str], now_ms: int
 ) -> NDArray[np.float32]:
-    """Feature matrix [n, d], rounded, in the order of `features`; missing numbers are NaN."""
-    out = np.empty((len(features), len(item_ids)), dtype=np.float32)
+    """Feature matrix [n, d], rounded, in the order of the plan's features; missing numbers are NaN."""
+    out = np.empty((plan.width, len(item_ids)), dtype=np.float32)
     if not len(item_ids):
         return out.T
     asked = Asked(view, items, item_ids, now_ms)
-    read = {scope.value: layouts[scope].read(rows, now_ms) for scope, rows in view.rows.items()}
-    for place, feature in enumerate(features):
+    read = {}
+    for each in plan.together:
+        rows, layout = view.rows[each.scope], plan.layouts[each.scope]
+        table = layout.table(rows, now_ms)
+        read[each.scope.value] = layout.named(table, rows, now_ms)
+        out[each.rates] = (table[each.hits] + each.pull) / (table[each.trials] + PRIOR_WEIGHT)
+        out[each.counts] = table[each.counted]
+    for place, feature in plan.alone:
         if feature.reads:
             slots = read[feature.scope]
             out[place] = feature.value(*[slots[name] for name in feature.reads])

@@ -74,6 +74,7 @@ class FeatureHandler:
 
     role = "features"
     topics: tuple[Topic, ...] = EVENT_TOPICS
+    wait_s = 0.03
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

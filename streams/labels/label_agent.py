@@ -49,6 +49,7 @@ class LabelHandler:
 
     role = "labels"
     topics: tuple[Topic, ...] = (*EVENT_TOPICS, SERVED, FLAGGED)
+    wait_s = 0.1
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class MemoryStore:
         empty = LAYOUTS[scope].empty
         with self._lock:
             held = [self.rows.get((scope, name), empty) for name in names]
-        return np.stack(held) if held else np.zeros((0, len(empty)))
+        return np.array(held) if held else np.zeros((0, len(empty)))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
@@ -130,7 +130,7 @@ class MemoryStore:
             keys, layout = list(group), LAYOUTS[scope]
             end = at + len(keys) * layout.width
             new = write.rows[at:end].reshape(len(keys), layout.width)
-            old = np.stack([self.rows.get(key, layout.empty) for key in keys])
+            old = np.array([self.rows.get(key, layout.empty) for key in keys])
             self.rows.update(zip(keys, merge(layout, old, new), strict=True))
             at = end
         moved = {m.source: Position(m.epoch, m.after, m.stream_ms) for m in write.moves}

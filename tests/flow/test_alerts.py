@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from tests.build import make_alert
 from tests.certificates import Authority
 from tests.couriers import Office
 from tests.hook import OLD_SECRET, SECRET, Hook, hook
+from tests.in_thread import in_thread
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.deep
@@ -238,28 +239,9 @@ def test_410_is_loud_and_ends_it(receiver: Hook, tmp_path: Path, caplog: pytest.
 # --- the role ---------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def role(settings: Settings, ready: bool = True) -> Iterator[Health]:
-    health, stop = Health("alerts"), threading.Event()
-    failures: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            run(settings, health, stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    try:
-        if ready:
-            eventually(lambda: health.ready or failures, 30)
-        yield health
-    finally:
-        stop.set()
-        thread.join(20)
-    assert not thread.is_alive()
-    assert not failures
+def role(settings: Settings, ready: bool = True) -> AbstractContextManager[Health]:
+    """The role in a thread."""
+    return in_thread("alerts", lambda health, stop: run(settings, health, stop), ready)
 
 
 def receivers_file(folder: Path, **urls: str) -> Path:

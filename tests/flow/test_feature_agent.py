@@ -1,9 +1,7 @@
 """The role `features` on the embedded broker and a real Redis: events in, state out."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -17,35 +15,15 @@ from streams.store.connect import connect
 from streams.store.contract import Outcomes
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.conftest import MakeSettings
+from tests.in_thread import in_thread
 from tests.waiting import eventually
 
 HOUR = 3_600_000
 
 
-@contextmanager
-def features_running(settings: Settings) -> Iterator[Health]:
-    """The role in a thread of this process; its error, if any, is raised at the end."""
-    stop, health, failed = threading.Event(), Health("features"), []
-
-    def work() -> None:
-        try:
-            run(settings, health, stop)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        eventually(lambda: (health.ready and bool(health.report()["needs"])) or bool(failed), 30, "ready")
-        yield health
-    finally:
-        stop.set()
-        began = time.monotonic()
-        thread.join(15)
-        assert not thread.is_alive(), "the worker did not stop"
-        assert time.monotonic() - began < 10, "the worker stopped slowly"
-    if failed:
-        raise failed[0]
+def features_running(settings: Settings) -> AbstractContextManager[Health]:
+    """The role in a thread of this process."""
+    return in_thread("features", lambda health, stop: run(settings, health, stop), stops_within_s=10)
 
 
 def progressed(settings: Settings) -> Callable[[], bool]:

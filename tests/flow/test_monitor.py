@@ -1,9 +1,8 @@
 """The role on a broker: served rows in, reports and a trigger out."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from streams.events import (
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
 from tests.build import make_alert, make_item
+from tests.in_thread import in_thread
 from tests.waiting import eventually
 
 COLUMNS = ("item_duration_s", "user_ctr_7d", "hour_sin")
@@ -114,28 +114,9 @@ class Traffic:
         return reports
 
 
-@contextmanager
-def monitor(settings: Settings) -> Iterator[Health]:
-    """The role on a thread of its own; inside the block it has its partitions."""
-    health, stop = Health("monitor"), threading.Event()
-    failures: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            run(settings, health, stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    try:
-        eventually(lambda: health.ready or failures, 30)
-        yield health
-    finally:
-        stop.set()
-        thread.join(20)
-    assert not thread.is_alive()
-    assert not failures
+def monitor(settings: Settings) -> AbstractContextManager[Health]:
+    """The role in a thread; inside the block it has its partitions."""
+    return in_thread("monitor", lambda health, stop: run(settings, health, stop))
 
 
 @pytest.fixture

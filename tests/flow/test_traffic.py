@@ -2,8 +2,7 @@
 
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import msgspec
 import pytest
@@ -18,31 +17,15 @@ from streams.kafka import Publisher, read_all
 from streams.settings import Settings
 from tests.answering import StandIn
 from tests.conftest import MakeSettings
+from tests.in_thread import in_thread
 from tests.waiting import eventually
 
 FAST = TrafficSettings(seed=3, rate=100, viewers=50, items=100, timeout_ms=1_000)
 
 
-@contextmanager
-def traffic(settings: Settings, options: TrafficSettings) -> Iterator[Health]:
-    """Traffic in a thread; stopped, and what it raised raised again, at the end."""
-    stop, health, failed = threading.Event(), Health("traffic"), list[BaseException]()
-
-    def work() -> None:
-        try:
-            run(settings, health, stop, options)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield health
-    finally:
-        stop.set()
-        thread.join(20)
-    assert not thread.is_alive()
-    assert not failed, failed
+def traffic(settings: Settings, options: TrafficSettings) -> AbstractContextManager[Health]:
+    """Traffic in a thread."""
+    return in_thread("traffic", lambda health, stop: run(settings, health, stop, options), ready=False)
 
 
 def counted(name: str, **labels: str) -> float:

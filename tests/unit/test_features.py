@@ -252,3 +252,22 @@ def test_what_an_undo_left_of_its_target_by_rounding_is_nothing() -> None:
         vectors(make_view(1, {Scope.ITEM: left}), [None], ["i1"], T0),
         vectors(make_view(1, {Scope.ITEM: row_of(Scope.ITEM, T0)}), [None], ["i1"], T0),
     )
+
+
+def test_features_worked_out_together_are_those_of_each_alone():
+    random = np.random.default_rng(5)
+    ids = [f"i{k}" for k in range(7)]
+    sizes = {scope: len(row) for scope, row in make_view(7).rows.items()}
+    rows = {scope: random.uniform(0, 50, (n, LAYOUTS[scope].width)) for scope, n in sizes.items()}
+    for of in rows.values():
+        of[:, :2] = T0 - random.integers(0, 10**6, (len(of), 2))
+    view = View(rows)
+    x = vectors(view, [None] * 7, ids, T0)
+    checked = 0
+    for place, feature in enumerate(COLUMNS):
+        if feature.prior is not None:
+            slots = LAYOUTS[Scope(feature.scope)].read(rows[Scope(feature.scope)], T0)
+            alone = np.broadcast_to(feature.value(*[slots[name] for name in feature.reads]), 7)
+            np.testing.assert_array_equal(x[:, place], rounded(alone.astype(np.float32)))
+            checked += 1
+    assert checked > 80

@@ -1,13 +1,14 @@
 import math
 import time
 
+import numpy as np
 import pytest
 
 from models.learning import lessons
 from models.learning.lessons import Lessons
 from models.learning.online import OnlineModel
 from streams.errors import ModelRefused
-from streams.events import Labels, ServedBy
+from streams.events import HEADS, Labels, ServedBy
 from tests.build import make_example
 
 COLUMNS = ("a", "item_ctr_7d")
@@ -24,6 +25,39 @@ def test_each_head_learns_once_when_its_label_is_known() -> None:
     assert state.apply(make_example(revision=3, labels=Labels(click=False, long_view=True))) == ()
     assert state.model.learned == {"click": 1, "long_view": 1}
     assert state.model.examples == 1
+
+
+def chance(state: Lessons, head: str = "click") -> float:
+    """What the model tells of the next such place."""
+    example = make_example()
+    logits = np.array([example.logits.get(each, 0.0) for each in HEADS])
+    features, _ = state._features(example)
+    return state.model.score_one(head, state.model.inputs(logits, features, lessons._buckets(example)))
+
+
+def closed(click: bool) -> Labels:
+    return Labels(click=click, hide=False, share=False)
+
+
+@pytest.mark.parametrize(("first", "then"), [(False, True), (True, False)])
+def test_a_late_contrary_takes_the_learned_label_back(first: bool, then: bool) -> None:
+    """A click after the window closed, or an undo: the model ends on the other side."""
+    late, once, wrong = begun(), begun(), begun()
+    late.apply(make_example(revision=1, labels=closed(first)))
+    wrong.apply(make_example(revision=1, labels=closed(first)))
+    once.apply(make_example(revision=1, labels=closed(then)))
+    assert late.apply(make_example(revision=2, labels=closed(then))) == ()
+    assert late.model.learned["click"] == 1
+    start = chance(begun())
+    side = 1 if then else -1
+    assert side * (chance(wrong) - start) < 0 < side * (chance(late) - start)
+    assert chance(late) == pytest.approx(chance(once), abs=0.1)
+    settled = late.model.snapshot()
+    late.apply(make_example(revision=3, labels=closed(then)))
+    assert late.model.snapshot() == settled  # once
+    again = Lessons.restore(late.snapshot(), COLUMNS, "abc123")
+    again.apply(make_example(revision=4, labels=closed(first)))
+    assert side * (chance(again) - chance(late)) < 0  # and back, also after a restart
 
 
 def test_a_repeat_and_an_older_revision_are_dropped() -> None:

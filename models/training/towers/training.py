@@ -14,6 +14,7 @@ import optax
 
 from models.training.towers.linear import linear_start, logistic
 from models.training.towers.network import Dcn, Params, Scaling, Tower, fit_scaling, scale
+from streams.settings import cache_folder
 
 __all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
 
@@ -89,6 +90,7 @@ def train(
     """
     config = config or Config()
     _check(x, labels, weights)
+    _keep_compiled()
     began = time.perf_counter()
     split = len(x) - max(1, int(len(x) * config.validation_ratio))
     weights = np.ones(len(x), np.float32) if weights is None else weights.astype(np.float32)
@@ -103,6 +105,13 @@ def train(
     tower = Tower(network, scaling, params)
     seconds = {"compile": fold.compile_s, "train": fitted - began - fold.compile_s}
     return Fitted(tower, curve, seconds, split)
+
+
+def _keep_compiled() -> None:
+    """Keeps what XLA compiles beyond this process: ten seconds the first time, one later."""
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _scaled(scaling: Scaling, x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Served rows cut into windows of event time, each a bounded unbiased sample of its rows."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -54,18 +54,20 @@ class Clusters:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, Counter[str]] = {}
+        self._rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def add(self, kind: str, name: str, rows: int = 1) -> None:
-        """Counts rows of one cluster. Beyond 100,000 clusters new ones are not told apart."""
-        counts = self._rows.setdefault(kind, Counter())
-        counts[name if name in counts or len(counts) < MAX_CLUSTERS else ""] += rows
+    def add(self, kind: str, names: Sequence[str]) -> None:
+        """Counts rows by the cluster of each. Beyond 100,000 clusters new ones are not told apart."""
+        counts = self._rows[kind]
+        if len(counts) + len(names) > MAX_CLUSTERS:
+            names = [name if name in counts else "" for name in names]
+        counts.update(names)
 
     def worth(self) -> dict[str, float]:
         """By kind: effective rows over rows, in (0, 1]; 1 where every row has a cluster of its own.
 
         >>> clusters = Clusters()
-        >>> clusters.add("user", "u1", 10); clusters.add("user", "u2", 10)
+        >>> clusters.add("user", ["u1"] * 10 + ["u2"] * 10)
         >>> clusters.worth()
         {'user': 0.1}
         """
@@ -116,8 +118,7 @@ class Windows:
         self._from_ms = min(self._from_ms, ts_ms)
         self._reservoir.add(rows)
         for kind, names in (clusters or {}).items():
-            for name in names:
-                self._clusters.add(kind, name)
+            self._clusters.add(kind, names)
         return closed
 
     def _ended(self, ts_ms: int) -> bool:

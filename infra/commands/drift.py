@@ -124,8 +124,7 @@ def _judged(found: "Version", rows: int) -> "Evidence":
     clusters = Clusters()
     for served, _ in kept:
         for kind, members in clusters_of(served).items():
-            for member in members:
-                clusters.add(kind, member)
+            clusters.add(kind, members)
     columns = np.vstack([values for _, values in kept]).T.astype(np.float64)
     times = [served.ts_ms for served, _ in kept]
     worth = clusters.worth()

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from monitors.windows import Clusters, Reservoir, Windows
 
@@ -74,6 +75,15 @@ def test_every_row_is_as_likely_to_be_kept() -> None:
 def test_what_a_row_is_worth_follows_its_cluster() -> None:
     clusters = Clusters()
     for i in range(100):
-        clusters.add("item", f"i{i}")
-        clusters.add("user", f"u{i // 10}")
+        clusters.add("item", [f"i{i}"])
+        clusters.add("user", [f"u{i // 10}"])
     assert clusters.worth() == {"item": 1.0, "user": 0.1}
+
+
+def test_beyond_the_most_clusters_new_ones_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitors.windows.MAX_CLUSTERS", 4)
+    clusters = Clusters()
+    for i in range(8):
+        clusters.add("item", [f"i{i}", f"i{i}"])
+    clusters.add("item", ["i0"] * 2)
+    assert clusters.worth()["item"] < 1 / 2

@@ -10,9 +10,10 @@ SOURCES := pyproject.toml constraints.txt
 ARGS ?=
 QUICK := $(BIN)/python -m pytest -n auto --dist loadfile
 WHOLE := $(BIN)/python -m pytest -n 2 --dist loadfile
-BENCHES := ctr memory features soak trust
+ALONE := $(BIN)/python -m pytest
+BENCHES := ctr memory features soak trust drift viewers
 
-.PHONY: help install up test deep check bench chaos kafka clean
+.PHONY: help install up test deep again check bench chaos kafka clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -30,18 +31,26 @@ up: install ## start the whole system on this machine, with simulated viewers (A
 	@$(BIN)/streamrec up $(ARGS)
 
 # Tests share two cores: no library starts a thread for each.
-test deep: export OMP_NUM_THREADS := 1
-test deep: export OPENBLAS_NUM_THREADS := 1
-test deep: export XLA_FLAGS := --xla_cpu_multi_thread_eigen=false
+test deep again: export OMP_NUM_THREADS := 1
+test deep again: export OPENBLAS_NUM_THREADS := 1
+test deep again: export XLA_FLAGS := --xla_cpu_multi_thread_eigen=false
 
 test: install ## units and laws, then whole paths and a real Apache Kafka; whole systems one at a time
-	$(QUICK) -m "not deep" tests/unit tests/laws $(ARGS)
-	$(WHOLE) -m "not deep and not long" tests/flow tests/broker $(ARGS)
-	$(BIN)/python -m pytest -m "long and not deep" tests/flow tests/broker $(ARGS)
+	@failed=0; \
+	$(QUICK) -m "not deep" tests/unit tests/laws $(ARGS) || failed=1; \
+	$(WHOLE) -m "not deep and not long" tests/flow tests/broker $(ARGS) || failed=1; \
+	$(ALONE) -m "not deep and long" tests/flow tests/broker $(ARGS) || failed=1; \
+	exit $$failed
 
-deep: install ## what costs much and changes seldom: faults, clusters, TLS, rebuilds, Prometheus (CI runs it too)
-	$(QUICK) -m deep tests/unit tests/laws $(ARGS)
-	$(WHOLE) -m deep tests/flow tests/broker $(ARGS)
+deep: install ## what costs much and changes seldom: faults, clusters, TLS, rebuilds, the loop (CI runs it too)
+	@failed=0; \
+	$(QUICK) -m deep tests/unit tests/laws $(ARGS) || failed=1; \
+	$(WHOLE) -m "deep and not long" tests/flow tests/broker $(ARGS) || failed=1; \
+	$(ALONE) -m "deep and long" tests/flow tests/broker $(ARGS) || failed=1; \
+	exit $$failed
+
+again: install ## what failed last, once more, one at a time
+	$(ALONE) --last-failed --last-failed-no-failures none tests $(ARGS)
 
 check: install ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -35,6 +35,9 @@ def evaluate(
     contenders: Annotated[
         str | None, typer.Option(metavar="A,B", help=f"of {', '.join(NAMES)} (default: all that can run)")
     ] = None,
+    first: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="of the log its first N requests alone")
+    ] = None,
     freshness: Annotated[bool, typer.Option(help="also vary how late weights reach serving")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="write curves here, as SVG")] = None,
@@ -55,7 +58,7 @@ def evaluate(
         console.print(off_policy_table(found))
         _write(found, json_file)
         return
-    report = _run(source, head, _chosen(contenders), freshness)
+    report = _run(source, first, head, _chosen(contenders), freshness)
     console.print(as_tables(report))
     _write(report, json_file)
     if out is not None:
@@ -88,7 +91,7 @@ def _chosen(text: str | None) -> tuple[str, ...]:
     return wanted
 
 
-def _run(source: str, head: str | None, names: tuple[str, ...], fresh: bool) -> "Report":
+def _run(source: str, first: int | None, head: str | None, names: tuple[str, ...], fresh: bool) -> "Report":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -97,6 +100,8 @@ def _run(source: str, head: str | None, names: tuple[str, ...], fresh: bool) -> 
     from infra.formats import read_log
 
     log = read_log(source)
+    if first is not None:
+        log = log.first(first)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("features as served", total=len(log.requests))

@@ -25,7 +25,7 @@ def explain(
 ) -> None:
     """Show a slate's candidates, scores, features and moves, for ten minutes after it was served.
 
-    A scorer traces STREAMREC_TRACES_PER_S slates a second, and Redis keeps the newest 2,000 at most. Exit
+    A scorer traces STREAMREC_TRACES_PER_S slates a second, and Redis keeps the newest 1,000 at most. Exit
     code 2: there is no trace of that request.
     """
     import msgspec

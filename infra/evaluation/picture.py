@@ -9,7 +9,7 @@ from rich.text import Text
 
 from infra.evaluation.counterfactual import OffPolicy
 from infra.evaluation.report import Figure, Freshness, Report
-from infra.evaluation.svg import lines_svg
+from models.evaluate.curves import lines_svg
 
 __all__ = ["as_tables", "off_policy_table", "write_curves"]
 

@@ -48,6 +48,14 @@ class Log(msgspec.Struct, frozen=True):
         """Time of the last request or event."""
         return max((part[-1].ts_ms or 0 for part in (self.requests, self.events) if part), default=0)
 
+    def first(self, requests: int) -> "Log":
+        """The log up to its n-th request; the whole one, if it has no more."""
+        if requests >= len(self.requests):
+            return self
+        end_ms = (self.requests[requests - 1].ts_ms or 0) if requests else self.start_ms - 1
+        kept = tuple(entry for entry in self.events if entry.ts_ms <= end_ms)
+        return msgspec.structs.replace(self, requests=self.requests[:requests], events=kept)
+
     def slices(self, width_ms: int) -> Iterator[Slice]:
         """Spans of `width_ms` from the start, those without a row left out."""
         asked = [r.ts_ms or 0 for r in self.requests]

@@ -11,6 +11,8 @@ from collections import deque
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from msgspec.structs import replace
 
 from models.serving.answer import Case, Read, Scored
 from models.serving.rules import Draft, Place, Pool
@@ -20,9 +22,9 @@ from streams.store import Store
 
 __all__ = ["Happened", "Recorder", "Row", "Trace", "read_trace", "trace_of"]
 
-SLOTS = 2_000
+SLOTS = 1_000
 KEPT_S = REPLIES.retention_ms / 1_000
-WITH_FEATURES = 50  # rows, the first ones after all rules
+WITH_FEATURES = 30  # rows, the first ones after all rules
 WAITING = 50  # slates not yet written; beyond, the oldest are not traced
 
 
@@ -81,19 +83,19 @@ class _Kept(msgspec.Struct):
     user_id: str
     request_id: str
     trace: str
+    features: str  # float32 [rows, columns] of the first rows
 
 
 def trace_of(happened: Happened) -> Trace:
-    """The trace of an answer."""
+    """The trace of an answer, yet without features."""
     case, read, scored, pool, draft, places, timings_ms = happened
     request, ids = case.request, pool.item_ids
     by_score = sorted(range(len(ids)), key=lambda row: (-pool.scores[row], ids[row]))
     ranks = {row: rank for rank, row in enumerate(by_score)}
     at = {place.row: (position, place) for position, place in enumerate(places)}
     rows = []
-    for rank, row in enumerate([*at, *(row for row in draft.order if row not in at)]):
+    for rank, row in enumerate(_order(happened)):
         position, place = at.get(row, (None, None))
-        features = read.x[row].tolist() if read is not None and rank < WITH_FEATURES else ()
         rows.append(
             Row(
                 item_id=ids[row],
@@ -107,7 +109,6 @@ def trace_of(happened: Happened) -> Trace:
                 reasons=place.reasons if place else draft.why.get(row, ()),
                 logits={head: float(values[row]) for head, values in scored.logits.items()},
                 adjusted={head: float(values[row]) for head, values in scored.adjusted.items()},
-                features=tuple(None if value != value else value for value in features),
             )
         )
     return Trace(
@@ -151,10 +152,15 @@ class Recorder:
             StoreUnavailable: it is not written.
         """
         if self._waiting:
-            trace = trace_of(self._waiting.popleft())
-            packed = base64.b85encode(zlib.compress(msgspec.msgpack.encode(trace), 1)).decode()
-            value = msgspec.json.encode(_Kept(trace.user_id, trace.request_id, packed))
-            self._store.put_reply(_slot(trace.request_id), value, KEPT_S)
+            happened = self._waiting.popleft()
+            trace = trace_of(happened)
+            kept = _Kept(
+                user_id=trace.user_id,
+                request_id=trace.request_id,
+                trace=_packed(msgspec.msgpack.encode(trace)),
+                features=_packed(_features(happened)),
+            )
+            self._store.put_reply(_slot(trace.request_id), msgspec.json.encode(kept), KEPT_S)
 
 
 def read_trace(store: Store, request_id: str) -> Trace | None:
@@ -167,7 +173,33 @@ def read_trace(store: Store, request_id: str) -> Trace | None:
     kept = None if value is None else msgspec.json.decode(value, type=_Kept)
     if kept is None or kept.request_id != request_id:
         return None
-    return msgspec.msgpack.decode(zlib.decompress(base64.b85decode(kept.trace)), type=Trace)
+    trace = msgspec.msgpack.decode(_unpacked(kept.trace), type=Trace)
+    numbers = np.frombuffer(_unpacked(kept.features), "<f4").reshape(-1, max(len(trace.columns), 1))
+    own = [tuple(None if value != value else value for value in row) for row in numbers.tolist()]
+    rows = list(trace.candidates)
+    rows[: len(own)] = [replace(row, features=of) for row, of in zip(rows, own, strict=False)]
+    return replace(trace, candidates=tuple(rows))
+
+
+def _order(happened: Happened) -> list[int]:
+    """All rows, those of the slate first."""
+    shown = [place.row for place in happened.places]
+    taken = set(shown)
+    return shown + [row for row in happened.draft.order if row not in taken]
+
+
+def _features(happened: Happened) -> bytes:
+    if happened.read is None:
+        return b""
+    return happened.read.x[_order(happened)[:WITH_FEATURES]].astype("<f4").tobytes()
+
+
+def _packed(value: bytes) -> str:
+    return base64.b64encode(zlib.compress(value, 1)).decode()
+
+
+def _unpacked(value: str) -> bytes:
+    return zlib.decompress(base64.b64decode(value))
 
 
 def _slot(request_id: str) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from models.evaluate.curves import lines_svg
 from models.evaluate.slices import slices
 from models.learning.online import refit
 from models.serving.ranker import Ranker
 from models.training.gate import Newest, Verdict, judge
 from models.training.rows import Rows
-from models.versions.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER, Golden, Version
+from models.versions.manifest import CURVE, GOLDEN, ONLINE, PICTURE, PROFILE, RANKER, Golden, Version
 from models.versions.profile import Profile
 from models.versions.registry import seal
 from streams.events import DAY_MS, HEADS, Window
@@ -83,6 +84,7 @@ def make_version(
     levels = {"item_category": rows.categories, "request_surface": rows.surfaces}
     files[PROFILE] = Profile.fit(order.columns, rows.features, levels).to_json()
     files[CURVE] = msgspec.json.encode(fitted.curve)
+    files[PICTURE] = _picture(order.version, fitted.curve)
     clock.lap("profile")
     metrics = {**verdict.metrics, "rows": float(len(rows)), "epochs": float(len(fitted.curve))}
     return _seal(order, rows, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
@@ -147,6 +149,16 @@ def golden_json(golden: np.ndarray, logits: np.ndarray) -> bytes:
     """Golden rows and what they score, as a version's file."""
     features = tuple(tuple(None if np.isnan(v) else float(v) for v in row) for row in golden)
     return msgspec.json.encode(Golden(features, tuple(tuple(float(v) for v in row) for row in logits)))
+
+
+def _picture(version: str, curve: "Sequence[Epoch]") -> bytes:
+    """The learning curve as SVG."""
+    lines = {
+        "training": [epoch.train_loss for epoch in curve],
+        "newest rows": [epoch.validation_loss for epoch in curve],
+    }
+    epochs = [str(epoch.epoch) for epoch in curve]
+    return lines_svg(f"{version}: log loss by epoch, nats", epochs, lines).encode()
 
 
 class _Clock:

@@ -15,6 +15,7 @@ __all__ = [
     "GOLDEN",
     "MANIFEST",
     "ONLINE",
+    "PICTURE",
     "PROFILE",
     "RANKER",
     "FileEntry",
@@ -25,7 +26,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 RANKER, ONLINE, PROFILE = "ranker.onnx", "online.bin", "profile.json"
-GOLDEN, CURVE = "golden.json", "learning_curve.json"
+GOLDEN, CURVE, PICTURE = "golden.json", "learning_curve.json", "learning_curve.svg"
 MAX_FILE_BYTES = 256 * 2**20
 MAX_MANIFEST_BYTES = 2**20
 

@@ -41,7 +41,7 @@ from tests.garbage import garbage
 from tests.system import Backend, Up, variables
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.deep, pytest.mark.long]
 
 # Which role dead-letters which topic; each topic has one.
 KEEPERS = {

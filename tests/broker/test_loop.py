@@ -2,21 +2,17 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from monitors.alarms import drift_fingerprint
 from streams.events import DRIFT, MODELS, TRIGGERS, RetrainTrigger
 from streams.kafka import create_topics
-from streams.settings import Settings
 from tests.conftest import MakeSettings
 from tests.crowd import Crowd
-from tests.hook import SECRET, hook
 from tests.system import Backend, Up, variables
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.deep, pytest.mark.long]
 
 TRAINED = ["training", "candidate", "champion"]
 QUIET_WINDOWS = 2  # judged by the first model before the shift
@@ -55,58 +51,23 @@ def asked(backend: Backend) -> list[RetrainTrigger]:
 def test_a_shift_in_the_traffic_ends_in_a_new_version_that_answers(
     apache_kafka: str, redis_url: str, make_settings: MakeSettings
 ) -> None:
-    _whole_loop(_settings(apache_kafka, redis_url, make_settings), {}, lambda *_: None)
-
-
-@pytest.mark.deep
-@pytest.mark.timeout(290)
-def test_a_drift_is_told_once_and_its_end_once_when_the_next_champion_has_learned_it(
-    apache_kafka: str, redis_url: str, make_settings: MakeSettings, tmp_path: Path
-) -> None:
-    settings = _settings(apache_kafka, redis_url, make_settings)
-    drift = drift_fingerprint(settings.namespace)
-    with hook() as receiver:
-        file = tmp_path / "receivers.toml"
-        file.write_text(
-            f'allow_loopback = true\n[[receivers]]\nname = "hook"\nformat = "standard"\n'
-            f'url = "{receiver.url}"\nsecrets = [{{ env = "HOOK_SECRET" }}]\n'
-        )
-
-        def to_its_end(crowd: Crowd, backend: Backend, line: Timeline, second: str) -> None:
-            changes = lambda: [change for change in receiver.told if change[0] == drift]  # noqa: E731
-            eventually(changes, 20, "the alert at the receiver")
-            line.note(f"receiver: {changes()}")
-            _serve_until(lambda: len(changes()) > 1, crowd, backend, second)
-            line.note(f"receiver: {changes()}")
-            assert changes() == [(drift, "firing"), (drift, "resolved")]
-
-        env = {"STREAMREC_ALERT_RECEIVERS": str(file), "HOOK_SECRET": SECRET}
-        _whole_loop(settings, env, to_its_end)
-
-
-def _settings(apache_kafka: str, redis_url: str, make_settings: MakeSettings) -> Settings:
-    return make_settings(
+    settings = make_settings(
         kafka=apache_kafka, redis=redis_url, label_window_ms=1_500, idle_partition_ms=2_000,
         archive_flush_ms=500, bootstrap_rows=1_500, drift_window_ms=1_000, latency_budget_ms=1_000,
         retrain_cooldown_ms=15_000,
     )  # fmt: skip
-
-
-def _whole_loop(
-    settings: Settings, env: dict[str, str], then: Callable[[Crowd, Backend, "Timeline", str], None]
-) -> None:
     create_topics(settings)
     line = Timeline()
-    options = ("--kafka", settings.kafka, "--redis", settings.redis, "--traffic", "none")
+    options = ("--kafka", apache_kafka, "--redis", redis_url, "--traffic", "none")
     try:
         with (
-            Up(settings.state, *options, env=variables(settings) | env) as up,
+            Up(settings.state, *options, env=variables(settings)) as up,
             Backend(settings) as backend,
         ):
             up.await_ready()
             line.note("every role is ready")
             with Crowd(settings) as crowd:
-                then(crowd, backend, line, _live_through(crowd, backend, line))
+                _live_through(crowd, backend, line)
             line.note(f"traffic stopped: {dict(crowd.outcomes)}")
             assert set(crowd.outcomes) == {"ok"}
             assert up.stop() == 0, "".join(up.lines)
@@ -114,7 +75,7 @@ def _whole_loop(
         print("\n" + "\n".join(line.lines))
 
 
-def _live_through(crowd: Crowd, backend: Backend, line: Timeline) -> str:
+def _live_through(crowd: Crowd, backend: Backend, line: Timeline) -> None:
     line.note("traffic begins")
     first = _trained(crowd, backend, line, count=1)
     _serve_until(lambda: len(windows(backend, first)) >= QUIET_WINDOWS, crowd, backend, first)
@@ -134,7 +95,6 @@ def _live_through(crowd: Crowd, backend: Backend, line: Timeline) -> str:
     assert "champion_log_loss_click" in record.metrics, "it was not compared with the first"
     last = lambda: [r.state for r in backend.on(MODELS) if r.version == first][-1]  # noqa: E731
     eventually(lambda: last() == "retired", 10, "the first version retired")
-    return second
 
 
 def _serve_until(done: Callable[[], object], crowd: Crowd, backend: Backend, version: str) -> None:

@@ -21,7 +21,7 @@ from tests.conftest import MakeSettings
 from tests.roles import RoleProcess
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.deep, pytest.mark.long]
 
 KILLS = 5
 EVENTS_ONLY = Options(events_only=True, wait_for=("features",), slice_ms=86_400_000)

@@ -27,7 +27,7 @@ from tests.conftest import lacking
 from tests.system import Backend, Up, told, variables
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.deep, pytest.mark.long]
 
 WAVES = (("labels", "scorer", "trainer", "embedder"), ("learner", "archive", "monitor", "alerts"))
 OUTAGE_S = 6.0  # longer than the supervisor's grace, so that it is told

@@ -6,7 +6,7 @@ from rich.console import Console
 from infra.lockstep import POLICIES, Comparison, Plan, compare, run_policies
 from infra.lockstep.picture import as_picture
 
-pytestmark = [pytest.mark.deep, pytest.mark.timeout(900)]  # two whole worlds on every core
+pytestmark = [pytest.mark.deep, pytest.mark.long, pytest.mark.timeout(900)]  # two whole worlds on every core
 
 SEEDS = (11, 12)  # worlds on which nothing was chosen
 BASELINES = tuple(policy for policy in POLICIES if not policy.scores)

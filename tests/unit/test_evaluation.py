@@ -14,8 +14,8 @@ from infra.evaluation.course import Course
 from infra.evaluation.judging import behind, figure
 from infra.evaluation.leaks import leaks
 from infra.evaluation.run import evaluate_log, head_of
-from infra.evaluation.svg import lines_svg
 from infra.formats import read_log
+from models.evaluate.curves import lines_svg
 from models.learning.online import Tuning
 from streams.events import DAY_MS
 from streams.features import COLUMN_NAMES

@@ -33,6 +33,7 @@ def evidence(from_ms: int) -> Evidence:
     )
 
 
+@pytest.mark.deep
 def test_a_report_holds_the_scores_that_were_judged_by_and_the_oldest_go(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, most=1)
     shelf.keep(evidence(1))
@@ -66,6 +67,7 @@ def test_a_reference_is_told_by_quantiles_and_frequent_levels() -> None:
     assert (x.bins, x.rows, sum(kind.levels.values())) == (10, ROWS, ROWS)
 
 
+@pytest.mark.deep
 def test_the_defaults_measured_against_are_evidentlys_own_choice() -> None:
     """Its preset on the same rows gives the same verdicts; if an upgrade parts the two, this says so."""
     import pandas as pd

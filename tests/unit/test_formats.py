@@ -283,3 +283,11 @@ def test_logs_that_are_none_of_these_are_refused_by_name(tmp_path: Path) -> None
     write(tmp_path / "behaviors.tsv", "1\tU1\t11/11/2019 9:05:58 AM\t\tN1")
     with pytest.raises(OperatorError, match="line 1"):
         read_log(f"mind:{tmp_path}")
+
+
+def test_a_log_is_cut_after_a_request_with_what_had_happened_by_then(kuairand: Log) -> None:
+    cut = kuairand.first(1)
+    assert len(cut.requests) == 1
+    assert {entry.ts_ms for entry in cut.events} == {5_000}
+    assert cut.items == kuairand.items
+    assert kuairand.first(99) is kuairand

@@ -11,7 +11,7 @@ from streams.settings import Settings
 from tests.build import make_example
 
 NOON = 1_700_000_000_000
-ROWS = 2_000
+ROWS = 1_000
 
 
 def example(number: int, p: float, clicked: bool, ts_ms: int = NOON, watch_ms: int | None = None):
@@ -35,7 +35,7 @@ class Viewers:
         rhythm = 1 + 0.5 * math.sin(2 * math.pi * self.ts_ms / DAY_MS)
         for p in self.rng.beta(2, 12, ROWS) * rhythm:
             self.number += 1
-            self.ts_ms += 1_800  # an hour for a window
+            self.ts_ms += 3_600  # an hour for a window
             p = float(np.clip(p, 0.01, 0.9))
             wrong = float(np.clip(p * math.exp(noise * self.rng.normal()), 0.01, 0.9))
             out += take(
@@ -64,11 +64,11 @@ def test_a_truthful_model_is_well_through_the_day() -> None:
 
 
 def test_a_model_that_promises_too_much_is_found_by_its_calibration() -> None:
-    assert all(state["calibration_click"] == "drifted" for state in judged(4, factor=0.6)[1:])
+    assert all(state["calibration_click"] == "drifted" for state in judged(4, factor=0.4)[1:])
 
 
 def test_a_model_that_mixes_up_what_is_liked_is_found_by_its_loss() -> None:
-    assert judged(12, noise=1.0)[-1]["loss_click"] == "drifted"
+    assert judged(16, noise=1.2)[-1]["loss_click"] == "drifted"
 
 
 def test_a_click_waits_until_the_absence_of_others_is_known() -> None:
@@ -107,14 +107,20 @@ def test_a_night_as_every_night_is_no_news_and_a_day_of_half_the_clicks_is() -> 
 
 def test_the_champions_bad_windows_ask_once_and_those_of_others_do_not() -> None:
     settings = Settings(drift_window_rows=5_000, retrain_cooldown_ms=600_000)
+    viewers, told = Viewers(), list[object]()
+
+    def note(record: object) -> list:
+        told.append(record)
+        return []
+
+    for window in range(40):
+        viewers.window(note, factor=1.0 if window < 16 else 0.5)
     for champion, asks in (("m1", 1), ("m2", 0)):
-        viewers, watch = Viewers(), PerformanceWatch(settings)
+        watch = PerformanceWatch(settings)
         watch.take(
             ModelRecord(version=champion, ts_ms=NOON, state="champion", uri="u", sha256="0" * 64), NOON
         )
-        take = lambda record, watch=watch: [r for _, r in watch.take(record, NOON)]  # noqa: E731
-        written = [r for _ in range(8) for r in viewers.window(take)]
-        written += [r for _ in range(14) for r in viewers.window(take, factor=0.5)]
+        written = [r for record in told for _, r in watch.take(record, NOON)]
         triggers = [r for r in written if isinstance(r, RetrainTrigger)]
         assert len(triggers) == asks
         assert all(t.reason == PERFORMANCE and t.evidence[1].startswith("calibration ") for t in triggers)

@@ -9,7 +9,7 @@ from models.serving.ranker import Ranker
 from models.training import recipe
 from models.training.recipe import Order, ignored_columns, make_version
 from models.training.training_set import read_training_rows
-from models.versions.manifest import CURVE, GOLDEN, ONLINE, PROFILE, RANKER
+from models.versions.manifest import CURVE, GOLDEN, ONLINE, PICTURE, PROFILE, RANKER
 from models.versions.profile import Profile
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.archived import examples, write_archive
@@ -31,7 +31,7 @@ def version(rows):
 
 def test_a_version_holds_all_its_parts_and_passes_its_gate(version, rows):
     manifest = version.manifest
-    assert set(version.files) == {RANKER, GOLDEN, ONLINE, PROFILE, CURVE}
+    assert set(version.files) == {RANKER, GOLDEN, ONLINE, PROFILE, CURVE, PICTURE}
     assert manifest.gate == ()
     assert manifest.rows == manifest.window.rows == len(rows)
     assert manifest.window.to_ms == rows.ts_ms[-1] + 1
@@ -50,6 +50,7 @@ def test_its_profile_covers_every_column_and_row(version, rows):
     assert [column.name for column in profile.columns] == list(COLUMN_NAMES)
     assert profile.rows == len(rows)
     assert len(msgspec.json.decode(version.files[CURVE])) == version.manifest.metrics["epochs"]
+    assert b"<polyline" in version.files[PICTURE]
 
 
 def test_the_next_version_is_compared_with_it_on_the_same_rows(version, rows):

@@ -22,7 +22,17 @@ import org.springframework.kafka.requestreply.RequestReplyFuture;
 /** Asks with Spring's ReplyingKafkaTemplate as it comes: one request a line (KEY, tab, JSON) on standard
  *  input, all sent before the first answer is awaited; one answer a line (error code or -, tab, JSON). */
 public class Ask {
-  public static void main(String[] args) throws Exception {
+  public static void main(String[] args) {
+    try {
+      ask(args);
+    } catch (Exception error) {
+      error.printStackTrace();
+      System.exit(1);
+    }
+    System.exit(0); // the template's own threads would keep the process for ever
+  }
+
+  static void ask(String[] args) throws Exception {
     String servers = args[0], requests = args[1], replies = args[2];
     Map<String, Object> sending = Map.of("bootstrap.servers", servers);
     Map<String, Object> reading = new HashMap<>(sending);

@@ -62,7 +62,7 @@ def test_a_panel_that_asks_for_nothing_we_export_would_be_found() -> None:
 
 def test_every_kind_of_thing_has_its_dashboard() -> None:
     said = {board.uid.removeprefix("streamrec-") for board in BOARDS}
-    assert said == {"traffic", "drift", "models", "serving", "experiments", "features"}
+    assert said == {"traffic", "business", "drift", "models", "serving", "experiments", "features"}
 
 
 def test_every_exported_series_of_ours_is_on_a_dashboard_or_in_a_rule() -> None:

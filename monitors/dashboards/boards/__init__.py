@@ -1,5 +1,6 @@
 """The dashboards. Queries read the series of `infra/prometheus/rules` where there is one."""
 
+from monitors.dashboards.boards.business import BUSINESS
 from monitors.dashboards.boards.drift import DRIFT
 from monitors.dashboards.boards.experiments import EXPERIMENTS
 from monitors.dashboards.boards.features import FEATURES
@@ -9,4 +10,4 @@ from monitors.dashboards.boards.traffic import TRAFFIC
 
 __all__ = ["BOARDS"]
 
-BOARDS = (TRAFFIC, DRIFT, MODELS, SERVING, EXPERIMENTS, FEATURES)
+BOARDS = (TRAFFIC, BUSINESS, DRIFT, MODELS, SERVING, EXPERIMENTS, FEATURES)

@@ -37,6 +37,7 @@ MODELS = Board(
                     "short",
                     "Nats, over recent labels.",
                     ("max by (head) (streamrec_online_log_loss_nats)", "{{head}}"),
+                    ("max(streamrec_estimated_log_loss_nats)", "expected of clicks, without labels"),
                 ),
                 lines(
                     "Labels learned",

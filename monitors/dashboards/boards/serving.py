@@ -60,6 +60,19 @@ SERVING = Board(
             ),
         ),
         Row(
+            "Index of nearest neighbours",
+            (
+                lines("Size", "bytes", "In memory.", ("max(streamrec_index_bytes)", "index")),
+                lines("Build", "s", "Off the request path.", ("max(streamrec_index_build_seconds)", "build")),
+                lines(
+                    "Recall at 500",
+                    "percentunit",
+                    "Against exact search, on sampled queries, when it was built.",
+                    ("min(streamrec_index_recall_ratio)", "recall"),
+                ),
+            ),
+        ),
+        Row(
             "Roles",
             (
                 lines(

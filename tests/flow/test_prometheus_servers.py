@@ -28,6 +28,8 @@ MAY_BE_EMPTY = {
     "Offsets lost",
     "Keys of the last verify",
     "Time since the last verify",
+    "Conversions",  # simulated viewers buy nothing
+    "Value and sponsored revenue",
     "Undos",
     "Swept keys",
     "Events that do not teach",

@@ -54,6 +54,7 @@ def draw(kind: str, shift: float, missing: float, seed: int, rows: int = 5_000) 
     return np.where(rng.random(rows) < missing, np.nan, values).astype(np.float32)
 
 
+@pytest.mark.deep
 @settings(max_examples=40, deadline=None)
 @given(columns, columns)
 def test_scores_equal_the_plain_formula_and_scipy(before: tuple, after: tuple) -> None:

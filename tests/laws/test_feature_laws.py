@@ -119,6 +119,7 @@ def test_workers_that_share_users_and_items_do_not_disturb_each_other(log: Log, 
     assert differences(store, oracle(log), NOW) == []
 
 
+@pytest.mark.deep
 @LONG_LAW
 @given(logs(), st.data())
 def test_a_worker_that_should_be_gone_does_no_harm(log: Log, data: Any) -> None:

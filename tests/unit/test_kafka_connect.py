@@ -23,6 +23,7 @@ def test_a_broker_that_is_not_there_is_said_once_with_the_cause(caplog: pytest.L
     assert not [record for record in caplog.records if record.name.startswith("librdkafka")]
 
 
+@pytest.mark.deep
 def test_silence_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         require_admission(nobody())  # unencrypted: nobody is asked

@@ -15,7 +15,7 @@ from infra.benchmarks.feast_process import VERSION, Feast, FeastMissing, environ
 from infra.benchmarks.folding import fold_all
 from infra.benchmarks.load import START_MS, STEP_MS, Load, make_items, make_messages, zipf
 from infra.benchmarks.speeds import MeasureError, Middle, Times, times_of, times_ratio
-from models.serving.shelf import Shelf, build_shelf
+from models.serving.candidates.shelf import Shelf, build_shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.events import Item
 from streams.features import COLUMN_NAMES, Scene, vectors

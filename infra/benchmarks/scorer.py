@@ -20,12 +20,12 @@ from infra.benchmarks.report import Goal
 from infra.benchmarks.scorer_world import NOW_MS, Plan, World
 from infra.benchmarks.speeds import MeasureError, Middle, Times, ratio, times_of
 from models.learning.online import OnlineModel
-from models.serving import ann
 from models.serving.budget import Budget, Guard
+from models.serving.candidates import ann
+from models.serving.candidates.retrieval import similar, taste
+from models.serving.candidates.shelves import INDEXED, Shelves
 from models.serving.funnel import Funnel
 from models.serving.ranker import Ranker
-from models.serving.retrieval import similar, taste
-from models.serving.shelves import INDEXED, Shelves
 from models.serving.slot import Pair, pair_of
 from models.versions.manifest import GOLDEN, RANKER
 from models.versions.registry import seal

@@ -36,7 +36,7 @@ def run(
     import json
 
     from infra.bar import bar
-    from models.serving.batch import Job, opened, precompute
+    from models.serving.requests.batch import Job, opened, precompute
     from streams.features import Scope
     from streams.settings import read_settings
     from streams.store.connect import connect

@@ -14,8 +14,8 @@ from infra.viewers import Habits, Population
 from models.learning.lessons import Lessons
 from models.learning.online import OnlineModel, cross, id_hash
 from models.serving.budget import Budget
+from models.serving.candidates.shelves import Shelves
 from models.serving.funnel import Funnel
-from models.serving.shelves import Shelves
 from models.serving.slot import Pair, pair_of
 from models.training.rows import Rows
 from streams.catalogue.catalogue import Catalogue

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.shelf import Shelf
+from models.serving.candidates.shelf import Shelf
 from streams.events import HEADS
 from streams.settings import Settings
 from streams.surfaces import Eligible, Source

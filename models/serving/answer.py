@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.retrieval import Candidates
-from models.serving.shelf import Shelf
-from models.serving.slate import Place
+from models.serving.candidates.retrieval import Candidates
+from models.serving.candidates.shelf import Shelf
+from models.serving.slates.slate import Place
 from streams.events import (
     MAX_HISTORY,
     Item,

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 from pydantic import TypeAdapter
 
-from models.serving.pool import rules_of
+from models.serving.slates.pool import rules_of
 from streams.errors import OperatorError
 from streams.settings import Settings
 

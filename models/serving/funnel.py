@@ -18,13 +18,13 @@ from models.learning.online import cross, crosses, id_hash
 from models.serving.aim import Aim
 from models.serving.answer import Case, Floats, Read, Scored, reply_of, served_of
 from models.serving.budget import Budget, Guard, Stopwatch
+from models.serving.candidates.retrieval import Ask, Candidates, given, retrieve, still_there
+from models.serving.candidates.shelf import Shelf
 from models.serving.plans import Plan, Plans
-from models.serving.pool import matching, pool_of
-from models.serving.precomputed import CACHED, fallback, kept, still_good
-from models.serving.purse import Purse
-from models.serving.retrieval import Ask, Candidates, given, retrieve, still_there
-from models.serving.shelf import Shelf
-from models.serving.slate import SPONSORED, Place, drafted, explore
+from models.serving.requests.precomputed import CACHED, fallback, kept, still_good
+from models.serving.slates.pool import matching, pool_of
+from models.serving.slates.purse import Purse
+from models.serving.slates.slate import SPONSORED, Place, drafted, explore
 from models.serving.slot import Pair
 from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue

@@ -6,8 +6,8 @@ import msgspec
 
 from models.serving.aim import Aim
 from models.serving.experiments import Experiment, changed_settings, varied
-from models.serving.pool import rules_of
-from models.serving.rules import Rules
+from models.serving.slates.pool import rules_of
+from models.serving.slates.rules import Rules
 from streams.settings import Settings
 
 __all__ = ["Plan", "Plans"]

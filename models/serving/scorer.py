@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from models.serving.budget import Guard
-from models.serving.desk import Desk
+from models.serving.candidates.shelves import Shelves
 from models.serving.experiments import load_experiments
 from models.serving.funnel import Funnel
 from models.serving.plans import Plans
-from models.serving.purse import Purse
-from models.serving.reply_cache import ReplyCache
-from models.serving.shelves import Shelves
+from models.serving.requests.desk import Desk
+from models.serving.requests.reply_cache import ReplyCache
+from models.serving.slates.purse import Purse
 from models.serving.slot import ModelSlot
 from models.serving.trace import Recorder
 from streams.catalogue.catalogue import Catalogue

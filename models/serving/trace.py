@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from models.serving.answer import Case, Read, Scored
-from models.serving.rules import Draft, Place, Pool
+from models.serving.slates.rules import Draft, Place, Pool
 from streams.events import REPLIES, ServedBy
 from streams.features import COLUMN_NAMES
 from streams.store import Store

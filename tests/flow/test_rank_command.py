@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.serving.precomputed import kept
+from models.serving.requests.precomputed import kept
 from models.serving.trace import read_trace
 from streams.events import EXAMPLES, Labels
 from streams.kafka import Publisher

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.serving.retrieval import Ask, retrieve
-from models.serving.rules import RULES, SPONSORED, Bid, Draft, Pool, Rules, explore
-from models.serving.rules.draft import cap_of
-from models.serving.shelf import build_shelf
-from models.serving.slate import arrange, drafted
+from models.serving.candidates.retrieval import Ask, retrieve
+from models.serving.candidates.shelf import build_shelf
+from models.serving.slates.rules import RULES, SPONSORED, Bid, Draft, Pool, Rules, explore
+from models.serving.slates.rules.draft import cap_of
+from models.serving.slates.slate import arrange, drafted
 from streams.events import Item
 
 few = settings(max_examples=40, deadline=None)

@@ -3,9 +3,9 @@
 import pytest
 
 from models.serving.budget import Guard
-from models.serving.desk import Desk
 from models.serving.funnel import Ranked
-from models.serving.reply_cache import ReplyCache
+from models.serving.requests.desk import Desk
+from models.serving.requests.reply_cache import ReplyCache
 from streams.codec import decode, encode
 from streams.errors import StoreUnavailable
 from streams.events import (

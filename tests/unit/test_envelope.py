@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.serving.envelope import Sender, reply_headers
+from models.serving.requests.envelope import Sender, reply_headers
 from streams.events import (
     CORRELATION_ID,
     DEADLINE_MS,

@@ -7,9 +7,9 @@ import pytest
 
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
+from models.serving.candidates.shelf import build_shelf
 from models.serving.funnel import Funnel
-from models.serving.purse import Purse
-from models.serving.shelf import build_shelf
+from models.serving.slates.purse import Purse
 from models.serving.slot import Pair, pair_of
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode

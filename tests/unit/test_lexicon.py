@@ -3,7 +3,7 @@
 import pytest
 
 from models.serving.budget import Budget
-from models.serving.lexicon import FEW, Lexicon
+from models.serving.candidates.lexicon import FEW, Lexicon
 from tests.build import T0, make_request
 from tests.unit.test_funnel import FULL, funnel_of
 

@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from models.serving.batch import Job, precompute
 from models.serving.budget import Budget
-from models.serving.precomputed import Precomputed, keep, kept
+from models.serving.requests.batch import Job, precompute
+from models.serving.requests.precomputed import Precomputed, keep, kept
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import CLICKS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.serving.purse import Purse
+from models.serving.slates.purse import Purse
 from streams.errors import StoreUnavailable
 from streams.events import DAY_MS, Sponsored
 from streams.store import MemoryStore

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from models.serving import ann
-from models.serving.content import content_vector
-from models.serving.retrieval import Ask, given, retrieve, search, similar
-from models.serving.shelf import Stock, build_shelf
+from models.serving.candidates import ann
+from models.serving.candidates.content import content_vector
+from models.serving.candidates.retrieval import Ask, given, retrieve, search, similar
+from models.serving.candidates.shelf import Stock, build_shelf
 from streams.events import Item
 from streams.surfaces import Eligible
 

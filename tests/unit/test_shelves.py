@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from models.learning.crosses import cross, crosses, id_hash
-from models.serving.retrieval import Ask, retrieve
-from models.serving.shelf import build_shelf
-from models.serving.shelves import Shelves, rates
+from models.serving.candidates.retrieval import Ask, retrieve
+from models.serving.candidates.shelf import build_shelf
+from models.serving.candidates.shelves import Shelves, rates
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.events import ITEMS
@@ -85,7 +85,7 @@ def test_without_redis_new_items_come_all_the_same_and_counts_stay():
 
 
 def test_a_large_stock_takes_changes_in_without_laying_out_anew(monkeypatch):
-    monkeypatch.setattr("models.serving.shelves.SMALL", 10)
+    monkeypatch.setattr("models.serving.candidates.shelves.SMALL", 10)
     catalogue, store = Catalogue(), MemoryStore()
     for k in range(50):
         catalogue.put(make_item(item_id=f"i{k:02}"))
@@ -107,7 +107,7 @@ def test_a_large_stock_takes_changes_in_without_laying_out_anew(monkeypatch):
 
 
 def test_an_index_is_built_beside_and_laid_out_anew_when_half_is_dead(monkeypatch):
-    monkeypatch.setattr("models.serving.shelves.SMALL", 10)
+    monkeypatch.setattr("models.serving.candidates.shelves.SMALL", 10)
     catalogue = Catalogue()
     for k in range(400):
         catalogue.put(make_item(item_id=f"i{k:03}", category=f"c{k % 9}"))

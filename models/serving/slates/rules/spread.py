@@ -1,6 +1,6 @@
 """Neighbours of one category are parted."""
 
-from models.serving.rules.draft import Draft, Pool, Rules
+from models.serving.slates.rules.draft import Draft, Pool, Rules
 
 __all__ = ["spread"]
 

@@ -1,6 +1,6 @@
 """Scores to a slate: pure rules in a declared order, then exploration."""
 
-from models.serving.rules import (
+from models.serving.slates.rules import (
     EXPLORED,
     NEW,
     OFF_QUERY,

@@ -1,6 +1,6 @@
 """Positions kept for a source."""
 
-from models.serving.rules.draft import NEW, Draft, Pool, Rules
+from models.serving.slates.rules.draft import NEW, Draft, Pool, Rules
 
 __all__ = ["keep_places"]
 

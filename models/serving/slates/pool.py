@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from models.serving.answer import Case, Floats, Read, Scored
-from models.serving.content import content_vector
-from models.serving.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
+from models.serving.candidates.content import content_vector
+from models.serving.slates.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
 from streams.errors import OperatorError
 from streams.events import Sponsored
 from streams.features import COLUMN_NAMES

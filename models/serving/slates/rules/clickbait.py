@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.rules.draft import Draft, Floats, Pool, Rules
+from models.serving.slates.rules.draft import Draft, Floats, Pool, Rules
 
 __all__ = ["demote_clickbait", "is_clickbait"]
 

@@ -5,15 +5,15 @@ moved. Rules reorder, they never drop, so a slate is as long as its limit while 
 rule applied twice is the rule applied once. Exploration comes last, and is not one of them.
 """
 
-from models.serving.rules.caps import cap_groups
-from models.serving.rules.clickbait import demote_clickbait
-from models.serving.rules.diversity import diversify
-from models.serving.rules.draft import NEW, OFF_QUERY, SEEN, Bid, Draft, Pool, Rule, Rules
-from models.serving.rules.exploration import EXPLORED, Place, explore
-from models.serving.rules.places import keep_places
-from models.serving.rules.sponsored import SPONSORED, place_sponsored
-from models.serving.rules.spread import spread
-from models.serving.rules.tiers import unseen_first
+from models.serving.slates.rules.caps import cap_groups
+from models.serving.slates.rules.clickbait import demote_clickbait
+from models.serving.slates.rules.diversity import diversify
+from models.serving.slates.rules.draft import NEW, OFF_QUERY, SEEN, Bid, Draft, Pool, Rule, Rules
+from models.serving.slates.rules.exploration import EXPLORED, Place, explore
+from models.serving.slates.rules.places import keep_places
+from models.serving.slates.rules.sponsored import SPONSORED, place_sponsored
+from models.serving.slates.rules.spread import spread
+from models.serving.slates.rules.tiers import unseen_first
 
 __all__ = [
     "EXPLORED",

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from models.serving.budget import Budget, Guard
+from models.serving.candidates.shelves import Shelves
 from models.serving.funnel import Funnel, Ranked
-from models.serving.precomputed import Precomputed, keep
-from models.serving.shelves import Shelves
+from models.serving.requests.precomputed import Precomputed, keep
 from models.serving.slot import ModelSlot
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import KafkaUnavailable, ModelRefused

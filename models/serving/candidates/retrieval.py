@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.content import unit
-from models.serving.shelf import NOTHING, Rows, Shelf
+from models.serving.candidates.content import unit
+from models.serving.candidates.shelf import NOTHING, Rows, Shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 

@@ -6,8 +6,8 @@ from itertools import chain
 
 import msgspec
 
-from models.serving.rules.caps import Room
-from models.serving.rules.draft import Draft, Pool, Rules
+from models.serving.slates.rules.caps import Room
+from models.serving.slates.rules.draft import Draft, Pool, Rules
 
 __all__ = ["EXPLORED", "Place", "explore"]
 

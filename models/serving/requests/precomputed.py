@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from models.serving.answer import Floats
-from models.serving.retrieval import Candidates
+from models.serving.candidates.retrieval import Candidates
 from streams.catalogue.catalogue import Catalogue
 from streams.facts.documents import BLOCKED, Person
 from streams.store import Store

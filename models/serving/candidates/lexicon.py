@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import tantivy
 
-from models.serving.content import tokens
+from models.serving.candidates.content import tokens
 
 __all__ = ["Lexicon"]
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.learning.crosses import id_hash
-from models.serving.ann import Nearest
-from models.serving.content import content_vectors, own_length
-from models.serving.lexicon import Lexicon
+from models.serving.candidates.ann import Nearest
+from models.serving.candidates.content import content_vectors, own_length
+from models.serving.candidates.lexicon import Lexicon
 from streams.events import Item
 from streams.facts.co_watch import item_hash
 from streams.features import Known, metadata_of

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.serving import ann
-from models.serving.content import content_vectors
-from models.serving.shelf import Rows, Shelf, Stock, Vectors
+from models.serving.candidates import ann
+from models.serving.candidates.content import content_vectors
+from models.serving.candidates.shelf import Rows, Shelf, Stock, Vectors
 from streams.catalogue.catalogue import Catalogue
 from streams.features import LAYOUTS, Scope
 from streams.metrics import INDEX_BYTES, INDEX_RECALL, INDEX_SECONDS

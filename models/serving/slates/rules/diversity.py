@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.serving.rules.draft import Draft, Floats, Pool, Rules
+from models.serving.slates.rules.draft import Draft, Floats, Pool, Rules
 
 __all__ = ["diversify"]
 

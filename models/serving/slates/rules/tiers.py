@@ -1,6 +1,6 @@
 """Nothing is repeated while something new is left."""
 
-from models.serving.rules.draft import Draft, Pool, Rules
+from models.serving.slates.rules.draft import Draft, Pool, Rules
 
 __all__ = ["unseen_first"]
 

@@ -13,9 +13,9 @@ from typing import Protocol
 import msgspec
 
 from models.serving.budget import Budget
-from models.serving.envelope import Envelope, Sender, reply_headers
 from models.serving.funnel import Ranked
-from models.serving.reply_cache import Kept, ReplyCache
+from models.serving.requests.envelope import Envelope, Sender, reply_headers
+from models.serving.requests.reply_cache import Kept, ReplyCache
 from streams.codec import Malformed, Reason, decode, encode
 from streams.errors import RankError
 from streams.events import (

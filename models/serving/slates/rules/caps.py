@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from models.serving.rules.draft import Draft, Pool, Rules, cap_of
+from models.serving.slates.rules.draft import Draft, Pool, Rules, cap_of
 
 __all__ = ["Room", "cap_groups"]
 

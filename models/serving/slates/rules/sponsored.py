@@ -1,6 +1,6 @@
 """Paid places."""
 
-from models.serving.rules.draft import NEW, Draft, Pool, Rules, cap_of
+from models.serving.slates.rules.draft import NEW, Draft, Pool, Rules, cap_of
 
 __all__ = ["SPONSORED", "place_sponsored"]
 

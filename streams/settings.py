@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     exploration: Ratio = Field(0.1, description="share of slates that explore")
     experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")
     precomputed_s: int = Field(86_400, ge=1, description="wall time that precomputed slates are kept")
-    traces_per_s: float = Field(10.0, ge=0, le=1_000, description="slates a scorer traces; 0: none")
+    traces_per_s: float = Field(50.0, ge=0, le=1_000, description="slates a scorer traces; 0: none")
     diversity: Ratio = Field(0.1, description="weight of unlikeness against score; 0: by score alone")
     creator_share: Ratio = Field(0.2, description="of a slate that one creator may take, rounded up")
     category_share: Ratio = Field(0.4, description="of a slate that one category may take, rounded up")

@@ -63,14 +63,18 @@ class Applier:
         settle: Callable[[Collection[str]], None] | None = None,
         forgotten: Forgot = nobody,
         judge: Judges | None = None,
+        unbroken: bool = False,
     ) -> None:
+        """`unbroken`: messages come as Kafka holds them, so what is left out between two was not folded."""
         self._store, self._catalogue = store, catalogue
+        self._unbroken = unbroken
         self._wall_ms = wall_ms
         self._rejects: Rejects = rejects or Forgets()
         self._settle, self._forgotten, self._judge = settle, forgotten, judge
         self._fences = Fences(store, epoch)
         self._documents: dict[str, UserDocuments] = {}
         self._crowded = False  # a user's memory waits for idle shards
+        self._gaps: dict[Source, tuple[int, int]] = {}  # last offset folded, and the one that followed
 
     def resume(self, sources: Collection[Source]) -> dict[Source, int]:
         """Reads the fences; returns the next offset to read of each source, if any was folded."""
@@ -120,8 +124,11 @@ class Applier:
     def _check_sources(self, messages: Sequence[Message]) -> None:
         """Makes sure that every source is known, and that its topic is still the same topic.
 
+        Fences that were read anew between two tries of one batch may stand before it: what lies between
+        is read first. Where Kafka has nothing there, the same gap comes again and is believed.
+
         Raises:
-            Rewind: a topic was made anew, so its offsets have begun again.
+            Rewind: a topic was made anew, so its offsets have begun again; or offsets were left out.
         """
         first: dict[Source, int] = {}
         for message in messages:
@@ -130,6 +137,12 @@ class Applier:
         backwards = {s.topic for s, offset in first.items() if offset <= self._fences.done[s]}
         if remade := self._fences.remade(backwards):
             log.warning("a topic was made anew: %s", ", ".join(sorted(remade)))
+            raise self._rewind()
+        follows = {s: (self._fences.done[s], offset) for s, offset in first.items()} if self._unbroken else {}
+        gaps = {s: gap for s, gap in follows.items() if gap[1] > gap[0] + 1 and self._gaps.get(s) != gap}
+        if gaps:
+            self._gaps.update(gaps)
+            log.warning("not folded yet: before %s", ", ".join(f"{s.topic}/{s.partition}" for s in gaps))
             raise self._rewind()
 
     def check_lives(self, lives: Mapping[str, str]) -> None:

@@ -94,6 +94,7 @@ class FeatureHandler:
             settle=self._feed.settle,
             forgotten=self._wishes.covers,
             judge=self._judge,
+            unbroken=True,
         )
         self._lives, self._looked = Lives(settings), 0.0
         self._flights = open_flights(settings)

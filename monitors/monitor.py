@@ -14,8 +14,9 @@ from monitors.evidence import Evidence
 from monitors.meter import Meter
 from monitors.performance_watch import PerformanceWatch
 from monitors.regular import Regular
+from monitors.reports import Outgoing
 from monitors.shelf import Shelf
-from monitors.watch import DriftWatch, Outgoing
+from monitors.watch import DriftWatch
 from streams.codec import decode
 from streams.edge.health import Health
 from streams.errors import KafkaUnavailable

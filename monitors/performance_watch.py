@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from models.versions.registry import Champions
 from monitors.drift import Verdict
 from monitors.performance import Performance, Season, entropy, told
+from monitors.reports import Outgoing, report_of
 from monitors.triggers import Judged, Rules, State, remember, step
 from streams.events import (
-    DRIFT,
     TRIGGERS,
-    DriftReport,
     Example,
     ModelRecord,
     Record,
     RetrainTrigger,
     Served,
-    Topic,
     Window,
 )
 from streams.metrics import DRIFT_SCORE, ESTIMATED_CTR, ESTIMATED_LOG_LOSS
@@ -46,7 +44,7 @@ class PerformanceWatch:
         self._model: tuple[str, Performance] | None = None
         self._expected: tuple[float, float] | None = None  # CTR, loss
 
-    def take(self, record: Record, now_ms: int) -> list[tuple[Topic, Record]]:
+    def take(self, record: Record, now_ms: int) -> list[Outgoing]:
         """Takes a record in; returns the records to write, each with its topic. `now_ms`: wall clock."""
         if isinstance(record, ModelRecord):
             self._champions.apply(record)
@@ -58,21 +56,19 @@ class PerformanceWatch:
             return self._on_example(record, now_ms)
         return []
 
-    def _on_example(self, example: Example, now_ms: int) -> list[tuple[Topic, Record]]:
+    def _on_example(self, example: Example, now_ms: int) -> list[Outgoing]:
         champion = self._champions.champion
         if champion is None or example.model.ranker != champion.version:
             return []
         if self._model is None or self._model[0] != champion.version:
             self._model = (champion.version, Performance(self._settings.drift_window_rows, self._seasons))
-        written: list[tuple[Topic, Record]] = []
+        written: list[Outgoing] = []
         for window, verdicts in self._model[1].add(example):
-            written += [_report(champion.version, window, verdict, now_ms) for verdict in verdicts]
+            written += [report_of(champion.version, window, verdict, now_ms) for verdict in verdicts]
             written += self._step(champion.version, window, verdicts, now_ms)
         return written
 
-    def _step(
-        self, version: str, window: Window, verdicts: Sequence[Verdict], now_ms: int
-    ) -> list[tuple[Topic, Record]]:
+    def _step(self, version: str, window: Window, verdicts: Sequence[Verdict], now_ms: int) -> list[Outgoing]:
         for verdict in verdicts:
             if verdict.score is not None:
                 DRIFT_SCORE.labels(verdict.feature, verdict.method).set(verdict.score)
@@ -95,17 +91,3 @@ class PerformanceWatch:
         if self._expected is not None:
             ESTIMATED_CTR.set(self._expected[0])
             ESTIMATED_LOG_LOSS.set(self._expected[1])
-
-
-def _report(version: str, window: Window, verdict: Verdict, now_ms: int) -> tuple[Topic, Record]:
-    return DRIFT, DriftReport(
-        ts_ms=now_ms,
-        window=window,
-        surface="all",
-        model=version,
-        feature=verdict.feature,
-        method=verdict.method,
-        score=verdict.score,
-        threshold=verdict.threshold,
-        state=verdict.state,
-    )

@@ -24,34 +24,30 @@ from monitors.drift import Size, Verdict, judge, ks, psi
 from monitors.evidence import Evidence
 from monitors.frozen import Frozen, clusters_of, freeze, rows_of
 from monitors.references import Reference, observed
+from monitors.reports import Outgoing, report_of
 from monitors.sanity import sanity
 from monitors.triggers import Judged, Rules, State, remember, step
 from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
 from streams.events import (
     ALERTS,
-    DRIFT,
     TRIGGERS,
     Alert,
-    DriftReport,
     ModelRecord,
     Record,
     RetrainTrigger,
     Served,
-    Topic,
 )
 from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
 
-__all__ = ["DriftWatch", "Outgoing"]
+__all__ = ["DriftWatch"]
 
 log = logging.getLogger(__name__)
 
-Outgoing = tuple[Topic, Record]
 Rows = NDArray[np.float32]
 Load = Callable[[str, str], Version]  # (uri, sha256) -> a verified version
 
-ALL_SURFACES = "all"
 WHOLE_ROW = "all"  # the feature named where there is no reference to take names from
 SURFACES = 8  # of a model that are judged apart, each a sample of 10,000 rows
 OPEN_MODELS = 4  # the champion, those before it, and None
@@ -153,7 +149,7 @@ class DriftWatch:
             self._models.pop(version)  # its profile may be there by the next row
             DRIFT_WINDOWS.labels("no_reference").inc()
             nothing = Verdict(WHOLE_ROW, "psi", None, None, "no_reference")
-            return [_report(version, closed, nothing, now_ms)]
+            return [report_of(version, closed.window, nothing, now_ms)]
         if not model.warm:
             model.warm = True
             DRIFT_WINDOWS.labels("warm_up").inc()
@@ -170,9 +166,11 @@ class DriftWatch:
             model.baseline = tuple(map(observed, model.frozen.references, columns))
         BATCH_SECONDS.labels("monitor").observe(time.perf_counter() - began)
         self._measure(version, verdicts)
-        reports = [_report(version, closed, verdict, now_ms) for verdict in verdicts]
+        reports = [report_of(version, closed.window, verdict, now_ms) for verdict in verdicts]
         for reference, values in zip(model.frozen.references, columns, strict=True):
-            reports += [_report(version, closed, verdict, now_ms) for verdict in sanity(reference, values)]
+            reports += [
+                report_of(version, closed.window, verdict, now_ms) for verdict in sanity(reference, values)
+            ]
         return reports + news
 
     def _of_surface(
@@ -190,7 +188,7 @@ class DriftWatch:
             return []
         columns = zip(model.frozen.references, closed.rows.T.astype(np.float64), strict=True)
         return [
-            _report(version, closed, verdict, now_ms, served.surface)
+            report_of(version, closed.window, verdict, now_ms, served.surface)
             for reference, values in columns
             for verdict in judge(reference, values, self._size(model, closed, reference.feature))
         ]
@@ -247,19 +245,3 @@ class DriftWatch:
             for verdict in verdicts:
                 if verdict.score is not None:
                     DRIFT_SCORE.labels(verdict.feature, verdict.method).set(verdict.score)
-
-
-def _report(
-    version: str | None, closed: Sampled, verdict: Verdict, now_ms: int, surface: str = ALL_SURFACES
-) -> Outgoing:
-    return DRIFT, DriftReport(
-        ts_ms=now_ms,
-        window=closed.window,
-        surface=surface,
-        model=version,
-        feature=verdict.feature,
-        method=verdict.method,
-        score=verdict.score,
-        threshold=verdict.threshold,
-        state=verdict.state,
-    )

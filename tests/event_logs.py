@@ -1,6 +1,6 @@
 """Made-up logs of events for laws: partitions of messages, and ways to deliver them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from infra.chaos.oracle import Expected, expected_state
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
+from streams.errors import StoreUnavailable
 from streams.events import CLICKS, FEEDBACK, IMPRESSIONS, TOPICS, WATCHES, Click, Feedback, Impression, Watch
 from streams.fold.applier import Applier
 from streams.messages import Message, Source
+from streams.store import MemoryStore
 from streams.store.contract import Store
 from tests.build import T0, make_item
 
@@ -109,3 +111,36 @@ def deliver(
             batch = []
     if batch:
         applier.apply(batch)
+
+
+class Failing(MemoryStore):
+    """Writes some shards and then fails, when its patience ends."""
+
+    patience = 1 << 60
+
+    def write(self, writes: Sequence[Any]) -> list[bool]:
+        done = []
+        for write in writes:
+            if self.patience <= 0:
+                raise StoreUnavailable("cut off")
+            self.patience -= 1
+            done += super().write([write])
+        return done
+
+
+def share(
+    store: Store,
+    log: Log,
+    draw: Callable[[st.SearchStrategy], Any],
+    then: Callable[[Sequence[Applier]], None] = lambda _: None,
+) -> None:
+    """Two workers, each with partitions of its own, fold a log side by side; `then` follows each message."""
+    workers = [make_applier(store) for _ in range(2)]
+    owner = {source: draw(st.integers(0, 1)) for source in log}
+    for n, worker in enumerate(workers):
+        worker.resume([s for s, o in owner.items() if o == n])
+    left = {source: list(messages) for source, messages in log.items()}
+    while any(left.values()):
+        source = draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
+        workers[owner[source]].apply([left[source].pop(0)])
+        then(workers)

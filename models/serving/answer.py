@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models.serving.candidates.retrieval import Candidates
 from models.serving.candidates.shelf import Shelf
-from models.serving.slates.slate import Place
+from models.serving.slates.rules import Place
 from streams.events import (
     MAX_HISTORY,
     Item,

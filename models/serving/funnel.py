@@ -24,7 +24,8 @@ from models.serving.plans import Plan, Plans
 from models.serving.requests.precomputed import CACHED, fallback, kept, still_good
 from models.serving.slates.pool import matching, pool_of
 from models.serving.slates.purse import Purse
-from models.serving.slates.slate import SPONSORED, Place, drafted, explore
+from models.serving.slates.rules import SPONSORED, Place, explore
+from models.serving.slates.slate import drafted
 from models.serving.slot import Pair
 from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue

@@ -16,7 +16,7 @@ from streams.settings import Settings
 from streams.store import MemoryStore
 from streams.store.connect import connect
 from tests.build import T0, make_click, make_feedback, make_impression, make_watch
-from tests.event_logs import Log, deliver, make_applier
+from tests.event_logs import Failing, Log, deliver, make_applier, share
 
 LAW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 DEEP_LAW = settings(LAW, max_examples=40)
@@ -92,21 +92,6 @@ def test_full_sets_hold_the_same_in_any_order_and_any_cut(log: Log, cap: int, da
         assert sets(store) == sets(expected)
 
 
-class Failing(MemoryStore):
-    """Writes some shards and then fails, when its patience ends."""
-
-    patience = 1 << 60
-
-    def write(self, writes: Any) -> list[bool]:
-        done = []
-        for write in writes:
-            if self.patience <= 0:
-                raise StoreUnavailable("cut off")
-            self.patience -= 1
-            done += super().write([write])
-        return done
-
-
 @pytest.mark.deep
 @DEEP_LAW
 @given(dense_logs(), st.integers(1, 4), st.data())
@@ -133,14 +118,7 @@ def test_two_workers_on_one_users_events_fill_sets_as_one_does(log: Log, cap: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(co_watch, "CO_WATCH_CAP", cap)
         expected, store = one_by_one(log), MemoryStore()
-        workers = [make_applier(store) for _ in range(2)]
-        owner = {source: data.draw(st.integers(0, 1)) for source in log}
-        for n, worker in enumerate(workers):
-            worker.resume([s for s, o in owner.items() if o == n])
-        left = {source: list(messages) for source, messages in log.items()}
-        while any(left.values()):
-            source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
-            workers[owner[source]].apply([left[source].pop(0)])
+        share(store, log, data.draw)
         assert sets(store) == sets(expected)
 
 

@@ -26,24 +26,9 @@ from streams.store.connect import connect
 from streams.store.contract import Store
 from streams.store.keys import TAGS, tag_of, user_tag
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
-from tests.event_logs import NOW, WALL, Log, make_applier, oracle
+from tests.event_logs import NOW, WALL, Failing, Log, make_applier, oracle
 
 pytestmark = pytest.mark.deep
-
-
-class Stopping(MemoryStore):
-    """Fails after `left` shard writes."""
-
-    left = 1 << 60
-
-    def write(self, writes: Sequence[Any]) -> list[bool]:
-        done = []
-        for write in writes:
-            if self.left <= 0:
-                raise StoreUnavailable("killed")
-            self.left -= 1
-            done += super().write([write])
-        return done
 
 
 def a_log(seed: int, users: int = 12, messages: int = 60) -> Log:
@@ -92,12 +77,12 @@ def killed_at_every_write(
 ) -> Iterator[tuple[int, MemoryStore]]:
     """Stores in which a batch was cut off after 0, 1, 2 ... shard writes, until none was missing."""
     for k in range(200):
-        store = Stopping()
-        store.left = k
+        store = Failing()
+        store.patience = k
         try:
             apply(store).apply(batch)
         except StoreUnavailable:
-            store.left = 1 << 60
+            store.patience = 1 << 60
             yield k, store
         else:
             assert k > at_least, "the batch is written in a few shards: the test says little"

@@ -24,7 +24,19 @@ from streams.store import MemoryStore
 from streams.store.connect import connect
 from streams.store.keys import TAGS
 from tests.build import T0
-from tests.event_logs import HOUR, NOW, WALL, Log, deliver, logs, make_applier, make_catalogue, oracle
+from tests.event_logs import (
+    HOUR,
+    NOW,
+    WALL,
+    Failing,
+    Log,
+    deliver,
+    logs,
+    make_applier,
+    make_catalogue,
+    oracle,
+    share,
+)
 
 LAW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 LONG_LAW = settings(LAW, max_examples=12)
@@ -47,21 +59,6 @@ def test_reading_everything_twice_equals_reading_it_once(log: Log, data: Any) ->
     deliver(make_applier(store), log, data.draw)
     assert differences(store, oracle(log), NOW) == []
     assert {k: v.tobytes() for k, v in store.rows.items()} == {k: v.tobytes() for k, v in before.items()}
-
-
-class Failing(MemoryStore):
-    """Writes some shards and then fails, when its patience ends."""
-
-    patience = 1 << 60
-
-    def write(self, writes: Sequence[Any]) -> list[bool]:
-        done = []
-        for write in writes:
-            if self.patience <= 0:
-                raise StoreUnavailable("cut off")
-            self.patience -= 1
-            done += super().write([write])
-        return done
 
 
 @LAW
@@ -105,17 +102,11 @@ def test_an_answer_that_got_lost_is_tried_again_without_counting_twice(log: Log,
 @LAW
 @given(logs(), st.data())
 def test_workers_that_share_users_and_items_do_not_disturb_each_other(log: Log, data: Any) -> None:
-    store = MemoryStore()
-    workers = [make_applier(store) for _ in range(2)]
-    owner = {source: data.draw(st.integers(0, 1)) for source in log}
-    for n, worker in enumerate(workers):
-        worker.resume([s for s, o in owner.items() if o == n])
-    left = {source: list(messages) for source, messages in log.items()}
-    while any(left.values()):
-        source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
-        workers[owner[source]].apply([left[source].pop(0)])
+    def advance(workers: Sequence[Applier]) -> None:
         if data.draw(st.integers(0, 4)) == 0:
             workers[data.draw(st.integers(0, 1))].advance()
+
+    share(store := MemoryStore(), log, data.draw, advance)
     assert differences(store, oracle(log), NOW) == []
 
 

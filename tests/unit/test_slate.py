@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from models.serving.slates.rules import Bid
-from models.serving.slates.slate import NEW, SEEN, Pool, Rules, arrange
+from models.serving.slates.rules import NEW, SEEN, Bid, Pool, Rules
+from models.serving.slates.slate import arrange
 
 
 def pool(scores: dict[str, float], **known: dict[str, object]) -> Pool:

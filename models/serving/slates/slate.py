@@ -1,36 +1,8 @@
 """Scores to a slate: pure rules in a declared order, then exploration."""
 
-from models.serving.slates.rules import (
-    EXPLORED,
-    NEW,
-    OFF_QUERY,
-    RULES,
-    SEEN,
-    SPONSORED,
-    Bid,
-    Draft,
-    Place,
-    Pool,
-    Rules,
-    explore,
-)
+from models.serving.slates.rules import RULES, Draft, Place, Pool, Rules, explore
 
-__all__ = [
-    "EXPLORED",
-    "NEW",
-    "OFF_QUERY",
-    "RULES",
-    "SEEN",
-    "SPONSORED",
-    "Bid",
-    "Draft",
-    "Place",
-    "Pool",
-    "Rules",
-    "arrange",
-    "drafted",
-    "explore",
-]
+__all__ = ["arrange", "drafted"]
 
 
 def drafted(pool: Pool, rules: Rules) -> Draft:

@@ -7,7 +7,8 @@ what is undone keeps its place without counting. So a set does not depend on the
 into batches, on who folds, or on what is told twice. Weights are given on read: a pair halves every week.
 
 Where it ends: companions are looked up in the user's history. An engagement that comes after HISTORY_CAP
-newer ones of its user, or an undo of one that old, finds none.
+newer ones of its user, or an undo of one that old, finds none. Of a user's engagements of one millisecond
+whose 15-bit marks are the same, a set may hold another than the history counts as nearest.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 Reads no clock but to time its parts, opens nothing: rows in, a version out.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,13 +15,26 @@ import numpy as np
 from models.evaluate.curves import lines_svg
 from models.evaluate.slices import slices
 from models.learning.online import refit
-from models.serving.ranker import Ranker
+from models.serving.ranker import Ranker, golden_arrays
 from models.training.gate import Newest, Verdict, judge
+from models.training.int8 import KEPT_OVERLAP, quantised, top_overlap
 from models.training.source import Source, ranges
 from models.training.training_set import TrainingSet
-from models.versions.manifest import CURVE, GOLDEN, ONLINE, PICTURE, PROFILE, RANKER, Golden, Version
+from models.versions.manifest import (
+    CURVE,
+    GOLDEN,
+    GOLDEN_INT8,
+    INT8,
+    ONLINE,
+    PICTURE,
+    PROFILE,
+    RANKER,
+    Golden,
+    Version,
+)
 from models.versions.profile import LevelProfile, Profile
 from models.versions.registry import seal
+from streams.errors import ModelRefused
 from streams.events import DAY_MS, HEADS, Window
 
 if TYPE_CHECKING:
@@ -35,6 +49,8 @@ __all__ = [
     "ignored_columns",
     "make_version",
 ]
+
+log = logging.getLogger(__name__)
 
 HELD_OUT_RATIO, HELD_OUT_ROWS = 0.15, 50_000  # the newest slice of time, at the most, for the gate alone
 PROFILE_ROWS, PROFILE_BLOCK = 100_000, 64  # of a larger window: so many rows, neighbours at a time
@@ -81,13 +97,15 @@ def make_version(
     clock.lap("export_and_load")
     verdict = _judge(order, data, ranker, champion)
     clock.lap("judge")
+    overlap = _add_int8(order, data, ranker, files)
+    clock.lap("int8")
     files[ONLINE] = _refitted(order, data, fitted.fitted_rows, ranker)
     clock.lap("refit")
     files[PROFILE] = _profile(order, data)
     files[CURVE] = msgspec.json.encode(fitted.curve)
     files[PICTURE] = _picture(order.version, fitted.curve)
     clock.lap("profile")
-    metrics = {**verdict.metrics, "rows": float(len(data)), "epochs": float(len(fitted.curve))}
+    metrics = {**verdict.metrics, **overlap, "rows": float(len(data)), "epochs": float(len(fitted.curve))}
     return _seal(order, data, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
 
 
@@ -219,6 +237,26 @@ def _export(order: Order, fitted: "Fitted", source: Source) -> tuple[Ranker, dic
     }
     draft = _seal(order, None, files, (), {}, {})
     return Ranker.load(draft.manifest, draft.files), files
+
+
+def _add_int8(order: Order, data: TrainingSet, ranker: Ranker, files: dict[str, bytes]) -> dict[str, float]:
+    """Adds the ranker in 8 bits to the files where it ranks the held-out rows alike; says how far it does."""
+    held_out = data.newest.features[_held_out(data) :]
+    golden, _ = golden_arrays(files[GOLDEN], len(order.columns), len(HEADS))
+    try:
+        graph = quantised(files[RANKER])
+        draft = {
+            INT8: graph,
+            GOLDEN_INT8: golden_json(golden, Ranker.first_scores(graph, golden, len(HEADS))),
+        }
+        rough = Ranker.load(_seal(order, None, draft, (), {}, {}).manifest, draft, int8=True)
+    except ModelRefused as error:
+        log.warning("%s: no int8: %s", order.version, error)
+        return {}
+    overlap = top_overlap(ranker.score_many(held_out), rough.score_many(held_out), order.seed)
+    if overlap >= KEPT_OVERLAP:
+        files |= draft
+    return {"int8_overlap": overlap}
 
 
 def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker) -> bytes:

@@ -44,8 +44,8 @@ __all__ = [
     "HELD_OUT_RATIO",
     "Order",
     "adopt_version",
+    "fit_rows",
     "golden_of",
-    "held_out_ms",
     "ignored_columns",
     "make_version",
 ]
@@ -112,7 +112,7 @@ def make_version(
 def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranker | None = None) -> Version:
     """A version around a ranker that was made elsewhere: `features` [n, d] to `logits` [n, heads], as ONNX.
 
-    It passes the same gate on the newest slice, which it must not have been fitted on (`held_out_ms`); its
+    It passes the same gate on the newest slice, which it must not have been fitted on (`fit_rows`); its
     online half learns that slice alone.
 
     Raises:
@@ -125,15 +125,15 @@ def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranke
     draft = _seal(order, None, files, (), {}, {})
     ranker = Ranker.load(draft.manifest, draft.files)
     verdict = _judge(order, data, ranker, champion)
-    files[ONLINE] = _refitted(order, data, data.older + _held_out(data), ranker)
+    files[ONLINE] = _refitted(order, data, fit_rows(data), ranker)
     files[PROFILE] = _profile(order, data)
     metrics = {**verdict.metrics, "rows": float(len(data))}
     return _seal(order, data, files, verdict.reasons, metrics, {})
 
 
-def held_out_ms(data: TrainingSet) -> int:
-    """Event time from which on rows are the gate's: fit on what is older."""
-    return int(data.newest.ts_ms[_held_out(data)])
+def fit_rows(data: TrainingSet) -> int:
+    """How many rows, the oldest, may be fitted on: the rest is the gate's."""
+    return data.older + _held_out(data)
 
 
 def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int) -> np.ndarray:
@@ -223,8 +223,9 @@ def _train(
     from streams.features import COLUMNS
 
     cyclic = [column.name for column in COLUMNS if column.cyclic]
-    stop = data.older + _held_out(data)
-    ignored = ignored_columns(order.columns, cyclic, held_out_ms(data) - data.from_ms)
+    stop = fit_rows(data)
+    span_ms = int(data.newest.ts_ms[_held_out(data)]) - data.from_ms
+    ignored = ignored_columns(order.columns, cyclic, span_ms)
     return towers.train_on(data.source, stop, order.seed, config=config, ignored=ignored, progress=progress)
 
 
@@ -302,7 +303,7 @@ def _judge(order: Order, data: TrainingSet, ranker: Ranker, champion: Ranker | N
     comparable = champion is not None and champion.heads == HEADS
     beaten = champion.score_many(newest.features) if champion and comparable else None
     logits = ranker.score_many(newest.features)
-    ones, known = _labels(data, data.older + held_out)
+    ones, known = _labels(data, fit_rows(data))
     base_rates = ones / np.maximum(known, 1)
     return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(data, held_out))
 

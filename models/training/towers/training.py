@@ -16,7 +16,7 @@ from models.training.towers.linear import linear_start, logistic
 from models.training.towers.network import Dcn, Params, Scaling, Tower, fit_scaling, scale
 from streams.settings import cache_folder
 
-__all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
+__all__ = ["Config", "Epoch", "Fitted", "keep_compiled", "train", "warm"]
 
 SCALED = 65_536  # rows scaled at once
 EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
@@ -90,7 +90,7 @@ def train(
     """
     config = config or Config()
     _check(x, labels, weights)
-    _keep_compiled()
+    keep_compiled()
     began = time.perf_counter()
     split = len(x) - max(1, int(len(x) * config.validation_ratio))
     weights = np.ones(len(x), np.float32) if weights is None else weights.astype(np.float32)
@@ -107,7 +107,7 @@ def train(
     return Fitted(tower, curve, seconds, split)
 
 
-def _keep_compiled() -> None:
+def keep_compiled() -> None:
     """Keeps what XLA compiles beyond this process: ten seconds the first time, one later."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

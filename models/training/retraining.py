@@ -194,7 +194,24 @@ class Retraining:
             if self._stop.is_set():
                 raise Stopped
 
-        return make_version(order, rows, rival, progress), notes
+        version = make_version(order, rows, rival, progress)
+        return self._with_towers(version, progress, notes)
+
+    def _with_towers(
+        self, version: Version, progress: Callable[[object], None], notes: tuple[str, ...]
+    ) -> tuple[Version, tuple[str, ...]]:
+        """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
+        from models.training.retrieval.make import with_towers  # not before it is needed: JAX
+
+        settings = self._settings
+        try:
+            version, note = with_towers(version, settings.archive_url, settings.train_seed, progress)
+        except (Stopped, KafkaUnavailable):
+            raise
+        except Exception as error:
+            log.exception("%s: no towers", version.manifest.version)
+            note = f"no towers: {type(error).__name__}: {str(error)[:300]}"
+        return version, (*notes, note) if note else notes
 
     def _rows(self, order: Order) -> Rows:
         settings = self._settings

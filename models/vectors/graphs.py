@@ -15,6 +15,7 @@ __all__ = [
     "NUMBERED",
     "SLOTS",
     "TOWERS",
+    "TOWERS_PICTURE",
     "USER_TOWER",
     "VECTOR",
     "Golden",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 ITEM_TOWER, USER_TOWER, TOWERS = "item_tower.onnx", "user_tower.onnx", "towers.json"
+TOWERS_PICTURE = "towers_curve.svg"
 SLOTS, NUMBERED, GIVEN = "slots", "numbers", "given"  # inputs of the item tower
 HISTORY, KNOWN = "history", "known"  # of the user tower
 VECTOR = "vector"  # the output of both

@@ -131,7 +131,7 @@ def fingerprint(item: Item) -> int:
 def usual_length(items: Iterable[Item]) -> int:
     """The length of embedding that half of the items or more have; 0 if there is none."""
     lengths = [len(item.embedding or ()) for item in items]
-    usual = max(set(lengths), key=lengths.count, default=0)
+    usual = max(set(lengths), key=lambda length: (lengths.count(length), length), default=0)
     return usual if usual and 2 * lengths.count(usual) >= len(lengths) else 0
 
 

@@ -16,6 +16,7 @@ from models.vectors.inputs import Inputs, Outline
 
 __all__ = ["Batch", "Batches", "Positives"]
 
+ID_CLICKS = 3  # of an item before its id is told: an id that is only ever a negative says `not shown yet`
 ID_DROPOUT = 0.5  # of items in a step that are told by their content alone
 WORDS_ALONE = 0.1  # of items in a step that are told by their title alone, as a query is
 
@@ -57,7 +58,10 @@ class Batches:
         self._outline, self._catalogue, self.size = outline, catalogue, size
         self._numbers, self._given = dense_inputs(scaling, catalogue)
         n = len(catalogue)
-        shares = np.bincount(positives.items, minlength=n) / max(len(positives.items), 1)
+        clicks = np.bincount(positives.items, minlength=n)
+        shares = clicks / max(len(positives.items), 1)
+        self._slots = catalogue.slots.copy()
+        self._slots[clicks < ID_CLICKS, outline.field_slots("id")] = 0
         self._log_q = np.log(size * shares + size / n + 1e-12).astype(np.float32)
         self._items = min(_power_of_two(n + 1), _power_of_two(size * (outline.history + 2)))
         distinct = len(np.unique(catalogue.slots)) + 1
@@ -75,7 +79,7 @@ class Batches:
             np.concatenate([candidates, np.maximum(histories, 0).ravel()]), return_inverse=True
         )
         padded = np.pad(every, (0, self._items - len(every)))
-        slots = self._catalogue.slots[padded]
+        slots = self._slots[padded]
         slots[len(every) :] = 0
         if dropout:
             self._drop(slots, random)

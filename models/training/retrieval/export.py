@@ -24,7 +24,7 @@ from models.vectors.inputs import NUMBERS, Inputs
 
 __all__ = ["tower_files"]
 
-GOLDEN_ITEMS = 16
+GOLDEN_ITEMS, GOLDEN_HISTORIES = 16, 6
 EXTREMES = (np.nan, 0.0, -1.0, 1e9, 3e38)
 
 
@@ -106,7 +106,7 @@ def _unit(graph: Graph, rows: str) -> None:
     """The rows at length one, under the output's name."""
     squared = graph.node("ReduceSum", graph.node("Mul", rows, rows), graph.whole("row", [1]), keepdims=1)
     norms = graph.node("Sqrt", graph.node("Add", squared, graph.constant("tiny", 1e-12)))
-    graph.node("Div", rows, graph.node("Clip", norms, graph.constant("least", LEAST_NORM)), named=VECTOR)
+    graph.node("Div", rows, graph.node("Clip", norms, graph.constant("least_norm", LEAST_NORM)), named=VECTOR)
 
 
 def _vector(dimensions: int) -> onnx.ValueInfoProto:
@@ -125,7 +125,7 @@ def _golden(towers: TwoTowers, catalogue: Inputs, seed: int) -> Golden:
     items = Inputs(slots, numbers, given)
     vectors = towers.items(items)
     depth = outline.history
-    known = (random.random((GOLDEN_ITEMS, depth)) < 0.5).astype(np.float32)
+    known = (random.random((GOLDEN_HISTORIES, depth)) < 0.5).astype(np.float32)
     known[0], known[1] = 0.0, np.arange(depth) == 0
     history = vectors[random.integers(0, GOLDEN_ITEMS, known.shape)] * known[:, :, None]
     users = towers.users(history, known)

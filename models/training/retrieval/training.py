@@ -31,7 +31,7 @@ from models.training.towers.network import Params, fit_scaling
 from models.training.towers.training import keep_compiled
 from models.vectors.inputs import Inputs, Outline
 
-__all__ = ["Config", "Fitted", "Pass", "fit", "outline_of"]
+__all__ = ["Config", "Fitted", "Pass", "first_state", "fit", "outline_of", "step"]
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -104,13 +104,7 @@ def fit(
     scaling = fit_scaling(catalogue.numbers)
     size = config.batch or (128 if split < 20_000 else 256)
     batches = Batches(outline, scaling, catalogue, older, size)
-    params = first_params(outline, seed)
-    state = _State(
-        first_table(outline, seed),
-        np.zeros(outline.rows, np.float32),
-        params,
-        _first_optimiser(config, params),
-    )
+    state = first_state(outline, config, seed)
     course = _Course(outline, config, batches, seed)
     compiled = course.compile(state, older)
     state, curve = course.run(compiled, older, newest, progress, began)
@@ -188,10 +182,12 @@ def _copy(state: _State) -> _State:
     return _State(*jax.tree_util.tree_map(np.array, tuple(state)))
 
 
-def _first_optimiser(config: Config, params: Params) -> Any:
-    """Adam's state before the first step, all zeros, without a graph for each of its shapes."""
+def first_state(outline: Outline, config: Config, seed: int) -> _State:
+    """The state before the first step; Adam's zeros are made without a graph for each of their shapes."""
+    params = first_params(outline, seed)
     shapes = jax.eval_shape(optax.adamw(config.learning_rate).init, params)
-    return jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    still = jax.tree_util.tree_map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return _State(first_table(outline, seed), np.zeros(outline.rows, np.float32), params, still)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2,))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.training.retrieval.batches import Positives
+from models.training.retrieval.engagements import Positives
 from streams.archive.archive import Archive, Partition, Row
 from streams.events import Example, Item, Labels
 from streams.features import columns_hash

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from models.serving.ranker import Ranker
 from models.training.recipe import Order, adopt_version, make_version
+from models.training.retrieval.make import with_towers
 from models.training.rows import Rows
 from models.training.training_set import read_training_rows
 from models.versions.manifest import Manifest, Version
@@ -201,8 +202,6 @@ class Retraining:
         self, version: Version, progress: Callable[[object], None], notes: tuple[str, ...]
     ) -> tuple[Version, tuple[str, ...]]:
         """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
-        from models.training.retrieval.make import with_towers  # not before it is needed: JAX
-
         settings = self._settings
         try:
             version, note = with_towers(version, settings.archive_url, settings.train_seed, progress)

@@ -23,6 +23,7 @@ __all__ = [
     "Outline",
     "fingerprint",
     "item_inputs",
+    "outline_of",
     "query_inputs",
     "row_of",
     "usual_length",
@@ -126,6 +127,12 @@ def fingerprint(item: Item) -> int:
     """32 bits of all that the item tower reads of an item: the same ones, the same vector."""
     said = (*_said(item), item.duration_ms, item.quality, item.embedding)
     return crc32(msgspec.msgpack.encode(said))
+
+
+def outline_of(catalogue_size: int, given: int) -> Outline:
+    """Tables that leave a catalogue's tokens few collisions: about one row an item, within bounds."""
+    rows = 1 << min(18, max(10, (2 * catalogue_size - 1).bit_length()))
+    return Outline(content_rows=max(rows, 8_192), id_rows=rows, given=given)
 
 
 def usual_length(items: Iterable[Item]) -> int:

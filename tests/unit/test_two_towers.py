@@ -13,10 +13,17 @@ from models.training.retrieval.export import tower_files
 from models.training.retrieval.judge import judge, recall_at, weighted_mean
 from models.training.retrieval.make import with_towers
 from models.training.retrieval.network import first_params, first_table
-from models.training.retrieval.training import fit, outline_of
+from models.training.retrieval.training import fit
 from models.training.towers.network import fit_scaling
 from models.vectors.graphs import ITEM_TOWER, TOWERS, USER_TOWER
-from models.vectors.inputs import Outline, fingerprint, item_inputs, query_inputs, usual_length
+from models.vectors.inputs import (
+    Outline,
+    fingerprint,
+    item_inputs,
+    outline_of,
+    query_inputs,
+    usual_length,
+)
 from models.versions.registry import seal
 from streams.errors import ModelRefused
 from streams.events import Window

@@ -10,28 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.training.retrieval.engagements import Positives
 from models.training.retrieval.network import dense_inputs
 from models.training.towers.network import Scaling
 from models.vectors.inputs import Inputs, Outline
 
-__all__ = ["Batch", "Batches", "Positives"]
+__all__ = ["Batch", "Batches"]
 
 ID_CLICKS = 3  # of an item before its id is told: an id that is only ever a negative says `not shown yet`
 ID_DROPOUT = 0.5  # of items in a step that are told by their content alone
 WORDS_ALONE = 0.1  # of items in a step that are told by their title alone, as a query is
-
-
-class Positives(NamedTuple):
-    """p engagements in order of time: `items` [p] places in the catalogue, `histories` [p, H] such places
-    newest first, -1: none; `weights` [p]."""
-
-    items: np.ndarray
-    histories: np.ndarray
-    weights: np.ndarray
-
-    def take(self, places: np.ndarray | slice) -> "Positives":
-        """The engagements at these places."""
-        return Positives(*(each[places] for each in self))
 
 
 class Batch(NamedTuple):

@@ -8,18 +8,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.training.retrieval.batches import Positives
 from streams.archive.archive import Archive, read_examples
 from streams.archive.archive_schema import content
 from streams.catalogue.catalogue import Catalogue
 from streams.events import ITEMS, Window
 from streams.messages import Message
 
-__all__ = ["Engagements", "read_catalogue", "read_engagements"]
+__all__ = ["Engagements", "Positives", "read_catalogue", "read_engagements"]
 
 MAX_POSITIVES = 200_000  # the newest ones
 LONG_VIEW = 1.0  # added to the weight 1 of a click where the item was watched for long
 _COLUMNS = ("item_id", "category", "creator_id", "ts_ms", "history", "label_click", "label_long_view")
+
+
+class Positives(NamedTuple):
+    """p engagements in order of time: `items` [p] places in the catalogue, `histories` [p, H] such places
+    newest first, -1: none; `weights` [p]."""
+
+    items: np.ndarray
+    histories: np.ndarray
+    weights: np.ndarray
+
+    def take(self, places: np.ndarray | slice) -> "Positives":
+        """The engagements at these places."""
+        return Positives(*(each[places] for each in self))
 
 
 class Engagements(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.serving.candidates.content import unit
-from models.training.retrieval.batches import Positives
+from models.training.retrieval.engagements import Positives
 
 __all__ = ["Recalls", "judge", "recall_at", "weighted_mean"]
 

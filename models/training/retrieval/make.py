@@ -2,23 +2,23 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from models.evaluate.curves import lines_svg
 from models.serving.candidates.content import content_vectors, own_length
 from models.serving.towers import Towers
-from models.training.retrieval.batches import Positives
-from models.training.retrieval.engagements import read_catalogue, read_engagements
-from models.training.retrieval.export import tower_files
+from models.training.retrieval.engagements import Positives, read_catalogue, read_engagements
 from models.training.retrieval.judge import Recalls, judge
-from models.training.retrieval.training import Fitted, Pass, fit, outline_of
 from models.vectors.graphs import TOWERS_PICTURE
-from models.vectors.inputs import Inputs, item_inputs, usual_length
+from models.vectors.inputs import Inputs, item_inputs, outline_of, usual_length
 from models.versions.manifest import Version
 from models.versions.registry import seal
 from streams.events import Item
+
+if TYPE_CHECKING:
+    from models.training.retrieval.training import Fitted, Pass
 
 __all__ = ["Made", "make_towers", "with_towers"]
 
@@ -37,7 +37,7 @@ class Made(NamedTuple):
 
 
 def with_towers(
-    version: Version, archive: str, seed: int, progress: Callable[[Pass], None] = lambda _: None
+    version: Version, archive: str, seed: int, progress: Callable[["Pass"], None] = lambda _: None
 ) -> tuple[Version, str]:
     """The version with towers fitted on the same window of the archive, and a note where it has none.
 
@@ -53,7 +53,7 @@ def with_towers(
 
 
 def make_towers(
-    version: Version, archive: str, seed: int, progress: Callable[[Pass], None] = lambda _: None
+    version: Version, archive: str, seed: int, progress: Callable[["Pass"], None] = lambda _: None
 ) -> Made:
     """What `with_towers` adds."""
     began = time.perf_counter()
@@ -65,6 +65,9 @@ def make_towers(
     clicks = int(usable[:split].sum())
     if clicks < MIN_CLICKS:
         return Made({}, {}, {}, f"no towers: {clicks} clicks with a history, {MIN_CLICKS} are needed")
+    from models.training.retrieval.export import tower_files  # not before it is needed: JAX
+    from models.training.retrieval.training import fit
+
     items = _items(archive, found.names, found.said, seed)
     outline = outline_of(len(items), usual_length(items))
     catalogue = item_inputs(outline, items)
@@ -132,7 +135,7 @@ def _judged(
     return judge(towers.of_inputs(catalogue), towers.users, content, older, newest)
 
 
-def _picture(version: str, fitted: Fitted) -> bytes:
+def _picture(version: str, fitted: "Fitted") -> bytes:
     lines = {
         "training": [each.train_loss for each in fitted.curve],
         "newest clicks": [each.validation_loss for each in fitted.curve],

@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 import optax
 
-from models.training.retrieval.batches import Batch, Batches, Positives
+from models.training.retrieval.batches import Batch, Batches
+from models.training.retrieval.engagements import Positives
 from models.training.retrieval.network import (
     ItemTower,
     TwoTowers,
@@ -31,7 +32,7 @@ from models.training.towers.network import Params, fit_scaling
 from models.training.towers.training import keep_compiled
 from models.vectors.inputs import Inputs, Outline
 
-__all__ = ["Config", "Fitted", "Pass", "first_state", "fit", "outline_of", "step"]
+__all__ = ["Config", "Fitted", "Pass", "first_state", "fit", "step"]
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -69,12 +70,6 @@ class _State(NamedTuple):
     moments: Any  # [rows] mean squares of the rows' gradients, added up
     params: Params
     optimiser: Any
-
-
-def outline_of(catalogue_size: int, given: int) -> Outline:
-    """Tables that leave a catalogue's tokens few collisions: about one row an item, within bounds."""
-    rows = 1 << min(18, max(10, (2 * catalogue_size - 1).bit_length()))
-    return Outline(content_rows=max(rows, 8_192), id_rows=rows, given=given)
 
 
 def fit(

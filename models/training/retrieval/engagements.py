@@ -1,6 +1,6 @@
 """What the towers learn from, read from the archive: who engaged with what, after which history."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.archive.archive import Archive, read_examples
+from streams.archive.archive import KEYS, Archive, read_examples
 from streams.archive.archive_schema import content
 from streams.catalogue.catalogue import Catalogue
 from streams.events import ITEMS, Window
@@ -18,7 +18,7 @@ __all__ = ["Engagements", "Positives", "read_catalogue", "read_engagements"]
 
 MAX_POSITIVES = 200_000  # the newest ones
 LONG_VIEW = 1.0  # added to the weight 1 of a click where the item was watched for long
-_COLUMNS = ("item_id", "category", "creator_id", "ts_ms", "history", "label_click", "label_long_view")
+_COLUMNS = ("item_id", "category", "creator_id", "history", "label_click", "label_long_view")
 
 
 class Positives(NamedTuple):
@@ -46,16 +46,19 @@ class Engagements(NamedTuple):
 
 
 def read_engagements(
-    url: str, window: Window, columns_hash: str, depth: int, held_out_ratio: float
+    url: str, window: Window, columns_hash: str, depth: int, held_out: Callable[[int], int]
 ) -> Engagements:
-    """The clicks among a window's examples, each with the newest `depth` items of its history."""
-    tables, every_ms = [], []
-    for batch in read_examples(url, window.from_ms, window.to_ms, columns_hash):
-        table = pa.Table.from_batches([batch]).select(_COLUMNS)
+    """The clicks among a window's examples, each with the newest `depth` items of its history.
+
+    `held_out` says how many of so many examples, the newest ones, are the gate's.
+    """
+    tables, every_ms, wanted = [], [], [*KEYS, *_COLUMNS]
+    for batch in read_examples(url, window.from_ms, window.to_ms, columns_hash, wanted):
+        table = pa.Table.from_batches([batch])
         every_ms.append(table["ts_ms"].to_numpy())
         tables.append(table.filter(pc.equal(table["label_click"], True)))
     times = np.sort(np.concatenate(every_ms)) if every_ms else np.zeros(1, np.int64)
-    held_out_ms = int(times[len(times) - max(1, int(len(times) * held_out_ratio))])
+    held_out_ms = int(times[len(times) - max(1, held_out(len(times)))])
     if not tables:
         nothing = Positives(np.zeros(0, np.int64), np.zeros((0, depth), np.int64), np.zeros(0, np.float32))
         return Engagements([], nothing, np.zeros(0, np.int64), {}, held_out_ms)

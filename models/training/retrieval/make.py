@@ -24,7 +24,6 @@ __all__ = ["Made", "make_towers", "with_towers"]
 
 MIN_CLICKS = 100  # with a history, older than the held-out slice: fewer teach nothing
 MAX_ITEMS = 200_000  # of a larger catalogue a part: all that was engaged with, and a draw of the rest
-HELD_OUT_RATIO = 0.15  # as the ranker's
 
 
 class Made(NamedTuple):
@@ -59,7 +58,7 @@ def make_towers(
     began = time.perf_counter()
     manifest = version.manifest
     depth = outline_of(1, 0).history
-    found = read_engagements(archive, manifest.window, manifest.columns_hash, depth, HELD_OUT_RATIO)
+    found = read_engagements(archive, manifest.window, manifest.columns_hash, depth, held_out)
     split = int(np.searchsorted(found.ts_ms, found.held_out_ms))
     usable = np.asarray((found.positives.histories >= 0).any(axis=1))
     clicks = int(usable[:split].sum())

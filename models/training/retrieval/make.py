@@ -9,6 +9,7 @@ import numpy as np
 from models.evaluate.curves import lines_svg
 from models.serving.candidates.content import content_vectors, own_length
 from models.serving.towers import Towers
+from models.training.recipe import HELD_OUT_RATIO, HELD_OUT_ROWS
 from models.training.retrieval.engagements import Positives, read_catalogue, read_engagements
 from models.training.retrieval.judge import Recalls, judge
 from models.vectors.graphs import TOWERS_PICTURE
@@ -92,6 +93,11 @@ def make_towers(
         )
     metrics = {name: value for name, value in recalls.metrics.items() if np.isfinite(value)}
     return Made(files, metrics, {name: round(value, 3) for name, value in seconds.items()}, note)
+
+
+def held_out(examples: int) -> int:
+    """How many of so many examples are the gate's: as for the ranker."""
+    return min(HELD_OUT_ROWS, int(examples * HELD_OUT_RATIO))
 
 
 def _items(

@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")
     train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
+    train_rows: int = Field(1_000_000, ge=1_000, description="newest examples trained on, at the most")
     train_seed: int = 0
     publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")

@@ -14,6 +14,7 @@ from models.learning.online import OnlineModel
 from models.serving.ranker import Ranker
 from models.serving.slot import Pair, pair_of
 from models.training.recipe import Order, make_version
+from models.training.training_set import TrainingSet
 from models.versions.manifest import ONLINE, Version
 from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
@@ -95,9 +96,8 @@ def train(learning: Learning, seed: int) -> Version:
         definitions=tuple(DEFINITIONS.values()),
         seed=seed,
     )
-    return make_version(
-        order, rows_of(sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position)))
-    )
+    examples = sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position))
+    return make_version(order, TrainingSet.of(rows_of(examples)))
 
 
 def run_policy(

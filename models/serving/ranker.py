@@ -15,7 +15,7 @@ from models.versions.manifest import GOLDEN, GOLDEN_INT8, INT8, RANKER, Golden, 
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
-__all__ = ["ATOL", "RTOL", "SIZES", "Ranker", "golden_arrays"]
+__all__ = ["ATOL", "RTOL", "SIZES", "Graph", "Ranker", "golden_arrays"]
 
 SIZES = (16, 64, 128, 300, 512, 1_024)  # a call is padded up to one of these, so that each is warm
 RTOL, ATOL = 1e-4, 1e-4  # float32 through a dozen layers on another CPU
@@ -136,6 +136,33 @@ def _run(session: ort.InferenceSession, rows: np.ndarray) -> np.ndarray:
     padded[: len(rows)] = rows
     logits: np.ndarray = session.run([OUTPUT], {INPUT: padded})[0]
     return logits[: len(rows)]
+
+
+class Graph:
+    """Another plain graph of a version, by the same session options; safe to use from any thread.
+
+    Raises:
+        ModelRefused: a foreign graph, or ports of other names.
+    """
+
+    def __init__(self, model: bytes, inputs: Sequence[str], output: str, provider: str = "cpu") -> None:
+        refuse_foreign(model)
+        self._session, self._output = _session(model, provider), output
+        got = [port.name for port in self._session.get_inputs()]
+        if got != list(inputs) or [port.name for port in self._session.get_outputs()] != [output]:
+            raise ModelRefused(f"inputs: expected {', '.join(inputs)} to {output}, got {', '.join(got)}")
+
+    def run(self, **inputs: np.ndarray) -> np.ndarray:
+        """The output for inputs by name.
+
+        Raises:
+            ModelRefused: inputs of other shapes or types than the graph's.
+        """
+        try:
+            found: np.ndarray = self._session.run([self._output], inputs)[0]
+        except Exception as error:  # ONNX Runtime's own classes share no public root
+            raise ModelRefused(f"{self._output}: {str(error)[:300]}") from None
+        return found
 
 
 def golden_arrays(value: bytes, columns: int, heads: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HELD_OUT_RATIO",
+    "HELD_OUT_ROWS",
     "Order",
     "adopt_version",
     "fit_rows",

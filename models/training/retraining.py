@@ -14,6 +14,7 @@ from msgspec import structs
 
 from models.serving.ranker import Ranker
 from models.training.recipe import Order, adopt_version, make_version
+from models.training.retrieval.make import with_towers
 from models.training.training_set import TrainingSet, read_training_set
 from models.versions.manifest import Manifest, Version
 from models.versions.registry import Champions, discard, load_version, new_version, publish, stored_versions
@@ -192,7 +193,22 @@ class Retraining:
             if self._stop.is_set():
                 raise Stopped
 
-        return make_version(order, data, rival, progress), notes
+        version = make_version(order, data, rival, progress)
+        return self._with_towers(version, progress, notes)
+
+    def _with_towers(
+        self, version: Version, progress: Callable[[object], None], notes: tuple[str, ...]
+    ) -> tuple[Version, tuple[str, ...]]:
+        """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
+        settings = self._settings
+        try:
+            version, note = with_towers(version, settings.archive_url, settings.train_seed, progress)
+        except (Stopped, KafkaUnavailable):
+            raise
+        except Exception as error:
+            log.exception("%s: no towers", version.manifest.version)
+            note = f"no towers: {type(error).__name__}: {str(error)[:300]}"
+        return version, (*notes, note) if note else notes
 
     def _data(self, order: Order) -> TrainingSet:
         return training_set(self._settings, len(order.columns), order.columns_hash)

@@ -18,7 +18,7 @@ from models.training.towers.linear import linear_start, logistic
 from models.training.towers.network import Dcn, Params, Scaling, Tower, scale, scaling_of
 from streams.settings import cache_folder
 
-__all__ = ["Config", "Epoch", "Fitted", "train", "train_on", "warm"]
+__all__ = ["Config", "Epoch", "Fitted", "keep_compiled", "train", "train_on", "warm"]
 
 EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
 VALIDATED = 100_000  # newest rows that decide when to stop: more would cost memory and decide the same
@@ -108,7 +108,7 @@ def train_on(
     config = config or Config()
     if stop < 20:
         raise ValueError(f"x: expected at least 20 rows, got {stop}")
-    _keep_compiled()
+    keep_compiled()
     began = time.perf_counter()
     split = stop - min(VALIDATED, max(1, int(stop * config.validation_ratio)))
     scaling = scaling_of((source.read(*each).x for each in ranges(0, split)), ignored)
@@ -123,7 +123,7 @@ def train_on(
     return Fitted(tower, curve, seconds, split)
 
 
-def _keep_compiled() -> None:
+def keep_compiled() -> None:
     """Keeps what XLA compiles beyond this process: ten seconds the first time, one later."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

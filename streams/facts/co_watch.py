@@ -7,8 +7,7 @@ what is undone keeps its place without counting. So a set does not depend on the
 into batches, on who folds, or on what is told twice. Weights are given on read: a pair halves every week.
 
 Where it ends: companions are looked up in the user's history. An engagement that comes after HISTORY_CAP
-newer ones of its user, or an undo of one that old, finds none. Of a user's engagements of one millisecond
-whose 15-bit marks are the same, a set may hold another than the history counts as nearest.
+newer ones of its user, or an undo of one that old, finds none.
 """
 
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ __all__ = [
     "companions",
     "item_hash",
     "merged",
+    "order",
     "told_of",
 ]
 
@@ -67,6 +67,11 @@ class Told(NamedTuple):
 def item_hash(item_id: str) -> int:
     """48 bits by which a companion is named."""
     return int.from_bytes(blake2b(item_id.encode(), digest_size=6).digest(), "big")
+
+
+def order(place: Place) -> tuple[int, int, int]:
+    """By event time, then by mark; marks of one moment may be the same, and the item's hash decides."""
+    return place[0], place[1], item_hash(place[2])
 
 
 def told_of(here: Beside, before: Sequence[Beside], after: Sequence[Beside]) -> list[Told]:

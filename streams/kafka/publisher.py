@@ -48,9 +48,9 @@ class Publisher:
     """Produces with acks from all replicas, partitioned by murmur2 of the key. Thread safe.
 
     With `idempotent=False` a retry may repeat or reorder, and the first message need not wait half a
-    second for a producer id. With `patient=False` a topic or partition that is not there is an error at once,
-    for who writes where others tell it to. `send` returns at once; delivery is told to `on_delivery` (on another
-    thread) and by `flush`.
+    second for a producer id. With `patient=False` a topic or partition that is not there is an error at
+    once, for who writes where others tell it to. `send` returns at once; delivery is told to `on_delivery`
+    (on another thread) and by `flush`.
     """
 
     def __init__(

@@ -16,7 +16,10 @@ import numpy.typing as npt
 
 from models.serving.candidates.content import unit
 from models.serving.candidates.shelf import NOTHING, Rows, Shelf
+from models.serving.towers import Towers
 from streams.catalogue.catalogue import Catalogue
+from streams.errors import ModelRefused
+from streams.metrics import STAGE_FAILURES
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
 __all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "still_there", "taste"]
@@ -62,15 +65,32 @@ class Candidates(msgspec.Struct, frozen=True):
 
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
-    """Unit vector of a history: a mean of its items, newer ones weighing more; None if none is known."""
+    """Unit vector of a history, None if none is known: as the user tower says, or without one a mean of its
+    items, newer ones weighing more."""
     if not history:
         return None
     item_ids, given_weights = zip(*history, strict=True)
     rows = shelf.places_of(item_ids)
+    if shelf.towers is not None:
+        vectors = shelf.vectors[rows[rows >= 0]]
+        told = _told(shelf.towers, vectors[vectors.any(axis=1)])
+        if told is not None:
+            return told
     known = rows >= 0
     weights = np.array(given_weights) * np.exp2(-np.arange(len(rows)) / RECENT)
     vector = weights[known].astype(np.float32) @ shelf.vectors[rows[known]]
     return unit(vector) if np.any(vector) else None
+
+
+def _told(towers: Towers, history: Floats) -> Floats | None:
+    """What the user tower says of a history [h, d]; None of an empty one, or where it fails."""
+    if not len(history):
+        return None
+    try:
+        return towers.user(history)
+    except ModelRefused:
+        STAGE_FAILURES.labels("user_tower").inc()
+        return None
 
 
 def search(shelf: Shelf, query: str) -> Rows:

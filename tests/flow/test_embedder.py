@@ -1,4 +1,4 @@
-"""The embedder on the embedded broker and a real Redis: who would like an item finds it soon after it came."""
+"""The embedder on the embedded broker and a real Redis: an item is soon found by who would like it."""
 
 from functools import partial
 

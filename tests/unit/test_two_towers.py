@@ -1,11 +1,15 @@
 """The two towers: what they learn, what a step touches, and what is made of them. One compilation for all."""
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 import onnx
 import pytest
 
 from models.serving.candidates.content import content_vectors
+from models.serving.candidates.retrieval import SEMANTIC, Ask, retrieve
+from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
 from models.training.retrieval import training
 from models.training.retrieval.batches import Batches
@@ -92,6 +96,33 @@ def test_a_query_of_a_kinds_words_is_nearest_to_its_kinds(seen, catalogue, tower
     ]
     assert np.mean(hits) > 0.8
     assert towers.query("  ... ") is None
+
+
+class Told(NamedTuple):
+    """Vectors of a stock by these towers, as they are."""
+
+    towers: Towers
+
+    def of(self, items, own):
+        return self.towers.items(items)
+
+    def arrived(self, still):
+        return []
+
+
+def test_a_query_gets_what_it_means_behind_what_holds_its_words(seen, towers):
+    """The words of kind 3 stand in all titles of kind 3 and in no other; its viewers like kind 2 as well."""
+    shelf = Stock(seen.items, Told(towers)).shelf()
+    shelf = shelf.counted(np.zeros(shelf.size), np.zeros(shelf.size))
+    found = retrieve(shelf, Ask(now_ms=T0 + 1, size=60, limit=10, query="w3a"))
+    kinds = {source: [] for source in found.sources}
+    for item_id, source in zip(found.item_ids, found.sources, strict=True):
+        kinds[source].append(int(seen.kinds[shelf.rows[item_id]]))
+    assert kinds["search"] == [3] * 25
+    assert len(kinds["semantic"]) == round(SEMANTIC * 60)
+    assert np.mean(np.array(kinds["semantic"]) == 2) > 0.7
+    assert found.sources[:25] == ("search",) * 25
+    assert "semantic" not in retrieve(shelf, Ask(now_ms=T0 + 1, size=60, limit=10, query="zzz")).sources
 
 
 def test_the_graphs_answer_as_jax_does_and_hold_all_their_data(seen, catalogue, fitted, towers):

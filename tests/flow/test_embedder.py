@@ -70,20 +70,23 @@ def test_a_new_item_is_near_to_its_like_within_moments(world, tmp_path):
 
 
 @pytest.mark.deep
-def test_a_click_and_a_new_item_change_the_next_slate_though_the_embedder_was_killed(world, tmp_path):
+def test_a_click_and_a_new_item_change_the_next_slate_though_the_embedder_was_killed(
+    world, make_settings, tmp_path
+):
     vectors = connect_vectors(world)
+    roles = make_settings(kafka=world.kafka, redis=world.redis)
 
     def by_taste(asker):
         items = asker.ask(make_request(user_id="u1", ts_ms=T0 + 60_000, limit=10)).items
         return {item.item_id for item in items if item.source == "similar"}
 
     with (
-        RoleProcess("features", world, tmp_path / "features.log"),
+        RoleProcess("features", roles, tmp_path / "features.log"),
         running_scorer(world),
         Asker(world) as asker,
     ):
         crown(asker.publisher, tmp_path / "models", version("v1"))
-        first = RoleProcess("embedder", world, tmp_path / "embedder.log")
+        first = RoleProcess("embedder", roles, tmp_path / "embedder.log")
         eventually(lambda: first.alive() and vectors.served(), 60, "the first version's vectors")
         assert by_taste(asker) == set()
         asker.publisher.send(CLICKS, make_click(user_id="u1", item_id="i07"))
@@ -97,7 +100,7 @@ def test_a_click_and_a_new_item_change_the_next_slate_though_the_embedder_was_ki
         known = lambda: asker.ask(make_request(user_id="u2", candidates=("new",))).items  # noqa: E731
         eventually(known, what="the new item")
         assert "new" not in by_taste(asker)
-        with RoleProcess("embedder", world, tmp_path / "embedder.log"):
+        with RoleProcess("embedder", roles, tmp_path / "embedder.log"):
             eventually(lambda: "new" in by_taste(asker), 60, "the new item by taste")
             crown(asker.publisher, tmp_path / "models", version("v22"))
             eventually(lambda: vectors.served().version == "v22", 60, "the next version's vectors")

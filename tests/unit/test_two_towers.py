@@ -11,7 +11,7 @@ from models.serving.candidates.content import content_vectors
 from models.serving.candidates.retrieval import SEMANTIC, Ask, retrieve
 from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
-from models.training.retrieval import training
+from models.training.retrieval import engagements, training
 from models.training.retrieval.batches import Batches
 from models.training.retrieval.export import tower_files
 from models.training.retrieval.judge import judge, recall_at, weighted_mean
@@ -194,6 +194,20 @@ def test_a_version_gets_its_towers_from_the_archive(seen, tmp_path):
     assert note == "no towers: 0 clicks with a history, 100 are needed"
     assert set(empty.files) == set(plain.files)
     assert Towers.load(empty) is None
+
+
+def test_the_newest_clicks_are_read_with_the_newest_of_their_histories(seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(engagements, "MAX_POSITIVES", 50)
+    write_world(str(tmp_path), seen)
+    window = Window(from_ms=T0, to_ms=T0 + 10**6, rows=1)
+    found = engagements.read_engagements(str(tmp_path), window, columns_hash(), 3, lambda n: n // 10)
+    names = [item.item_id for item in seen.items]
+    assert found.ts_ms.tolist() == [T0 + 1_000 * at for at in range(550, 600)]
+    assert found.held_out_ms == T0 + 1_000 * 540
+    assert [found.names[at] for at in found.positives.items] == [names[at] for at in seen.learned.items[550:]]
+    for mine, theirs in zip(found.positives.histories, seen.learned.histories[550:, :3], strict=True):
+        assert [found.names[at] for at in mine] == [names[at] for at in theirs]
+    assert found.positives.weights.tolist() == [1.0, 2.0] * 25
 
 
 @pytest.mark.parametrize(

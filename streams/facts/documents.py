@@ -11,9 +11,10 @@ had pushed out.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -128,6 +129,7 @@ class _Placed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     item_id: str
 
 
+_place_of: Callable[[Any], Place] = attrgetter("ts_ms", "mark", "item_id")
 _encode = msgspec.msgpack.Encoder().encode
 _history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _shown = msgspec.msgpack.Decoder(list[ShownEntry])
@@ -178,6 +180,34 @@ class Newest:
                 self._buried -= {self._places[0]}
             del self._places[0], self._entries[0]
         return True
+
+    def put_after(self, entries: Sequence[HistoryEntry | ShownEntry], places: Sequence[Place]) -> None:
+        """Puts entries behind all that are there; both ascending (see `ends_before`)."""
+        self._places += places
+        self._entries += map(_encode, entries)
+        surplus = len(self._places) - self._cap
+        if surplus > 0:
+            if self._buried:
+                self._buried -= set(self._places[:surplus])
+            del self._places[:surplus], self._entries[:surplus]
+
+    def ends_before(self, place: Place) -> bool:
+        """True if the place lies behind all entries."""
+        return not self._places or self._places[-1] < place
+
+    def last_liked(self, n: int, most: int) -> list[Beside] | None:
+        """What has an odd mark at the end, nearest first, at most so many; None where one of them will be
+        pushed out by the next n entries, and so depends on which of these comes first."""
+        places, gone = self._places, len(self._places) + n - self._cap
+        found: list[Beside] = []
+        for at in range(len(places) - 1, -1, -1):
+            if places[at][1] & 1:
+                if at < gone:
+                    return None
+                found.append(self._beside(places[at]))
+                if len(found) == most:
+                    break
+        return found
 
     def bury(self, place: Place) -> bool:
         """Makes an entry a tombstone; False: it was not there, or one already."""
@@ -260,6 +290,31 @@ class UserDocuments:
     def show(self, entry: ShownEntry) -> None:
         """Adds an impression."""
         self._draft("shown").put(entry)
+
+    def show_all(self, entries: Sequence[ShownEntry]) -> None:
+        """Adds impressions."""
+        shown, ordered = self._draft("shown"), sorted(entries, key=_place_of)
+        places = list(map(_place_of, ordered))
+        if len(set(places)) == len(places) and shown.ends_before(places[0]):
+            shown.put_after(ordered, places)
+        else:
+            for entry in entries:
+                shown.put(entry)
+
+    def engage_all(
+        self, entries: Sequence[HistoryEntry], most: int
+    ) -> tuple[list[Beside], list[Place]] | None:
+        """Adds clicks or watches; returns the liked engagements before them, nearest first, at most so
+        many, and their places, ascending. None, and nothing is done, where they do not simply follow."""
+        history, ordered = self._lists["history"], sorted(entries, key=_place_of)
+        places = list(map(_place_of, ordered))
+        if len(set(places)) < len(places) or not history.ends_before(places[0]):
+            return None
+        before = history.last_liked(len(places), most) if len(places) <= HISTORY_CAP - most else None
+        if before is not None:
+            self._draft("history").put_after(ordered, places)
+            return before, places
+        return None
 
     def follow(self, entry: ShownEntry) -> None:
         """Adds a creator followed, whose id stands as the entry's."""

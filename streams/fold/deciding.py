@@ -20,14 +20,14 @@ moved (Applier.advance), so it concerns the last second before the loss.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from streams.events import Item
-from streams.facts.co_watch import REACH, Beside, Told, told_of
-from streams.facts.deeds import Act, Deed, Signed, decide, is_undo
+from streams.facts.co_watch import REACH, Beside, Told, told_of, told_of_row
+from streams.facts.deeds import Act, Deed, Signed, decide, decide_plain, is_undo
 from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments, listed_as
 from streams.facts.facts import Fact, Kind
 from streams.facts.remembered import Place, event_mark
@@ -43,6 +43,8 @@ MAX_WATCH_RATIO = 10.0
 LIKED_PERMILLE = 500  # watched at least so far, an item counts as watched together with others
 BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
 NO_EVENT = bytes(7)
+FEW, MANY = 2, 64  # events that are decided together
+_ACTS = {Kind.IMPRESSION: Act.IMPRESSION, Kind.CLICK: Act.CLICK, Kind.WATCH: Act.WATCH}
 
 
 class Decided(NamedTuple):
@@ -101,13 +103,16 @@ class Deciding:
 
     def take(self, facts: Sequence[Fact]) -> None:
         """Decides events in their order, and folds those that are fresh."""
-        for fact in facts:
-            if fact.offset <= self._at[fact.source]:
-                self._again(fact)
-            elif fact.late:
-                self.count(fact.source, "late")
-            else:
-                self._first(fact)
+        for own in _by_message(facts):
+            if own[0].offset <= self._at[own[0].source]:
+                for fact in own:
+                    self._again(fact)
+            elif len(own) < FEW or not self._all_first(own):
+                for fact in own:
+                    if fact.late:
+                        self.count(fact.source, "late")
+                    else:
+                        self._first(fact)
         for user_id, conduct in self._conducts.items():
             self.drafts[user_id].memory.conduct = packed(conduct)
 
@@ -141,6 +146,29 @@ class Deciding:
         memory.add(mark, place, deed)
         self._list(mark, deed, draft)
         self.fresh.append(Decided(fact, ((deed, 1),), _told(mark, deed, draft)))
+
+    def _all_first(self, facts: Sequence[Fact]) -> bool:
+        """Decides impressions, clicks or watches of one user and message together, as `_first` does one
+        after another. False, and nothing is done, where one of them needs a closer look."""
+        first = facts[0]
+        if self._verdict is not None or first.kind is Kind.FEEDBACK or any(fact.late for fact in facts):
+            return False
+        user_id = first.event.user_id
+        draft = self.drafts.get(user_id) or self._draft(user_id)
+        marks = [fact.mark for fact in facts]
+        if not draft.memory.is_plain(marks):
+            return False
+        events, act = [fact.event for fact in facts], _ACTS[first.kind]
+        deeds = decide_plain(act, events, [self._lookup(event.item_id) for event in events])
+        told = _list_all(marks, deeds, act, draft)
+        if told is None:
+            return False
+        draft.touched.add("seen")
+        draft.memory.add_plain(marks, self._place(first), [fact.place for fact in facts], deeds)
+        self._became += [(first.source.topic, "applied")] * len(facts)
+        self.fresh += [Decided(fact, ((deed, 1),)) for fact, deed in zip(facts, deeds, strict=True)]
+        self.fresh[-1] = self.fresh[-1]._replace(told=tuple(told))
+        return True
 
     def _judged(self, judging: Judging, fact: Fact, deed: Deed, held: bytes) -> Deed:
         user_id = fact.event.user_id
@@ -244,6 +272,40 @@ class Deciding:
         if deed is None:
             return ()
         return ((deed, 1), (deed, -1)) if undone else ((deed, 1),)
+
+
+def _by_message(facts: Sequence[Fact]) -> Iterator[Sequence[Fact]]:
+    """Neighbours of one message and one user, at most MANY of them together."""
+    start = 0
+    while start < len(facts):
+        first, end = facts[start], start + 1
+        offset, source, user_id = first.offset, first.source, first.event.user_id
+        while end < len(facts) and end - start < MANY:
+            fact = facts[end]
+            if fact.offset != offset or fact.source != source or fact.event.user_id != user_id:
+                break
+            end += 1
+        yield facts[start:end]
+        start = end
+
+
+def _list_all(
+    marks: Sequence[bytes], deeds: Sequence[Deed], act: Act, draft: UserDocuments
+) -> list[Told] | None:
+    """Adds impressions to what was shown, clicks or watches to the history; returns what sets are told."""
+    if act is Act.IMPRESSION:
+        draft.show_all(
+            [ShownEntry(d.ts_ms, list_mark(m, d), d.item_id or "") for m, d in zip(marks, deeds, strict=True)]
+        )
+        return []
+    found = draft.engage_all(
+        [
+            HistoryEntry(d.ts_ms, list_mark(m, d), d.item_id or "", _permille(d), d.category, d.creator)
+            for m, d in zip(marks, deeds, strict=True)
+        ],
+        REACH,
+    )
+    return None if found is None else told_of_row(found[0], [place for place in found[1] if place[1] & 1])
 
 
 def list_mark(mark: bytes, deed: Deed) -> int:

@@ -49,6 +49,7 @@ HIDES_CAP = 200
 NOBODY: frozenset[Place] = frozenset()
 TOMBSTONE = "!"  # before the id of what is undone; in no id
 BLOCKED = "@"  # before a creator's id among what is hidden; no item's id begins so
+_NO_VALUES: Mapping[str, bytes | None] = {}
 _CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
 
 
@@ -197,8 +198,10 @@ class Newest:
 
     def last_liked(self, n: int, most: int) -> list[Beside] | None:
         """What has an odd mark at the end, nearest first, at most so many; None where one of them will be
-        pushed out by the next n entries, and so depends on which of these comes first."""
+        pushed out by the next n entries, and so depends on which of these comes first, or n is too many."""
         places, gone = self._places, len(self._places) + n - self._cap
+        if n > self._cap:
+            return None
         found: list[Beside] = []
         for at in range(len(places) - 1, -1, -1):
             if places[at][1] & 1:
@@ -255,19 +258,26 @@ class Newest:
 class UserDocuments:
     """A user's documents. A fold works on a `copy`, never on what was read."""
 
-    __slots__ = ("_lists", "memory", "touched")
+    __slots__ = ("_lists", "_values", "memory", "touched")
 
-    def __init__(self, memory: Memory | None = None, lists: Mapping[str, Newest] | None = None) -> None:
+    def __init__(self, memory: Memory | None = None, values: Mapping[str, bytes | None] = _NO_VALUES) -> None:
         self.memory = Memory() if memory is None else memory
-        self._lists = {kind: Newest(cap) for kind, cap in _CAPS.items()} if lists is None else dict(lists)
+        self._values = values  # of the lists, as read; most events need one of them, so each is read late
+        self._lists: dict[str, Newest] = {}
         self.touched: set[str] = set()
 
     @classmethod
     def read(cls, seen: bytes | None, older: bytes | None, *lists: bytes | None) -> "UserDocuments":
         """Documents from the store's bytes, in the order of DOCUMENTS; None stands for an absent one."""
-        values = dict(zip(_CAPS, lists, strict=False))
-        read = {kind: Newest(cap, values.get(kind)) for kind, cap in _CAPS.items()}
-        return cls(Memory.read(seen, older), read)
+        return cls(
+            Memory.read(seen, older), dict(zip(_CAPS, lists, strict=False)) if any(lists) else _NO_VALUES
+        )
+
+    def _list(self, kind: str) -> Newest:
+        found = self._lists.get(kind)
+        if found is None:
+            found = self._lists[kind] = Newest(_CAPS[kind], self._values.get(kind))
+        return found
 
     @property
     def version(self) -> bytes | None:
@@ -276,11 +286,13 @@ class UserDocuments:
 
     def copy(self) -> "UserDocuments":
         """A draft that shares nothing mutable."""
-        return UserDocuments(self.memory.copy(), self._lists)  # each list is copied when it changes
+        out = UserDocuments(self.memory.copy(), self._values)
+        out._lists = self._lists.copy()  # each list is copied when it changes
+        return out
 
     def oldest_ms(self) -> int | None:
         """The time of the oldest thing kept; None if there is nothing."""
-        times = (self.memory.oldest_ms(), *(each.oldest_ms() for each in self._lists.values()))
+        times = (self.memory.oldest_ms(), *(self._list(kind).oldest_ms() for kind in _CAPS))
         return min((ms for ms in times if ms is not None), default=None)
 
     def engage(self, entry: HistoryEntry) -> None:
@@ -306,11 +318,11 @@ class UserDocuments:
     ) -> tuple[list[Beside], list[Place]] | None:
         """Adds clicks or watches; returns the liked engagements before them, nearest first, at most so
         many, and their places, ascending. None, and nothing is done, where they do not simply follow."""
-        history, ordered = self._lists["history"], sorted(entries, key=_place_of)
+        history, ordered = self._list("history"), sorted(entries, key=_place_of)
         places = list(map(_place_of, ordered))
         if len(set(places)) < len(places) or not history.ends_before(places[0]):
             return None
-        before = history.last_liked(len(places), most) if len(places) <= HISTORY_CAP - most else None
+        before = history.last_liked(len(places), most)
         if before is not None:
             self._draft("history").put_after(ordered, places)
             return before, places
@@ -328,17 +340,17 @@ class UserDocuments:
         """Makes a tombstone of an entry of an item, or of a creator followed, in whichever list it is."""
         place = (ts_ms, mark, name)
         for kind in _CAPS:
-            if self._lists[kind].has(place):
+            if self._list(kind).has(place):
                 self._draft(kind).bury(place)
 
     def engaged_around(self, place: Place, most: int) -> tuple[list[Beside], list[Beside], Beside | None]:
         """Liked engagements before and after one, nearest first; and itself, if the history has it."""
-        return self._lists["history"].around(place, most)
+        return self._list("history").around(place, most)
 
     def _draft(self, kind: str) -> Newest:
         if kind not in self.touched:
             self.touched.add(kind)
-            self._lists[kind] = self._lists[kind].copy()
+            self._lists[kind] = self._list(kind).copy()
         return self._lists[kind]
 
     def encoded(self) -> dict[str, bytes]:

@@ -173,11 +173,11 @@ class Memory:
 
     def copy(self) -> Self:
         """A draft that shares nothing mutable."""
-        out = type(self)()
+        out = object.__new__(type(self))
         out.version, out.total, out._written = self.version, self.total, self._written
         out.conduct = self.conduct
-        out._older, out._records, out._table = self._older, bytearray(self._records), dict(self._table)
-        out._count, out._strings, out._marks = self._count, bytearray(self._strings), bytearray(self._marks)
+        out._older, out._records, out._table = self._older, self._records.copy(), self._table.copy()
+        out._count, out._strings, out._marks = self._count, self._strings.copy(), self._marks.copy()
         out._undos = self._undos
         return out
 

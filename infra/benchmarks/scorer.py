@@ -35,6 +35,7 @@ from streams.events import HEADS, RankRequest, Window
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.settings import Settings
 from streams.store.connect import open_flights
+from streams.store.flights import Values
 from streams.store.keys import Keys
 from streams.store.redis_store import RedisStore
 
@@ -87,9 +88,13 @@ class _Noted:
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """As asked."""
+        return self.begin_mget(keys)()
+
+    def begin_mget(self, keys: Sequence[str]) -> Values:
+        """As asked."""
         self.keys.append(keys)
-        found: list[bytes | None] = self._flights.mget(keys)
-        return found
+        begun: Values = self._flights.begin_mget(keys)
+        return begun
 
 
 class _Strict(Guard):
@@ -281,13 +286,17 @@ def _recall(shelves: Shelves, tastes: NDArray[np.float32]) -> float:
 def _pair(seed: int) -> Pair:
     """A DCN-v2 of the served shape and online weights; their numbers are random, which costs the same."""
     from models.training.recipe import golden_of
+    from models.training.source import Arrays
     from models.training.towers import Dcn, Tower, fit_scaling, random_params, to_onnx
 
     random = np.random.default_rng(seed)
     x = random.normal(size=(300, len(COLUMN_NAMES))).astype(np.float32)
     network = Dcn(len(HEADS))
     tower = Tower(network, fit_scaling(x), random_params(network, 2 * len(COLUMN_NAMES), random))
-    files = {RANKER: to_onnx(tower), GOLDEN: golden_of(tower, x, seed)}
+    files = {
+        RANKER: to_onnx(tower),
+        GOLDEN: golden_of(tower, Arrays(x, np.zeros((len(x), len(HEADS)))), seed),
+    }
     version = seal(
         files,
         version="bench",

@@ -92,6 +92,11 @@ class _Consumer(driver.Consumer):
         await super().perform_seek()
         await self.app.reads.place(self)  # type: ignore[attr-defined]
 
+    async def _seek(self, partition: Any, offset: int) -> None:
+        """In the consumer's own thread: Faust seeks in the caller's, which takes records from under a
+        fetch that is handing them out, and the consumer ends by a KeyError."""
+        await self._thread.call_thread(self._thread._ensure_consumer().seek, partition, offset)
+
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 

@@ -156,11 +156,7 @@ class _Worker:
             await asyncio.sleep(0.05)
 
     def _reader_ended(self, reason: object) -> Exception:
-        """What follows from a reader that ended by itself: a new one, unless that came to nothing lately.
-
-        aiokafka forgets records that it has fetched while it hands them out, if a rebalance seeks just
-        then, and ends by a KeyError.
-        """
+        """What follows from a reader that ended by itself: a new one, unless the last one just did."""
         before, self._ended_s = self._ended_s, time.monotonic()
         if self._ended_s - before < READER_S:
             return KafkaUnavailable(f"the reader ended: {reason!r}")

@@ -11,14 +11,13 @@ had pushed out.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.facts.co_watch import Beside, Place
+from streams.facts.co_watch import Beside, Place, order
 from streams.facts.deeds import Act, Deed
 from streams.facts.remembered import VERSION_BYTES, Memory
 from streams.fold.at_rest import opened
@@ -197,20 +196,24 @@ class Newest:
         return not self._places or self._places[-1] < place
 
     def last_liked(self, n: int, most: int) -> list[Beside] | None:
-        """What has an odd mark at the end, nearest first, at most so many; None where one of them will be
-        pushed out by the next n entries, and so depends on which of these comes first, or n is too many."""
+        """What has an odd mark at the end, nearest first, at most so many. None where n entries are too many
+        to follow at once, push one of those out, which then depends on which of them comes first, or
+        where only their items tell two apart (see `around`)."""
         places, gone = self._places, len(self._places) + n - self._cap
         if n > self._cap:
             return None
-        found: list[Beside] = []
+        found: list[Place] = []
         for at in range(len(places) - 1, -1, -1):
-            if places[at][1] & 1:
-                if at < gone:
+            place = places[at]
+            if place[1] & 1:
+                if found and found[-1][:2] == place[:2]:
                     return None
-                found.append(self._beside(places[at]))
                 if len(found) == most:
                     break
-        return found
+                if at < gone:
+                    return None
+                found.append(place)
+        return [self._beside(place) for place in found]
 
     def bury(self, place: Place) -> bool:
         """Makes an entry a tombstone; False: it was not there, or one already."""
@@ -227,13 +230,27 @@ class Newest:
         stands there itself."""
         at = bisect_left(self._places, place)
         here = at < len(self._places) and self._places[at] == place
-        before = (self._places[i] for i in range(at - 1, -1, -1))
-        after = (self._places[i] for i in range(at + here, len(self._places)))
+        sides = (range(at - 1, -1, -1), range(at + here, len(self._places)))
+        found = sorted({p for side in sides for p in self._near(side, place, most)}, key=order)
+        cut = bisect_left(found, order(place), key=order)
         return (
-            [self._beside(p) for p in islice((p for p in before if p[1] & 1), most)],
-            [self._beside(p) for p in islice((p for p in after if p[1] & 1), most)],
+            [self._beside(p) for p in found[:cut][: -most - 1 : -1]],
+            [self._beside(p) for p in found[cut:][:most]],
             self._beside(place) if here else None,
         )
+
+    def _near(self, side: range, place: Place, most: int) -> Iterator[Place]:
+        """Places with an odd mark on one side: so many, and those that only their items tell apart from
+        the last of them or from `place`, whose order here is not that of sets."""
+        moment = place[:2]
+        for p in map(self._places.__getitem__, side):
+            if p[1] & 1:
+                if p[:2] != moment:
+                    if most <= 0:
+                        return
+                    moment = p[:2]
+                most -= p[:2] != place[:2]
+                yield p
 
     def _beside(self, place: Place) -> Beside:
         return Beside(place, place not in self._buried)
@@ -317,16 +334,21 @@ class UserDocuments:
         self, entries: Sequence[HistoryEntry], most: int
     ) -> tuple[list[Beside], list[Place]] | None:
         """Adds clicks or watches; returns the liked engagements before them, nearest first, at most so
-        many, and their places, ascending. None, and nothing is done, where they do not simply follow."""
+        many, and the liked ones among them, ascending. None, and nothing is done, where they do not
+        simply follow one another."""
         history, ordered = self._list("history"), sorted(entries, key=_place_of)
         places = list(map(_place_of, ordered))
         if len(set(places)) < len(places) or not history.ends_before(places[0]):
             return None
         before = history.last_liked(len(places), most)
-        if before is not None:
-            self._draft("history").put_after(ordered, places)
-            return before, places
-        return None
+        if before is None:
+            return None
+        liked = [place for place in places if place[1] & 1]
+        moments = {place[:2] for place in (*liked, *(one.place for one in before))}
+        if len(moments) < len(liked) + len(before):
+            return None
+        self._draft("history").put_after(ordered, places)
+        return before, liked
 
     def follow(self, entry: ShownEntry) -> None:
         """Adds a creator followed, whose id stands as the entry's."""

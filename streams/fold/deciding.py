@@ -307,7 +307,7 @@ def _list_all(
         ],
         REACH,
     )
-    return None if found is None else told_of_row(found[0], [place for place in found[1] if place[1] & 1])
+    return None if found is None else told_of_row(*found)
 
 
 def list_mark(mark: bytes, deed: Deed) -> int:

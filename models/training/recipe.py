@@ -82,7 +82,8 @@ def make_version(
     files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
     clock.lap("refit")
     levels = {"item_category": rows.categories, "request_surface": rows.surfaces}
-    files[PROFILE] = Profile.fit(order.columns, rows.features, levels).to_json()
+    scores = _scores(ranker, rows.features[unseen])
+    files[PROFILE] = Profile.fit(order.columns, rows.features, levels, scores).to_json()
     files[CURVE] = msgspec.json.encode(fitted.curve)
     files[PICTURE] = _picture(order.version, fitted.curve)
     clock.lap("profile")
@@ -109,7 +110,8 @@ def adopt_version(order: Order, rows: Rows, graph: bytes, champion: Ranker | Non
     verdict = _judge(order, rows, held_out, ranker, champion)
     unseen = slice(max(held_out, len(rows) - REFIT_ROWS), None)
     files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
-    files[PROFILE] = Profile.fit(order.columns, rows.features).to_json()
+    scores = _scores(ranker, rows.features[unseen])
+    files[PROFILE] = Profile.fit(order.columns, rows.features, scores=scores).to_json()
     metrics = {**verdict.metrics, "rows": float(len(rows))}
     return _seal(order, rows, files, verdict.reasons, metrics, {})
 
@@ -224,6 +226,11 @@ def _refitted(order: Order, unseen: Rows, ranker: Ranker) -> bytes:
         unseen.ts_ms,
     )
     return online.snapshot()
+
+
+def _scores(ranker: Ranker, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Logits [n] by head."""
+    return dict(zip(ranker.heads, ranker.score_many(x).T, strict=True))
 
 
 def _judge(order: Order, rows: Rows, held_out: int, ranker: Ranker, champion: Ranker | None) -> Verdict:

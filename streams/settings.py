@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     candidate_sample: int = Field(
         2, ge=0, le=20, description="candidates logged with each slate, drawn evenly"
     )
+    ranker_int8: bool = Field(False, description="rank in 8 bits where a version kept the graph for it")
     exploration: Ratio = Field(0.1, description="share of slates that explore")
     experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")
     precomputed_s: int = Field(86_400, ge=1, description="wall time that precomputed slates are kept")
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")
     train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
+    train_rows: int = Field(1_000_000, ge=1_000, description="newest examples trained on, at the most")
     train_seed: int = 0
     publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")

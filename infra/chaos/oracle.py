@@ -183,7 +183,7 @@ def different_companions(store: Any, expected: Expected) -> list[str]:
     came to it too late has no companions."""
     want: dict[str, list[tuple[int, int, str, bytes]]] = defaultdict(list)
     for user_id, engaged in expected.pairing.items():
-        in_order = sorted(set(engaged))
+        in_order = sorted(set(engaged), key=_place)
         for n, one in enumerate(in_order):
             before, after = in_order[max(0, n - 2) : n][::-1], in_order[n + 1 : n + 3]
             record = b"".join(_side(one, side) for side in (before, after))
@@ -199,6 +199,15 @@ def different_companions(store: Any, expected: Expected) -> list[str]:
     return found
 
 
+def _place(one: Engaged) -> tuple[int, int, bytes]:
+    """Marks of one moment may be the same; the items decide then, as sets know them."""
+    return one[0], one[1], _item_hash(one[2])
+
+
+def _item_hash(item_id: str) -> bytes:
+    return hashlib.blake2b(item_id.encode(), digest_size=6).digest()
+
+
 def _head(one: Engaged) -> bytes:
     return one[0].to_bytes(6, "big") + (one[1] - (not one[3])).to_bytes(2, "big")
 
@@ -209,7 +218,7 @@ def _side(one: Engaged, others: Sequence[Engaged]) -> bytes:
     for other in others:
         if abs(other[0] - one[0]) <= 60 * MINUTE:
             counted = (*other[:3], other[3] and other[2] != one[2])
-            slots += _head(counted) + hashlib.blake2b(other[2].encode(), digest_size=6).digest()
+            slots += _head(counted) + _item_hash(other[2])
     return slots.ljust(28, b"\0")
 
 

@@ -83,10 +83,10 @@ def _lines(report: Report) -> Iterable[Text]:
         "rows too many": verdict.extra,
         "rejects missing": verdict.rejects_missing,
         "differences": verdict.differing,
+        "sets of items watched together": verdict.sets_differing,
     }
     said = ", ".join(f"{name} {n:,}" for name, n in wrong.items())
     yield Text(f"{'✓' if report.exact else '✗'} {verdict.keys:,} keys compared: {said}")
-    yield Text(f"sets of items watched together that differ: {verdict.sets_differing:,}")
     yield from (Text(f"  {line}", "red") for line in verdict.differences)
 
 

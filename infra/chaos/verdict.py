@@ -30,9 +30,8 @@ class Verdict(msgspec.Struct, frozen=True):
         lost, over_counted: sums over every user's totals.
         extra: rows that should not be there.
         rejects_missing: unreadable and late messages that are not on their topics.
-        differences: one line each, the first of them.
-        sets_differing: items whose set of what was watched with them differs. Sets are not counts: where
-            two workers fold one user's events at once they may differ by a pair (streams.facts.co_watch).
+        differences: one line each, the first of them, those of sets among them.
+        sets_differing: items whose set of what was watched with them differs.
     """
 
     ledger: dict[str, int]
@@ -48,8 +47,8 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def exact(self) -> bool:
         """True if nothing differs."""
-        wrong = (self.lost, self.over_counted, self.extra, self.rejects_missing, self.differing)
-        return not any(wrong)
+        counted = (self.lost, self.over_counted, self.extra, self.rejects_missing)
+        return not any((*counted, self.differing, self.sets_differing))
 
 
 def expectation(lives: Iterable[Iterable[Message]], items: Iterable[Item]) -> Expected:
@@ -89,6 +88,7 @@ def judge(
     expected = expectation([*past, *present], items)
     now_ms = max(map(expected.newest_ms, expected.adds), default=0) + LATER_MS
     found = differences(store, expected, now_ms, together=False)
+    sets = different_companions(store, expected)
     lost, over = _miscounted(store, expected, now_ms)
     return Verdict(
         ledger=expected.ledger,
@@ -98,8 +98,8 @@ def judge(
         extra=_extra(store, {*expected.adds, *expected.undone}),
         rejects_missing=_rejects_missing(settings, present),
         differing=len(found),
-        differences=tuple(found[:20]),
-        sets_differing=len(different_companions(store, expected)),
+        differences=(*found[:20], *sets[:5]),
+        sets_differing=len(sets),
     )
 
 

@@ -1,14 +1,16 @@
 """`streamrec bench`: `ctr` asks whether the system pleases simulated viewers more than simpler policies
-do, `memory` what state takes in Redis, `features` how fast it is, `soak` whether it stays as large,
-`scorer` what a slate costs, `search` how well a query's documents are ranked, `trust` how many attacks
-are found, `drift` how right drift verdicts are, `train` how fast a ranker is trained, `freshness` how
-soon a click changes a ranking, `viewers` how fast the simulated ones are."""
+do, `balance` what leaning towards popular items brings, `memory` what state takes in Redis, `features`
+how fast it is, `soak` whether it stays as large, `scorer` what a slate costs, `search` how well a query's
+documents are ranked, `trust` how many attacks are found, `drift` how right drift verdicts are, `train`
+how fast a ranker is trained, `freshness` how soon a click changes a ranking, `viewers` how fast the
+simulated ones are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.commands.bench_balance import balance
 from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
 from infra.commands.bench_freshness import freshness
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
     """Adds `bench`."""
     bench = typer.Typer(help="Measure what the system is worth.", no_args_is_help=True)
     bench.command("ctr")(ctr)
+    bench.command("balance")(balance)
     bench.command("memory")(memory)
     bench.command("features")(features)
     bench.command("scorer")(scorer)

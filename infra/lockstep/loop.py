@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import numpy as np
 
-from infra.viewers import Habits, Population
+from infra.viewers import SURFACE, Habits, Population
 from models.learning.lessons import Lessons
 from models.learning.online import OnlineModel, cross, id_hash
 from models.serving.budget import Budget
@@ -100,9 +100,10 @@ def batches(events: Sequence[Event]) -> list[tuple[Topic, tuple[Event, ...]]]:
 class System:
     """The real parts around a store in memory."""
 
-    def __init__(self, plan: Plan, clock_ms: int = START_MS) -> None:
+    def __init__(self, plan: Plan, clock_ms: int = START_MS, popularity: float = 0.0) -> None:
         self.now_ms = clock_ms
-        self.settings = Settings.model_validate({"candidates": plan.candidates})
+        surfaces = {SURFACE: {"popularity": popularity}}
+        self.settings = Settings.model_validate({"candidates": plan.candidates, "surfaces": surfaces})
         self.catalogue = Catalogue(wall_ms=lambda: self.now_ms)
         self.store = MemoryStore()
         self.shelves = Shelves(self.catalogue, self.store)

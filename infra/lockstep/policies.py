@@ -14,6 +14,7 @@ class Policy(msgspec.Struct, frozen=True):
     shuffles: bool = False  # items drawn at random instead
     folds: bool = True  # events go on into the features
     learns: bool = True  # examples go on into the online model
+    popularity: float = 0.0  # the surface's balance (streams.surfaces.Surface)
 
 
 POLICIES: tuple[Policy, ...] = (

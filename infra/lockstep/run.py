@@ -14,6 +14,7 @@ from models.learning.online import OnlineModel
 from models.serving.ranker import Ranker
 from models.serving.slot import Pair, pair_of
 from models.training.recipe import Order, make_version
+from models.training.training_set import TrainingSet
 from models.versions.manifest import ONLINE, Version
 from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
@@ -25,12 +26,15 @@ Seen = Callable[[Served, Sequence[Event]], None]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Clicks and impressions of each viewer under one policy with one seed."""
+    """Clicks and impressions of each viewer under one policy with one seed; how many of the catalogue's
+    items were shown, and how many there were in the end."""
 
     policy: str
     seed: int
     clicks: dict[str, int]
     impressions: dict[str, int]
+    shown: int = 0
+    items: int = 0
 
     @property
     def ctr(self) -> float:
@@ -92,9 +96,8 @@ def train(learning: Learning, seed: int) -> Version:
         definitions=tuple(DEFINITIONS.values()),
         seed=seed,
     )
-    return make_version(
-        order, rows_of(sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position)))
-    )
+    examples = sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position))
+    return make_version(order, TrainingSet.of(rows_of(examples)))
 
 
 def run_policy(
@@ -106,7 +109,7 @@ def run_policy(
 ) -> Outcome:
     """Serves the plan's requests by a policy; `seen` is told of each slate and what was done with it."""
     plan = world.plan
-    system = System(plan, world.now_ms)
+    system = System(plan, world.now_ms, policy.popularity)
     system.publish(world.population.catalogue())
     system.fold(world.past)
     learning = Learning(plan)
@@ -117,6 +120,7 @@ def run_policy(
     chance = np.random.default_rng((seed, 9))
     clicks: Counter[str] = Counter()
     impressions: Counter[str] = Counter()
+    shown: set[str] = set()
     for n in range(plan.requests):
         request, born = world.ask()
         system.publish(born)
@@ -139,7 +143,9 @@ def run_policy(
         if seen is not None and served is not None:
             seen(served, events)
         _count(events, clicks, impressions)
-    return Outcome(policy.name, seed, dict(clicks), dict(impressions))
+        shown.update(event.item_id for event in events if isinstance(event, Impression))
+    items = len(system.catalogue.ids())
+    return Outcome(policy.name, seed, dict(clicks), dict(impressions), len(shown), items)
 
 
 def _pair(version: Version) -> Pair:

@@ -18,7 +18,9 @@ from infra.viewers.habits import HOUR_MS, Habits
 from infra.viewers.words import DEVICES
 from streams.events import Action, Click, Event, Feedback, Impression, Item, RankReply, RankRequest, Watch
 
-__all__ = ["Population"]
+__all__ = ["SURFACE", "Population"]
+
+SURFACE = "home"  # where viewers ask
 
 Floats = NDArray[np.float64]
 MAX_OPEN = 20_000  # requests without an answer that are remembered
@@ -133,7 +135,7 @@ class Population:
             user_id=f"u{session.viewer:05d}",
             ts_ms=now_ms,
             session_id=session.name,
-            surface="home",
+            surface=SURFACE,
             limit=self.habits.limit,
             context={"device": DEVICES[self._device[session.viewer]]},
         )

@@ -1,9 +1,9 @@
-"""Line charts as SVG files: learning curves, AUC by day."""
+"""Charts as SVG files: learning curves, AUC by day, trade-offs."""
 
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-__all__ = ["lines_svg"]
+__all__ = ["lines_svg", "path_svg"]
 
 WIDTH, HEIGHT, MARGIN = 760, 400, 56
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
@@ -39,6 +39,35 @@ def lines_svg(title: str, across: Sequence[str], lines: Mapping[str, Sequence[fl
         last = next((value for value in reversed(line) if value is not None), None)
         told = name if last is None else f"{name} {last:.4f}"
         parts.append(_text(MARGIN + 8 + 220 * (row // 6), 44 + 15 * (row % 6), told, colour))
+    return _page(parts)
+
+
+def path_svg(title: str, axes: tuple[str, str], points: Sequence[tuple[float, float, str]]) -> str:
+    """One line through named points (x, y, name) in their order; `axes` name x and y.
+
+    >>> path_svg("trade-off", ("x", "y"), [(0, 1, "a"), (1, 0, "b")]).count("<circle")
+    2
+    """
+    places = [_scaled([x for x, _, _ in points]), _scaled([y for _, y, _ in points])]
+    at = [
+        (MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN))
+        for x, y in zip(*places, strict=True)
+    ]
+    parts = [_text(MARGIN, 24, title), _text(WIDTH // 2, HEIGHT - 12, axes[0]), _text(6, 44, axes[1])]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>')
+    for (x, y), (value_x, value_y, name) in zip(at, points, strict=True):
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{COLOURS[0]}"/>')
+        parts.append(_text(x + 7, y - 7, f"{name}: {value_x:.3f}, {value_y:.3f}"))
+    return _page(parts)
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    low, room = min(values), (max(values) - min(values)) or 1.0
+    return [0.05 + 0.8 * (value - low) / room for value in values]
+
+
+def _page(parts: Sequence[str]) -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '

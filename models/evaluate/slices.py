@@ -1,7 +1,7 @@
 """Parts of the rows that a mean hides: newcomers, and items often or seldom seen."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,20 @@ COLD_USER = 5  # rows of a user that count as their beginning
 HEAD_ITEM = 10  # rows of an item from which it is no longer of the tail
 
 
-def slices(user_ids: Sequence[str], item_ids: Sequence[str]) -> Mapping[str, NDArray[np.bool_]]:
-    """Masks [n] by name, from what the rows before each one (in order of time) had seen.
+def slices(
+    user_ids: Sequence[str],
+    item_ids: Sequence[str],
+    users_before: Mapping[str, int] = MappingProxyType({}),
+    items_before: Mapping[str, int] = MappingProxyType({}),
+) -> Mapping[str, NDArray[np.bool_]]:
+    """Masks [n] by name, from what the rows before each one (in order of time) had seen; `users_before` and
+    `items_before` count the rows before the first.
 
     >>> found = slices(["u"] * 7, ["a", "b", "a", "a", "a", "a", "a"])
     >>> found["cold_user"].astype(int).tolist(), found["cold_item"].astype(int).tolist()
     ([1, 1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0])
     """
-    users, items = _earlier(user_ids), _earlier(item_ids)
+    users, items = _earlier(user_ids, users_before), _earlier(item_ids, items_before)
     return {
         "cold_user": users < COLD_USER,
         "cold_item": items == 0,
@@ -28,10 +34,10 @@ def slices(user_ids: Sequence[str], item_ids: Sequence[str]) -> Mapping[str, NDA
     }
 
 
-def _earlier(names: Sequence[str]) -> NDArray[np.int64]:
-    seen = Counter[str]()
+def _earlier(names: Sequence[str], before: Mapping[str, int]) -> NDArray[np.int64]:
+    seen = dict[str, int]()
     counts = np.empty(len(names), np.int64)
     for n, name in enumerate(names):
-        counts[n] = seen[name]
-        seen[name] += 1
+        counts[n] = seen[name] if name in seen else before.get(name, 0)
+        seen[name] = int(counts[n]) + 1
     return counts

@@ -91,7 +91,7 @@ class Scorer:
         closing.callback(beside.close)
         catalogue, self._guard = Catalogue(), Guard()
         slot, shelves = (
-            ModelSlot(beside, provider=settings.provider),
+            ModelSlot(beside, provider=settings.provider, int8=settings.ranker_int8),
             Shelves(catalogue, beside, breathe=lambda: time.sleep(0)),
         )
         wishes = Forgetting()

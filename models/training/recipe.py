@@ -3,7 +3,9 @@
 Reads no clock but to time its parts, opens nothing: rows in, a version out.
 """
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,28 +15,46 @@ import numpy as np
 from models.evaluate.curves import lines_svg
 from models.evaluate.slices import slices
 from models.learning.online import refit
-from models.serving.ranker import Ranker
+from models.serving.ranker import Ranker, golden_arrays
 from models.training.gate import Newest, Verdict, judge
-from models.training.rows import Rows
-from models.versions.manifest import CURVE, GOLDEN, ONLINE, PICTURE, PROFILE, RANKER, Golden, Version
-from models.versions.profile import Profile
+from models.training.int8 import KEPT_OVERLAP, quantised, top_overlap
+from models.training.source import Source, ranges
+from models.training.training_set import TrainingSet
+from models.versions.manifest import (
+    CURVE,
+    GOLDEN,
+    GOLDEN_INT8,
+    INT8,
+    ONLINE,
+    PICTURE,
+    PROFILE,
+    RANKER,
+    Golden,
+    Version,
+)
+from models.versions.profile import LevelProfile, Profile
 from models.versions.registry import seal
+from streams.errors import ModelRefused
 from streams.events import DAY_MS, HEADS, Window
 
 if TYPE_CHECKING:
-    from models.training.towers import Epoch, Fitted, Tower
+    from models.training.towers import Config, Epoch, Fitted, Tower
 
 __all__ = [
     "HELD_OUT_RATIO",
+    "HELD_OUT_ROWS",
     "Order",
     "adopt_version",
+    "fit_rows",
     "golden_of",
-    "held_out_ms",
     "ignored_columns",
     "make_version",
 ]
 
-HELD_OUT_RATIO = 0.15  # the newest slice of time, for the gate alone
+log = logging.getLogger(__name__)
+
+HELD_OUT_RATIO, HELD_OUT_ROWS = 0.15, 50_000  # the newest slice of time, at the most, for the gate alone
+PROFILE_ROWS, PROFILE_BLOCK = 100_000, 64  # of a larger window: so many rows, neighbours at a time
 REFIT_ROWS = 4_000  # the newest rows that the online half learns before it serves
 GOLDEN_ROWS = 24
 POPULARITY = "item_ctr_7d"
@@ -56,11 +76,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_version(
     order: Order,
-    rows: Rows,
+    data: TrainingSet,
     champion: Ranker | None = None,
     progress: Callable[["Epoch"], None] = lambda _: None,
+    config: "Config | None" = None,
 ) -> Version:
-    """A version trained on `rows`; its manifest's `gate` says why it may not serve, if so.
+    """A version trained on `data`; its manifest's `gate` says why it may not serve, if so.
 
     `champion` takes rows with the columns of `order`. The online half learns only rows that the
     ranker was not fitted on: logits of rows learned by heart would teach it to trust them too far.
@@ -69,56 +90,51 @@ def make_version(
         ValueError: too few rows, or a head with one class only.
         ModelRefused: the export does not score as JAX does.
     """
-    _check_classes(rows)
+    _check_classes(data)
     clock = _Clock()
-    held_out = _held_out(rows.ts_ms)
-    fitted = _train(order, rows.take(slice(0, held_out)), progress)
+    fitted = _train(order, data, progress, config)
     clock.lap("import_and_train")
-    ranker, files = _export(order, fitted, rows.features)
+    ranker, files = _export(order, fitted, data.source)
     clock.lap("export_and_load")
-    verdict = _judge(order, rows, held_out, ranker, champion)
+    verdict = _judge(order, data, ranker, champion)
     clock.lap("judge")
-    unseen = slice(max(fitted.fitted_rows, len(rows) - REFIT_ROWS), None)
-    files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
+    overlap = _add_int8(order, data, ranker, files)
+    clock.lap("int8")
+    files[ONLINE] = _refitted(order, data, fitted.fitted_rows, ranker)
     clock.lap("refit")
-    levels = {"item_category": rows.categories, "request_surface": rows.surfaces}
-    scores = _scores(ranker, rows.features[unseen])
-    files[PROFILE] = Profile.fit(order.columns, rows.features, levels, scores).to_json()
+    files[PROFILE] = _profile(order, data, ranker)
     files[CURVE] = msgspec.json.encode(fitted.curve)
     files[PICTURE] = _picture(order.version, fitted.curve)
     clock.lap("profile")
-    metrics = {**verdict.metrics, "rows": float(len(rows)), "epochs": float(len(fitted.curve))}
-    return _seal(order, rows, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
+    metrics = {**verdict.metrics, **overlap, "rows": float(len(data)), "epochs": float(len(fitted.curve))}
+    return _seal(order, data, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
 
 
-def adopt_version(order: Order, rows: Rows, graph: bytes, champion: Ranker | None = None) -> Version:
+def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranker | None = None) -> Version:
     """A version around a ranker that was made elsewhere: `features` [n, d] to `logits` [n, heads], as ONNX.
 
-    It passes the same gate on the newest slice, which it must not have been fitted on (`held_out_ms`); its
+    It passes the same gate on the newest slice, which it must not have been fitted on (`fit_rows`); its
     online half learns that slice alone.
 
     Raises:
         ValueError: too few rows, or a head with one class only.
         ModelRefused: a graph that cannot be served, naming why.
     """
-    _check_classes(rows)
-    held_out = _held_out(rows.ts_ms)
-    x = golden_rows(rows.features, order.seed)
+    _check_classes(data)
+    x = golden_rows(data.source, order.seed)
     files = {RANKER: graph, GOLDEN: golden_json(x, Ranker.first_scores(graph, x, len(HEADS)))}
     draft = _seal(order, None, files, (), {}, {})
     ranker = Ranker.load(draft.manifest, draft.files)
-    verdict = _judge(order, rows, held_out, ranker, champion)
-    unseen = slice(max(held_out, len(rows) - REFIT_ROWS), None)
-    files[ONLINE] = _refitted(order, rows.take(unseen), ranker)
-    scores = _scores(ranker, rows.features[unseen])
-    files[PROFILE] = Profile.fit(order.columns, rows.features, scores=scores).to_json()
-    metrics = {**verdict.metrics, "rows": float(len(rows))}
-    return _seal(order, rows, files, verdict.reasons, metrics, {})
+    verdict = _judge(order, data, ranker, champion)
+    files[ONLINE] = _refitted(order, data, fit_rows(data), ranker)
+    files[PROFILE] = _profile(order, data, ranker)
+    metrics = {**verdict.metrics, "rows": float(len(data))}
+    return _seal(order, data, files, verdict.reasons, metrics, {})
 
 
-def held_out_ms(rows: Rows) -> int:
-    """Event time from which on rows are the gate's: fit on what is older."""
-    return int(rows.ts_ms[_held_out(rows.ts_ms)])
+def fit_rows(data: TrainingSet) -> int:
+    """How many rows, the oldest, may be fitted on: the rest is the gate's."""
+    return data.older + _held_out(data)
 
 
 def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int) -> np.ndarray:
@@ -131,19 +147,20 @@ def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int)
     return np.array([span_ms < 2 * periods.get(name, 0) for name in columns], bool)
 
 
-def golden_of(tower: "Tower", x: np.ndarray, seed: int) -> bytes:
+def golden_of(tower: "Tower", source: Source, seed: int) -> bytes:
     """Golden rows with JAX's logits."""
-    golden = golden_rows(x, seed)
+    golden = golden_rows(source, seed)
     return golden_json(golden, tower.score_many(golden))
 
 
-def golden_rows(x: np.ndarray, seed: int) -> np.ndarray:
-    """Rows [g, d] to check a ranker by: drawn from `x`, then missing, empty and extreme ones."""
-    width = x.shape[1]
-    drawn = np.random.default_rng(seed).integers(0, len(x), GOLDEN_ROWS)
+def golden_rows(source: Source, seed: int) -> np.ndarray:
+    """Rows [g, d] to check a ranker by: drawn from `source`, then missing, empty and extreme ones."""
+    rows, width, _ = source.shape
+    places = np.random.default_rng(seed).integers(0, rows, GOLDEN_ROWS).tolist()
+    drawn = np.vstack([source.read(place, place + 1).x for place in places])
     made = [np.full(width, value, np.float32) for value in (np.nan, 0.0, 1.0, -1.0, 1e9, -1e9, 3e38, -3e38)]
-    half = np.where(np.arange(width) % 2, np.nan, x[drawn[0]]).astype(np.float32)
-    golden = np.vstack([x[drawn], *made, half]).astype(np.float32)
+    half = np.where(np.arange(width) % 2, np.nan, drawn[0]).astype(np.float32)
+    golden = np.vstack([drawn, *made, half]).astype(np.float32)
     return np.where(np.isinf(golden), np.nan, golden)
 
 
@@ -176,44 +193,79 @@ class _Clock:
         self.laps[name], self._at = round(now - self._at, 3), now
 
 
-def _check_classes(rows: Rows) -> None:
-    for i, head in enumerate(HEADS):
-        known = rows.labels[~np.isnan(rows.labels[:, i]), i]
-        ones = int(known.sum())
-        if not 10 <= ones <= len(known) - 10:
-            raise ValueError(f"{head}: expected 10 labels of each class, got {ones} of {len(known)}")
+def _check_classes(data: TrainingSet) -> None:
+    ones, known = _labels(data, len(data))
+    for head, one, of in zip(HEADS, ones.tolist(), known.tolist(), strict=True):
+        if not 10 <= one <= of - 10:
+            raise ValueError(f"{head}: expected 10 labels of each class, got {int(one)} of {int(of)}")
 
 
-def _held_out(ts_ms: np.ndarray) -> int:
-    """The first row of the newest slice; rows of one moment (a slate) stay together."""
-    start = len(ts_ms) - max(1, int(len(ts_ms) * HELD_OUT_RATIO))
+def _labels(data: TrainingSet, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ones and known labels [heads] of the first `stop` rows."""
+    ones, known = np.zeros(len(HEADS)), np.zeros(len(HEADS))
+    for each in ranges(0, stop):
+        labels, _ = data.source.told(*each)
+        ones += np.nansum(labels, axis=0)
+        known += (~np.isnan(labels)).sum(axis=0)
+    return ones, known
+
+
+def _held_out(data: TrainingSet) -> int:
+    """The first of the newest rows that is the gate's; rows of one moment (a slate) stay together."""
+    ts_ms = data.newest.ts_ms
+    start = len(ts_ms) - min(HELD_OUT_ROWS, max(1, int(len(data) * HELD_OUT_RATIO)))
     return int(np.searchsorted(ts_ms, ts_ms[start], side="left")) or start
 
 
-def _train(order: Order, rows: Rows, progress: Callable[["Epoch"], None]) -> "Fitted":
+def _train(
+    order: Order, data: TrainingSet, progress: Callable[["Epoch"], None], config: "Config | None"
+) -> "Fitted":
     from models.training import towers  # here, so that a scorer or a test of the gate imports no JAX
     from streams.features import COLUMNS
 
     cyclic = [column.name for column in COLUMNS if column.cyclic]
-    ignored = ignored_columns(order.columns, cyclic, int(rows.ts_ms[-1] - rows.ts_ms[0]))
-    return towers.train(
-        rows.features, rows.labels, rows.weights, order.seed, ignored=ignored, progress=progress
-    )
+    stop = fit_rows(data)
+    span_ms = int(data.newest.ts_ms[_held_out(data)]) - data.from_ms
+    ignored = ignored_columns(order.columns, cyclic, span_ms)
+    return towers.train_on(data.source, stop, order.seed, config=config, ignored=ignored, progress=progress)
 
 
-def _export(order: Order, fitted: "Fitted", x: np.ndarray) -> tuple[Ranker, dict[str, bytes]]:
+def _export(order: Order, fitted: "Fitted", source: Source) -> tuple[Ranker, dict[str, bytes]]:
     from models.training import towers
 
     files = {
         RANKER: towers.to_onnx(fitted.tower),
-        GOLDEN: golden_of(fitted.tower, x, order.seed),
+        GOLDEN: golden_of(fitted.tower, source, order.seed),
     }
     draft = _seal(order, None, files, (), {}, {})
     return Ranker.load(draft.manifest, draft.files), files
 
 
-def _refitted(order: Order, unseen: Rows, ranker: Ranker) -> bytes:
-    """The online half that has learned `unseen` on the ranker's own logits."""
+def _add_int8(order: Order, data: TrainingSet, ranker: Ranker, files: dict[str, bytes]) -> dict[str, float]:
+    """Adds the ranker in 8 bits to the files where it ranks the held-out rows alike; says how far it does."""
+    held_out = data.newest.features[_held_out(data) :]
+    golden, _ = golden_arrays(files[GOLDEN], len(order.columns), len(HEADS))
+    try:
+        graph = quantised(files[RANKER])
+        draft = {
+            INT8: graph,
+            GOLDEN_INT8: golden_json(golden, Ranker.first_scores(graph, golden, len(HEADS))),
+        }
+        rough = Ranker.load(_seal(order, None, draft, (), {}, {}).manifest, draft, int8=True)
+    except ModelRefused as error:
+        log.warning("%s: no int8: %s", order.version, error)
+        return {}
+    overlap = top_overlap(ranker.score_many(held_out), rough.score_many(held_out), order.seed)
+    if overlap >= KEPT_OVERLAP:
+        files |= draft
+    return {"int8_overlap": overlap}
+
+
+def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker) -> bytes:
+    """The online half that has learned the newest rows, none of the first `fitted_rows`, on the ranker's
+    own logits."""
+    newest = data.newest
+    unseen = newest.take(slice(max(0, fitted_rows - data.older, len(newest) - REFIT_ROWS), None))
     logits = ranker.score_many(unseen.features)
     online = refit(
         order.version,
@@ -228,40 +280,56 @@ def _refitted(order: Order, unseen: Rows, ranker: Ranker) -> bytes:
     return online.snapshot()
 
 
-def _scores(ranker: Ranker, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Logits [n] by head."""
-    return dict(zip(ranker.heads, ranker.score_many(x).T, strict=True))
+def _profile(order: Order, data: TrainingSet, ranker: Ranker) -> bytes:
+    """The reference distribution: columns by evenly spaced rows, levels by all, scores by the gate's rows."""
+    rows = len(data)
+    step = max(1, rows // PROFILE_ROWS)
+    parts = [
+        data.source.read(start, min(start + PROFILE_BLOCK, rows)).x
+        for start in range(0, rows, PROFILE_BLOCK * step)
+    ]
+    levels = {
+        "item_category": data.earlier.categories + Counter(data.newest.categories),
+        "request_surface": data.earlier.surfaces + Counter(data.newest.surfaces),
+    }
+    logits = ranker.score_many(data.newest.take(slice(_held_out(data), None)).features)
+    scores = dict(zip(ranker.heads, logits.T, strict=True))
+    profile = Profile.fit(order.columns, np.concatenate(parts), scores=scores)
+    told = tuple(LevelProfile.of(name, counts) for name, counts in levels.items())
+    return msgspec.structs.replace(profile, levels=told).to_json()
 
 
-def _judge(order: Order, rows: Rows, held_out: int, ranker: Ranker, champion: Ranker | None) -> Verdict:
-    newest, older = rows.take(slice(held_out, None)), rows.take(slice(0, held_out))
+def _judge(order: Order, data: TrainingSet, ranker: Ranker, champion: Ranker | None) -> Verdict:
+    held_out = _held_out(data)
+    newest = data.newest.take(slice(held_out, None))
     popular = newest.features[:, order.columns.index(POPULARITY)] if POPULARITY in order.columns else None
     comparable = champion is not None and champion.heads == HEADS
     beaten = champion.score_many(newest.features) if champion and comparable else None
     logits = ranker.score_many(newest.features)
-    base_rates = np.nanmean(older.labels, axis=0)
-    return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(rows, held_out))
+    ones, known = _labels(data, fit_rows(data))
+    base_rates = ones / np.maximum(known, 1)
+    return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(data, held_out))
 
 
-def _whose(rows: Rows, held_out: int) -> Newest:
+def _whose(data: TrainingSet, held_out: int) -> Newest:
     """Users, pages and slices of the newest rows; a page is what one user got at one moment."""
+    rows, cut = data.newest, slice(held_out, None)
     users = np.unique(np.array(rows.user_ids), return_inverse=True)[1]
     pages = np.unique(np.column_stack([users, rows.ts_ms]), axis=0, return_inverse=True)[1]
-    parts = slices(rows.user_ids, rows.item_ids)
-    cut = slice(held_out, None)
+    parts = slices(rows.user_ids, rows.item_ids, data.earlier.users, data.earlier.items)
     return Newest(users[cut], pages.ravel()[cut], {name: mask[cut] for name, mask in parts.items()})
 
 
 def _seal(
     order: Order,
-    rows: Rows | None,
+    data: TrainingSet | None,
     files: dict[str, bytes],
     gate: tuple[str, ...],
     metrics: dict[str, float],
     seconds: dict[str, float],
 ) -> Version:
-    n = 0 if rows is None else len(rows)
-    first, last = (int(rows.ts_ms[0]), int(rows.ts_ms[-1])) if rows is not None else (0, 0)
+    n = 0 if data is None else len(data)
+    first, end = (data.from_ms, data.to_ms) if data is not None else (0, 1)
     return seal(
         files,
         version=order.version,
@@ -270,7 +338,7 @@ def _seal(
         columns_hash=order.columns_hash,
         definitions=order.definitions,
         heads=HEADS,
-        window=Window(from_ms=first, to_ms=last + 1, rows=n),
+        window=Window(from_ms=first, to_ms=end, rows=n),
         rows=n,
         parent=order.parent,
         trigger_id=order.trigger_id,

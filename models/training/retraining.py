@@ -14,8 +14,8 @@ from msgspec import structs
 
 from models.serving.ranker import Ranker
 from models.training.recipe import Order, adopt_version, make_version
-from models.training.rows import Rows
-from models.training.training_set import read_training_rows
+from models.training.retrieval.make import with_towers
+from models.training.training_set import TrainingSet, read_training_set
 from models.versions.manifest import Manifest, Version
 from models.versions.registry import Champions, discard, load_version, new_version, publish, stored_versions
 from streams.errors import KafkaUnavailable, ModelRefused
@@ -24,7 +24,7 @@ from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash, unfit
 from streams.metrics import TRAINING_SECONDS, TRAININGS
 from streams.settings import Settings
 
-__all__ = ["BOOTSTRAP", "Retraining", "Stopped"]
+__all__ = ["BOOTSTRAP", "Retraining", "Stopped", "training_set"]
 
 log = logging.getLogger(__name__)
 
@@ -149,9 +149,8 @@ class Retraining:
         champion = self.serving()
         digest = hashlib.sha256(graph).hexdigest()[:16]
         order = self._order(f"own-{digest}-{self._now_ms()}", champion)
-        rows = self._rows(order)
         rival, notes = self._rival(champion)
-        version = adopt_version(order, rows, graph, rival)
+        version = adopt_version(order, self._data(order), graph, rival)
         return self._release(version, champion, (f"brought in, SHA-256 {digest}...", *notes))
 
     def _train(self, trigger: RetrainTrigger) -> ModelRecord:
@@ -185,8 +184,8 @@ class Retraining:
         )
 
     def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, tuple[str, ...]]:
-        rows = self._rows(order)
-        log.info("%s: training on %d rows", order.version, len(rows))
+        data = self._data(order)
+        log.info("%s: training on %d rows", order.version, len(data))
         rival, notes = self._rival(champion)
 
         def progress(epoch: object) -> None:
@@ -194,12 +193,25 @@ class Retraining:
             if self._stop.is_set():
                 raise Stopped
 
-        return make_version(order, rows, rival, progress), notes
+        version = make_version(order, data, rival, progress)
+        return self._with_towers(version, progress, notes)
 
-    def _rows(self, order: Order) -> Rows:
+    def _with_towers(
+        self, version: Version, progress: Callable[[object], None], notes: tuple[str, ...]
+    ) -> tuple[Version, tuple[str, ...]]:
+        """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
         settings = self._settings
-        width, columns = len(order.columns), order.columns_hash
-        return read_training_rows(settings.archive_url, settings.train_window_ms, width, columns)
+        try:
+            version, note = with_towers(version, settings.archive_url, settings.train_seed, progress)
+        except (Stopped, KafkaUnavailable):
+            raise
+        except Exception as error:
+            log.exception("%s: no towers", version.manifest.version)
+            note = f"no towers: {type(error).__name__}: {str(error)[:300]}"
+        return version, (*notes, note) if note else notes
+
+    def _data(self, order: Order) -> TrainingSet:
+        return training_set(self._settings, len(order.columns), order.columns_hash)
 
     def _rival(self, champion: ModelRecord | None) -> tuple[Ranker | None, tuple[str, ...]]:
         """The champion's ranker to compare with; without it, a note on why not."""
@@ -262,6 +274,18 @@ class Retraining:
         )
         self.step(record)
         return record
+
+
+def training_set(settings: Settings, width: int, columns: str) -> TrainingSet:
+    """The rows that a training now would be given."""
+    return read_training_set(
+        settings.archive_url,
+        settings.train_window_ms,
+        width,
+        columns,
+        settings.train_rows,
+        settings.state / "scratch",
+    )
 
 
 def _copied(

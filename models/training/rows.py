@@ -9,9 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.learning.crosses import CROSSES, cross, id_hash
+from streams.archive.archive import KEYS
 from streams.events import HEADS
 
-__all__ = ["Rows", "read_rows"]
+__all__ = ["FIELDS", "Rows", "features_of", "fitting", "labels_of", "read_rows", "weights_of"]
 
 Floats = NDArray[np.float64]
 
@@ -54,13 +55,30 @@ class Rows(msgspec.Struct, frozen=True, eq=False):
 
 def read_rows(batches: Iterable[pa.RecordBatch], width: int) -> Rows:
     """All examples of some batches whose feature vectors are `width` long."""
-    tables = [pa.Table.from_batches([batch]) for batch in batches]
-    if not tables:
-        return _empty(width)
-    table = pa.concat_tables(tables).combine_chunks()
+    tables = [fitting(pa.Table.from_batches([batch]), width) for batch in batches]
+    table = pa.concat_tables(tables).combine_chunks() if tables else None
+    return _rows(table, width) if table is not None and table.num_rows else _empty(width)
+
+
+def fitting(table: pa.Table, width: int) -> pa.Table:
+    """The examples whose feature vectors are `width` long."""
     lengths = np.diff(_array(table, "features").offsets.to_numpy())
-    table = table.filter(pa.array(lengths == width)).combine_chunks()
-    return _rows(table, width) if table.num_rows else _empty(width)
+    return table if (lengths == width).all() else table.filter(pa.array(lengths == width)).combine_chunks()
+
+
+def features_of(table: pa.Table, width: int) -> NDArray[np.float32]:
+    """Features [n, width] of examples that fit, NaN for missing."""
+    return np.asarray(_array(table, "features").flatten()).reshape(table.num_rows, width)
+
+
+def labels_of(table: pa.Table) -> Floats:
+    """Labels [n, heads], NaN for unknown."""
+    return np.stack([_number(table, f"label_{head}") for head in HEADS], axis=1)
+
+
+def weights_of(table: pa.Table) -> Floats:
+    """Weights [n]."""
+    return _number(table, "weight")
 
 
 def _rows(table: pa.Table, width: int) -> Rows:
@@ -72,11 +90,11 @@ def _rows(table: pa.Table, width: int) -> Rows:
         rankers=tuple(table["ranker"].to_pylist()),
         ts_ms=_array(table, "ts_ms").to_numpy(),
         positions=_array(table, "position").to_numpy(),
-        features=np.asarray(_array(table, "features").flatten()).reshape(n, width),
+        features=features_of(table, width),
         logits=_logits(_array(table, "logits"), n),
-        labels=np.stack([_number(table, f"label_{head}") for head in HEADS], axis=1),
+        labels=labels_of(table),
         watch_ms=_number(table, "label_watch_ms"),
-        weights=_number(table, "weight"),
+        weights=weights_of(table),
         propensities=_number(table, "propensity"),
         buckets=cross(*(_hashes(table, name) for name in _CROSSED)),
         categories=tuple(table["category"].to_pylist()),
@@ -85,6 +103,12 @@ def _rows(table: pa.Table, width: int) -> Rows:
 
 
 _CROSSED: Sequence[str] = ("user_id", "item_id", "category", "creator_id", "surface")
+FIELDS = [  # of an archived example: what `Rows` is made of
+    *KEYS,
+    *(name for name in _CROSSED if name not in KEYS),
+    *("ranker", "position", "features", "logits", "weight", "propensity", "label_watch_ms"),
+    *(f"label_{head}" for head in HEADS),
+]
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:

@@ -18,8 +18,8 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from models.training.retraining import Retraining, Stopped
-from models.training.training_set import archived_rows, read_training_rows
+from models.training.retraining import Retraining, Stopped, training_set
+from models.training.training_set import archived_rows
 from streams.codec import decode, encode
 from streams.edge.health import Health
 from streams.errors import KafkaUnavailable
@@ -153,9 +153,8 @@ class _Role:
             return
         if self._retraining.bootstrap(self._count(settings.archive_url)) is None:
             return
-        width, columns = len(COLUMN_NAMES), columns_hash()
-        rows = read_training_rows(settings.archive_url, settings.train_window_ms, width, columns)
-        trigger = self._retraining.bootstrap(len(rows))
+        rows = len(training_set(settings, len(COLUMN_NAMES), columns_hash()))
+        trigger = self._retraining.bootstrap(rows)
         if trigger is not None and trigger.trigger_id != self._asked:
             self._send(TRIGGERS, trigger)
             self._asked = trigger.trigger_id

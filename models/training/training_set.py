@@ -1,34 +1,121 @@
-"""The rows of a training, read from the archive: features and labels as they were served."""
+"""The rows of a training, read from the archive: features and labels as they were served.
 
+An hour of the archive is in memory at once; its rows go to disk as numbers, and the newest stay whole.
+"""
+
+from collections import Counter, deque
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import fsspec
+import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.training.rows import Rows, read_rows
-from streams.archive.archive import Archive, read_examples
-from streams.events import EXAMPLES, MAX_MS
+from models.training.rows import FIELDS, Rows, features_of, fitting, labels_of, read_rows, weights_of
+from models.training.source import Arrays, Part, Source
+from models.training.spool import Spool
+from streams.archive.archive import KEYS, Archive, read_examples
+from streams.events import EXAMPLES, HEADS, MAX_MS
 
-__all__ = ["MAX_ROWS", "archived_rows", "read_training_rows"]
+__all__ = ["NEWEST_ROWS", "Earlier", "TrainingSet", "archived_rows", "read_training_set"]
 
-MAX_ROWS = 400_000  # the newest of the window: what fits a small machine and trains in minutes
+NEWEST_ROWS = 60_000  # that stay whole: the gate judges the last of them
+REVISIONS = 3  # archived rows of an example, about, before they are compacted
+CLOSING, TIMES = [*KEYS, "label_click"], ["ts_ms", "user_id"]
 
 
-def read_training_rows(url: str, window_ms: int, width: int, columns_hash: str) -> Rows:
-    """Examples of the newest `window_ms` of event time in the archive at `url`, oldest first.
+class Earlier(msgspec.Struct, frozen=True):
+    """Rows older than the newest ones, by user, item, category and surface; None is missing."""
+
+    users: Counter[str] = msgspec.field(default_factory=Counter)
+    items: Counter[str] = msgspec.field(default_factory=Counter)
+    categories: Counter[str | None] = msgspec.field(default_factory=Counter)
+    surfaces: Counter[str | None] = msgspec.field(default_factory=Counter)
+
+    def add(self, table: pa.Table) -> None:
+        """Counts the rows of a table."""
+        by_name: dict[str, Counter[Any]] = {
+            "user_id": self.users,
+            "item_id": self.items,
+            "category": self.categories,
+            "surface": self.surfaces,
+        }
+        for name, counter in by_name.items():
+            for each in pc.value_counts(table[name]).to_pylist():
+                counter[each["values"]] += each["counts"]
+
+
+class TrainingSet(msgspec.Struct, frozen=True, eq=False):
+    """Rows in order of time: all of them as numbers, and the last ones of these whole."""
+
+    source: Source
+    newest: Rows
+    from_ms: int
+    earlier: Earlier = msgspec.field(default_factory=Earlier)
+
+    @classmethod
+    def of(cls, rows: Rows) -> "TrainingSet":
+        """Rows that all stand in memory."""
+        source = Arrays(rows.features, rows.labels, rows.weights)
+        return cls(source, rows, int(rows.ts_ms[0]) if len(rows) else 0)
+
+    def __len__(self) -> int:
+        return self.source.shape[0]
+
+    @property
+    def older(self) -> int:
+        """Rows before the newest ones."""
+        return len(self) - len(self.newest)
+
+    @property
+    def to_ms(self) -> int:
+        """The event time after the last row."""
+        return int(self.newest.ts_ms[-1]) + 1 if len(self.newest) else 0
+
+
+def read_training_set(
+    url: str, window_ms: int, width: int, columns_hash: str, most: int, scratch: Path | None = None
+) -> TrainingSet:
+    """The `most` newest examples of the newest `window_ms` of event time in the archive at `url`.
 
     Only those served on the `width` columns of `columns_hash`, with one label known at the least,
     and none newer than the newest known negative: a click is known at once, its absence only when
-    the window closes, so the newest rows would be clicks alone.
+    the window closes, so the newest rows would be clicks alone. They stand in `scratch` (a folder;
+    default: the system's own) while the set is used.
     """
-    newest = _newest_ms(Archive(url))
-    first = MAX_MS if newest is None else max(0, newest - window_ms)
-    rows = read_rows(read_examples(url, first, MAX_MS, columns_hash), width)
-    negatives = rows.ts_ms[rows.labels[:, 0] == 0]
-    closed_ms = negatives.max() if len(negatives) else 0
-    usable = np.flatnonzero(~np.isnan(rows.labels).all(axis=1) & (rows.ts_ms <= closed_ms))
-    return rows.take(usable[np.argsort(rows.ts_ms[usable], kind="stable")][-MAX_ROWS:])
+    archive = Archive(url)
+    first_ms, closed_ms = _bounds(archive, window_ms, columns_hash, most)
+    spool, newest, earlier = Spool(width, len(HEADS), scratch), deque[pa.Table](), Earlier()
+    for batch in read_examples(url, first_ms, closed_ms + 1, columns_hash, FIELDS):
+        table = _taught(fitting(pa.Table.from_batches([batch]), width))
+        part = Part(features_of(table, width), labels_of(table), weights_of(table))
+        spool.append(table["ts_ms"].to_numpy(), part)
+        newest.append(table)
+        while sum(map(len, newest)) - len(newest[0]) >= NEWEST_ROWS:
+            earlier.add(newest.popleft())
+    spool.keep_newest(most)
+    whole = _last(newest, min(NEWEST_ROWS, spool.shape[0]), earlier)
+    rows = read_rows([] if whole is None else whole.to_batches(), width)
+    return TrainingSet(spool, rows, int(spool.ts_ms(0, 1).sum()), earlier)
+
+
+def _last(tables: deque[pa.Table], rows: int, earlier: Earlier) -> pa.Table | None:
+    """The last rows of some tables as one; those before them are counted."""
+    if not tables:
+        return None
+    joined = pa.concat_tables(tables).combine_chunks()
+    earlier.add(joined.slice(0, len(joined) - rows))
+    return joined.slice(len(joined) - rows).combine_chunks()
+
+
+def _taught(table: pa.Table) -> pa.Table:
+    """The rows with a label."""
+    known = ~np.isnan(labels_of(table)).all(axis=1)
+    return table if known.all() else table.filter(pa.array(known)).combine_chunks()
 
 
 def archived_rows() -> Callable[[str], int]:
@@ -47,9 +134,22 @@ def archived_rows() -> Callable[[str], int]:
     return count
 
 
-def _newest_ms(archive: Archive) -> int | None:
-    """The newest event time archived: it lies in the last hour that holds rows."""
-    hours = list(archive.hours(EXAMPLES.name, 0, MAX_MS))
-    if not hours:
-        return None
-    return int(archive.table(hours[-1], EXAMPLES.name)["ts_ms"].to_numpy().max(initial=0))
+def _bounds(archive: Archive, window_ms: int, columns_hash: str, most: int) -> tuple[int, int]:
+    """The first event time to read, and that of the newest known negative (-1: there is none).
+
+    Hours are looked at from the newest back, by few columns or by their footers, until they hold enough.
+    """
+    newest_ms, closed_ms, first_ms, rows = -1, -1, 0, 0
+    for files in reversed(list(archive.hours(EXAMPLES.name, 0, MAX_MS))):
+        if closed_ms < 0:
+            table = archive.table(files, EXAMPLES.name, CLOSING)
+            times = table["ts_ms"].to_numpy()
+            newest_ms = max(newest_ms, int(times.max(initial=-1)))
+            negative = pc.and_(pc.equal(table["columns"], columns_hash), pc.invert(table["label_click"]))
+            closed_ms = int(times[negative.fill_null(False).to_numpy()].max(initial=-1))
+        rows += sum(map(archive.row_count, files))
+        if rows >= REVISIONS * most:
+            times = archive.table(files, EXAMPLES.name, TIMES)["ts_ms"].to_numpy()
+            first_ms = int(times.min(initial=MAX_MS))
+            break
+    return max(newest_ms - window_ms, first_ms), closed_ms

@@ -67,7 +67,12 @@ class LevelProfile(msgspec.Struct, frozen=True):
         >>> LevelProfile.fit("c", ["a", "b", "a", None])
         LevelProfile(name='c', levels=('a', 'b'), counts=(2, 1), other=0, missing=1)
         """
-        found = Counter(value for value in values if value is not None)
+        return cls.of(name, Counter(values))
+
+    @classmethod
+    def of(cls, name: str, rows: Mapping[str | None, int]) -> "LevelProfile":
+        """The profile of so many rows by level; None is missing."""
+        found = Counter({level: count for level, count in rows.items() if level is not None})
         ranked = sorted(found.items(), key=lambda one: (-one[1], one[0]))
         kept, rest = ranked[:MAX_LEVELS], ranked[MAX_LEVELS:]
         return cls(
@@ -75,7 +80,7 @@ class LevelProfile(msgspec.Struct, frozen=True):
             tuple(level for level, _ in kept),
             tuple(rows for _, rows in kept),
             sum(rows for _, rows in rest),
-            len(values) - found.total(),
+            rows.get(None, 0),
         )
 
 

@@ -32,6 +32,7 @@ from streams.archive.archive_wishes import PENDING, Wish, kept_rows
 from streams.events import ITEMS, Record
 
 __all__ = [
+    "KEYS",
     "Archive",
     "Part",
     "Partition",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 HOUR_MS = 3_600_000
+KEYS = ["example_id", "revision", "ts_ms", "columns", "user_id"]  # of an example: what reading asks of it
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -192,13 +194,18 @@ class Archive:
         for batch in table.to_batches(max_chunksize=most):
             yield from batch.to_pylist()
 
-    def table(self, paths: Iterable[str], topic: str) -> pa.Table:
-        """The rows of some files as one table, without those that are being taken out."""
-        tables = []
+    def table(self, paths: Iterable[str], topic: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of some files as one table, without those that are being taken out; with `columns`
+        those columns alone, the user and the time among them."""
+        tables, names = [], list(columns) if columns is not None else None
         for path in paths:
             with self._fs.open(path, "rb") as file:
-                tables.append(self._without_forgotten(pq.read_table(file, schema=SCHEMAS[topic])))
-        return pa.concat_tables(tables) if tables else SCHEMAS[topic].empty_table()
+                found = pq.read_table(file, schema=SCHEMAS[topic], columns=names)
+            tables.append(self._without_forgotten(found))
+        if tables:
+            return pa.concat_tables(tables)
+        empty = SCHEMAS[topic].empty_table()
+        return empty if names is None else empty.select(names)
 
     # --- people (see streams.archive.archive_forget) --------------------------------------------------------
 
@@ -351,30 +358,37 @@ def _coordinates(source: Partition, each: Row) -> dict[str, Any]:
 
 
 def read_examples(
-    url: str, from_ms: int, to_ms: int, columns_hash: str | None = None
+    url: str,
+    from_ms: int,
+    to_ms: int,
+    columns_hash: str | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Examples with `from_ms` <= ts_ms < `to_ms`, the highest revision of each, ordered by time.
 
-    One batch or more per hour of event time. With `columns_hash`, only examples served on those columns.
+    One batch or more per hour of event time. With `columns_hash`, only examples served on those columns;
+    with `wanted`, only these fields of them, KEYS among them.
     """
     archive = Archive(url)
     for files in archive.hours("examples", from_ms, to_ms):
-        table = _newest(archive.table(files, "examples"))
-        ts = table["ts_ms"].to_numpy()
-        keep = (ts >= from_ms) & (ts < to_ms)
-        if columns_hash is not None:
-            keep &= np.array(table["columns"].to_pylist(), dtype=object) == columns_hash
-        table = table.filter(pa.array(keep)).sort_by([("ts_ms", "ascending"), ("example_id", "ascending")])
+        table = archive.table(files, "examples", wanted)
+        table = table.take(_newest(table.select(KEYS), from_ms, to_ms, columns_hash))
         if table.num_rows:
             yield from table.combine_chunks().to_batches()
 
 
-def _newest(table: pa.Table) -> pa.Table:
-    """The row with the highest revision of each example; a repeat of it is one row."""
-    table = table.append_column("_row", pa.array(np.arange(table.num_rows)))
-    table = table.sort_by([("example_id", "ascending"), ("revision", "ascending"), ("_row", "ascending")])
-    ids = table["example_id"].combine_chunks()
-    if len(ids) == 0:
-        return table.drop_columns(["_row"])
-    changes = np.array(ids[1:].to_numpy(zero_copy_only=False) != ids[:-1].to_numpy(zero_copy_only=False))
-    return table.filter(pa.array(np.append(changes, True))).drop_columns(["_row"])
+def _newest(keys: pa.Table, from_ms: int, to_ms: int, columns_hash: str | None) -> pa.Array:
+    """Places of the rows with the highest revision of each example (a repeat of it is one row), in order of
+    time, those of the time and the columns wanted."""
+    keys = keys.append_column("_row", pa.array(np.arange(keys.num_rows)))
+    keys = keys.sort_by([("example_id", "ascending"), ("revision", "ascending"), ("_row", "ascending")])
+    ids = keys["example_id"].combine_chunks()
+    last = np.ones(len(ids), bool)
+    if len(ids):
+        last[:-1] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    ts = keys["ts_ms"].to_numpy()
+    keep = last & (ts >= from_ms) & (ts < to_ms)
+    if columns_hash is not None:
+        keep &= pc.equal(keys["columns"], columns_hash).fill_null(False).to_numpy()
+    kept = keys.filter(pa.array(keep)).sort_by([("ts_ms", "ascending"), ("example_id", "ascending")])
+    return kept["_row"].combine_chunks()

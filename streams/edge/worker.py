@@ -62,6 +62,11 @@ class _Consumer(driver.Consumer):
         await super().perform_seek()
         await self.app.worker.place(self)  # type: ignore[attr-defined]
 
+    async def _seek(self, partition: Any, offset: int) -> None:
+        """In the consumer's own thread: Faust seeks in the caller's, which takes records from under a
+        fetch that is handing them out, and the consumer ends by a KeyError."""
+        await self._thread.call_thread(self._thread._ensure_consumer().seek, partition, offset)
+
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -236,11 +241,7 @@ class _Worker:
             await asyncio.sleep(0.05)
 
     def _reader_ended(self, reason: object) -> Exception:
-        """What follows from a reader that ended by itself: a new one, unless that came to nothing lately.
-
-        aiokafka forgets records that it has fetched while it hands them out, if a rebalance seeks just
-        then, and ends by a KeyError.
-        """
+        """What follows from a reader that ended by itself: a new one, unless the last one just did."""
         before, self._ended_s = self._ended_s, time.monotonic()
         if self._ended_s - before < READER_S:
             return KafkaUnavailable(f"the reader ended: {reason!r}")

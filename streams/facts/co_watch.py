@@ -29,6 +29,7 @@ __all__ = [
     "companions",
     "item_hash",
     "merged",
+    "order",
     "told_of",
 ]
 
@@ -66,6 +67,11 @@ class Told(NamedTuple):
 def item_hash(item_id: str) -> int:
     """48 bits by which a companion is named."""
     return int.from_bytes(blake2b(item_id.encode(), digest_size=6).digest(), "big")
+
+
+def order(place: Place) -> tuple[int, int, int]:
+    """By event time, then by mark; marks of one moment may be the same, and the item's hash decides."""
+    return place[0], place[1], item_hash(place[2])
 
 
 def told_of(here: Beside, before: Sequence[Beside], after: Sequence[Beside]) -> list[Told]:

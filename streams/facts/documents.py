@@ -11,13 +11,12 @@ had pushed out.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from streams.facts.co_watch import Beside, Place
+from streams.facts.co_watch import Beside, Place, order
 from streams.facts.deeds import Act, Deed
 from streams.facts.remembered import VERSION_BYTES, Memory
 from streams.fold.at_rest import opened
@@ -194,13 +193,27 @@ class Newest:
         stands there itself."""
         at = bisect_left(self._places, place)
         here = at < len(self._places) and self._places[at] == place
-        before = (self._places[i] for i in range(at - 1, -1, -1))
-        after = (self._places[i] for i in range(at + here, len(self._places)))
+        sides = (range(at - 1, -1, -1), range(at + here, len(self._places)))
+        found = sorted({p for side in sides for p in self._near(side, place, most)}, key=order)
+        cut = bisect_left(found, order(place), key=order)
         return (
-            [self._beside(p) for p in islice((p for p in before if p[1] & 1), most)],
-            [self._beside(p) for p in islice((p for p in after if p[1] & 1), most)],
+            [self._beside(p) for p in found[:cut][: -most - 1 : -1]],
+            [self._beside(p) for p in found[cut:][:most]],
             self._beside(place) if here else None,
         )
+
+    def _near(self, side: range, place: Place, most: int) -> Iterator[Place]:
+        """Places with an odd mark on one side: so many, and those that only their items tell apart from
+        the last of them or from `place`, whose order here is not that of sets."""
+        moment = place[:2]
+        for p in map(self._places.__getitem__, side):
+            if p[1] & 1:
+                if p[:2] != moment:
+                    if most <= 0:
+                        return
+                    moment = p[:2]
+                most -= p[:2] != place[:2]
+                yield p
 
     def _beside(self, place: Place) -> Beside:
         return Beside(place, place not in self._buried)

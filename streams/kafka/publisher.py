@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 OnDelivery = Callable[[Exception | None], None]
 FULL_S = 30.0  # how long `send` waits for room in a full queue
+PASSING = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # while a topic is made anew
 LARGEST = BATCH_BYTES + 2 * HEADER_BYTES
 DEAD_LETTER_BYTES = BATCH_BYTES - HEADER_BYTES  # of a value kept; longer ones are cut
 
@@ -123,7 +124,7 @@ class Publisher:
         """Produces bytes as they are to a topic named without its prefix.
 
         Raises:
-            KafkaUnavailable: the queue stayed full.
+            KafkaUnavailable: the queue stayed full, or the topic unknown.
         """
         arguments: dict[str, Any] = {
             "topic": self._settings.topic_prefix + topic_name,
@@ -136,9 +137,9 @@ class Publisher:
         if partition is not None:
             arguments["partition"] = partition
         give_up = time.monotonic() + FULL_S
-        while not self._produced(arguments):
+        while hindrance := self._hindrance(arguments):
             if time.monotonic() > give_up:
-                raise unavailable(self._settings, f"the queue stayed full for {FULL_S:g} s")
+                raise unavailable(self._settings, f"{hindrance} for {FULL_S:g} s")
             time.sleep(0.01)
 
     def dead_letter(self, message: Message, malformed: Malformed) -> None:
@@ -180,20 +181,22 @@ class Publisher:
         self._closed.set()
         self._poller.join()
 
-    def _produced(self, arguments: dict[str, Any]) -> bool:
-        """False while the queue is full. A producer that broke for good is replaced."""
+    def _hindrance(self, arguments: dict[str, Any]) -> str:
+        """Produces; what is in the way, if it may pass. A producer that broke for good is replaced."""
         producer = self._producer
         try:
             producer.produce(**arguments)
         except BufferError:
-            return False
+            return "the queue stayed full"
         except KafkaException as error:
             cause = error.args[0]
-            if not (cause.fatal() or cause.code() == KafkaError._FATAL):
-                raise ValueError(f"{arguments['topic']}: {cause.str()}") from error
-            self._replace(producer, cause.str())
-            return False
-        return True
+            what = f"{arguments['topic']}: {cause.str()}"
+            if cause.fatal() or cause.code() == KafkaError._FATAL:
+                self._replace(producer, cause.str())
+            elif cause.code() not in PASSING:
+                raise ValueError(what) from error
+            return what
+        return ""
 
     def _replace(self, broken: Producer, why: str) -> None:
         with self._lock:

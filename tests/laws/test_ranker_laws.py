@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from models.serving.ranker import ATOL, RTOL, Ranker
 from models.training import towers
 from models.training.recipe import golden_of
+from models.training.source import Arrays
 from models.versions.manifest import GOLDEN, RANKER
 from models.versions.registry import seal
 from streams.events import HEADS, Window
@@ -43,7 +44,7 @@ def tower():
 
 @pytest.fixture(scope="module")
 def ranker(tower):
-    files = {RANKER: towers.to_onnx(tower), GOLDEN: golden_of(tower, planted(1_000)[0], seed=0)}
+    files = {RANKER: towers.to_onnx(tower), GOLDEN: golden_of(tower, Arrays(*planted(1_000)[:2]), seed=0)}
     version = seal(
         files,
         version="v1",

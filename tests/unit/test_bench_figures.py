@@ -25,9 +25,12 @@ from infra.benchmarks.speeds import (
     times_ratio,
 )
 from infra.benchmarks.throughput import BARE, FEATURES, NOOP, Contender, Throughput, child_env
+from infra.benchmarks.training import write_made_up
 from infra.benchmarks.trend import Trend, trend_of
+from models.training.training_set import read_training_set
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import decode
+from streams.features import COLUMN_NAMES, columns_hash
 from streams.settings import Settings
 
 # --- the load ---------------------------------------------------------------------------------------
@@ -215,3 +218,12 @@ def test_a_soaks_picture_says_whether_it_is_flat(rise: float, says: str) -> None
     assert f"Redis memory: {says}" in as_svg(soak)
     assert "RSS of the features worker: flat" in as_svg(soak)
     assert says in printed(as_table(soak))
+
+
+def test_the_archive_that_the_training_bench_makes_up_is_read_as_any_other(tmp_path):
+    write_made_up(str(tmp_path), 300, seed=1)
+    width = len(COLUMN_NAMES)
+    data = read_training_set(str(tmp_path), 3_600_000, width, columns_hash(), 1_000)
+    assert 290 < len(data) <= 300
+    assert 0.02 < np.isnan(data.newest.features).mean() < 0.08
+    assert {*np.unique(data.newest.labels)} == {0.0, 1.0}

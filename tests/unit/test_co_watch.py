@@ -69,6 +69,14 @@ def test_each_has_the_two_before_and_after_whatever_the_order_of_arrival() -> No
     }
 
 
+@pytest.mark.parametrize("undone", ["", "b", "d"])
+def test_equal_marks_of_one_moment_do_not_make_the_order_of_arrival_matter(undone: str) -> None:
+    engaged = [(T0 + 5_000 * (item in "ae"), 7, item) for item in "abcde"]
+    gone = [place for place in engaged if place[2] in undone]
+    ends = [fold(order, gone) for order in permutations(engaged)]
+    assert all(end == ends[0] for end in ends)
+
+
 def test_an_undone_engagement_is_beside_nothing_and_keeps_its_place() -> None:
     engaged = [(T0 + 5_000 * n, 2 * n + 1, item) for n, item in enumerate("abcde")]
     assert fold(engaged, [engaged[2]]).beside == {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from infra.lockstep.balance import as_svg, balances, trade_off
 from infra.lockstep.compare import Comparison, compare
 from infra.lockstep.picture import as_picture
 from infra.lockstep.run import Outcome
@@ -61,3 +62,16 @@ def test_the_picture_says_what_the_figures_allow(rate: float, says: str) -> None
     text = printed(compare([outcome("system", 0.335, shared=0.2), outcome("baseline", rate, shared=0.2)]))
     assert says in text
     assert "0.325" in text
+
+
+def test_coverage_is_what_anybody_was_shown_of_all_catalogues_together() -> None:
+    policies = balances((-0.5, 0.5))
+    outcomes = [
+        Outcome(policy.name, seed, {"u1": clicks}, {"u1": 10}, shown=shown, items=20)
+        for seed in (1, 2)
+        for policy, clicks, shown in ((policies[0], 3, 14), (policies[1], 5, 4 * seed))
+    ]
+    tail, popular = trade_off(policies, outcomes).points
+    assert (tail.popularity, tail.coverage, tail.ctr.value) == (-0.5, 0.7, 0.3)
+    assert (popular.popularity, popular.coverage, popular.ctr.value) == (0.5, 0.3, 0.5)
+    assert as_svg(trade_off(policies, outcomes)).count("<circle") == 2

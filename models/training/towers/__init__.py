@@ -5,7 +5,7 @@ Importing this package imports JAX (about half a second); a trainer does so when
 
 from models.training.towers.export import to_onnx
 from models.training.towers.network import Dcn, Scaling, Tower, fit_scaling, random_params
-from models.training.towers.training import Config, Epoch, Fitted, train, warm
+from models.training.towers.training import Config, Epoch, Fitted, train, train_on, warm
 
 __all__ = [
     "Config",
@@ -18,5 +18,6 @@ __all__ = [
     "random_params",
     "to_onnx",
     "train",
+    "train_on",
     "warm",
 ]

@@ -6,22 +6,23 @@ are written here in 3 ms, and the parity with JAX is checked on golden rows at e
 again by every scorer that loads them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.training.towers.network import CLIP, LARGEST, LOGIT_LIMIT, Tower
+from models.training.towers.network import CLIP, LARGEST, LOGIT_LIMIT, Scaling, Tower
 
-__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "to_onnx"]
+__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "Graph", "scaled", "to_onnx"]
 
 INPUT, OUTPUT = "features", "logits"  # the names that models.serving.ranker asks for
 OPSET = 17  # all that the nodes need, and readable by every ONNX Runtime this project admits
 IR_VERSION = 8
 
 
-class _Graph:
+class Graph:
     """Nodes and constants in the order they were asked for."""
 
     def __init__(self) -> None:
@@ -39,12 +40,32 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
+    def whole(self, name: str, value: Sequence[int]) -> str:
+        """The name of an int64 constant."""
+        self.constants.append(numpy_helper.from_array(np.asarray(value, np.int64), name))
+        return name
+
+    def model(
+        self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> bytes:
+        """All of it as a serialised model.
+
+        Raises:
+            onnx.checker.ValidationError: the graph is not well formed.
+        """
+        outline = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(outline, opset_imports=opsets, producer_name="streamrec")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString())
+
     def dense(self, layer: str, params: dict[str, np.ndarray], rows: str) -> str:
         """`rows` times the layer's kernel, plus its bias where it has one."""
         kernel = self.constant(f"{layer}.kernel", params["kernel"])
         if "bias" not in params:
-            return self.node("MatMul", rows, kernel)
-        return self.node("Gemm", rows, kernel, self.constant(f"{layer}.bias", params["bias"]))
+            return self.node("MatMul", rows, kernel, named=layer)
+        return self.node("Gemm", rows, kernel, self.constant(f"{layer}.bias", params["bias"]), named=layer)
 
 
 def to_onnx(tower: Tower) -> bytes:
@@ -53,46 +74,38 @@ def to_onnx(tower: Tower) -> bytes:
     Raises:
         onnx.checker.ValidationError: the graph is not well formed.
     """
-    graph = _Graph()
-    start = _scaled(graph, tower)
+    graph = Graph()
+    start = scaled(graph, tower.scaling, INPUT)
     joined = _network(graph, tower, start)
     raw = graph.dense("heads", tower.params["heads"], joined)
     low, high = graph.constant("logit_low", -LOGIT_LIMIT), graph.constant("logit_high", LOGIT_LIMIT)
     graph.node("Clip", raw, low, high, named=OUTPUT)
     columns, heads = len(tower.scaling.mean), tower.network.heads
-    outline = helper.make_graph(
-        graph.nodes,
+    return graph.model(
         "dcn",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", columns])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", heads])],
-        graph.constants,
     )
-    model = helper.make_model(
-        outline, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="streamrec"
-    )
-    model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
 
 
-def _scaled(graph: _Graph, tower: Tower) -> str:
-    """The steps of `network.scale`, one node each."""
+def scaled(graph: Graph, scaling: Scaling, rows: str) -> str:
+    """The steps of `network.scale` on raw rows [n, d], one node each."""
     zero, one = graph.constant("zero", 0.0), graph.constant("one", 1.0)
-    absent = graph.node("IsNaN", INPUT)
+    absent = graph.node("IsNaN", rows)
     least, largest = graph.constant("least", -LARGEST), graph.constant("largest", LARGEST)
-    present = graph.node("Clip", graph.node("Where", absent, zero, INPUT), least, largest)
+    present = graph.node("Clip", graph.node("Where", absent, zero, rows), least, largest)
     log = graph.node("Log", graph.node("Add", graph.node("Abs", present), one))
     squeezed = graph.node("Mul", graph.node("Sign", present), log)
-    centred = graph.node("Sub", squeezed, graph.constant("mean", tower.scaling.mean))
-    standard = graph.node("Mul", centred, graph.constant("inverse_std", tower.scaling.inverse_std))
+    centred = graph.node("Sub", squeezed, graph.constant("mean", scaling.mean))
+    standard = graph.node("Mul", centred, graph.constant("inverse_std", scaling.inverse_std))
     low, high = graph.constant("low", -CLIP), graph.constant("high", CLIP)
     filled = graph.node("Where", absent, zero, graph.node("Clip", standard, low, high))
     flags = graph.node("Cast", absent, to=TensorProto.FLOAT)
-    told = graph.node("Mul", flags, graph.constant("missing", tower.scaling.missing))
+    told = graph.node("Mul", flags, graph.constant("missing", scaling.missing))
     return graph.node("Concat", filled, told, axis=1)
 
 
-def _network(graph: _Graph, tower: Tower, start: str) -> str:
+def _network(graph: Graph, tower: Tower, start: str) -> str:
     """The crosses and the layers of `network.Dcn`, side by side."""
     crossed, deep = start, start
     for i in range(tower.network.cross_layers):

@@ -5,6 +5,7 @@
 Source: Wang et al., DCN V2, WWW 2021, equation (2), the parallel structure of figure 1.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ __all__ = [
     "fit_scaling",
     "random_params",
     "scale",
+    "scaling_of",
 ]
 
 CLIP = 5.0  # standard deviations; beyond it a cross layer's products would run away
@@ -45,24 +47,54 @@ class Scaling(NamedTuple):
 
 def fit_scaling(x: np.ndarray, ignored: np.ndarray | None = None) -> Scaling:
     """Scaling of raw rows `x` [n, d], NaN for missing; columns marked in `ignored` [d] are silenced."""
-    parts = [_moments(x[:, at : at + COLUMNS_AT_ONCE]) for at in range(0, x.shape[1], COLUMNS_AT_ONCE)]
-    count, mean, std = (np.concatenate(each) for each in zip(*parts, strict=True))
-    heard = np.ones(x.shape[1], bool) if ignored is None else ~ignored
+    return scaling_of([x], ignored)
+
+
+def scaling_of(parts: Iterable[np.ndarray], ignored: np.ndarray | None = None) -> Scaling:
+    """Scaling of raw rows that come in parts [n, d], one of them in memory at a time."""
+    rows, moments = 0, None
+    for x in parts:
+        rows += len(x)
+        found = [_moments(x[:, at : at + COLUMNS_AT_ONCE]) for at in range(0, x.shape[1], COLUMNS_AT_ONCE)]
+        here = _Moments(*(np.concatenate(each) for each in zip(*found, strict=True)))
+        moments = here if moments is None else moments.joined(here)
+    if moments is None:
+        raise ValueError("scaling: expected rows")
+    count, mean, std = moments.known, moments.mean, np.sqrt(moments.squares / np.maximum(moments.known, 1))
+    heard = np.ones(len(mean), bool) if ignored is None else ~ignored
     varies = (std > 1e-6) & (count >= RARE) & heard
     inverse = np.where(varies, 1.0 / np.where(varies, std, 1.0), 0.0)
-    absent = len(x) - count
+    absent = rows - count
     both = (absent >= RARE) & (count >= RARE) & heard
     return Scaling(mean.astype(np.float32), inverse.astype(np.float32), both.astype(np.float32))
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Known values, mean and deviation of a few squeezed columns, in float64."""
+class _Moments(NamedTuple):
+    """Known values, their mean and the sum of squares around it, float64 [d] each."""
+
+    known: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    def joined(self, other: "_Moments") -> "_Moments":
+        """Of both parts together.
+
+        Source: Chan, Golub, LeVeque 1979, Updating formulae and a pairwise algorithm for computing variances.
+        """
+        known = self.known + other.known
+        share = other.known / np.maximum(known, 1)
+        gap = other.mean - self.mean
+        squares = self.squares + other.squares + gap * gap * self.known * share
+        return _Moments(known, self.mean + gap * share, squares)
+
+
+def _moments(x: np.ndarray) -> _Moments:
+    """Moments of a few squeezed columns, in float64."""
     squeezed = np.sign(x) * np.log1p(np.abs(x.astype(np.float64)))
     known = np.isfinite(squeezed)
     count = known.sum(axis=0)
     mean = np.where(known, squeezed, 0.0).sum(axis=0) / np.maximum(count, 1)
-    variance = np.where(known, (squeezed - mean) ** 2, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return count, mean, np.sqrt(variance)
+    return _Moments(count, mean, np.where(known, (squeezed - mean) ** 2, 0.0).sum(axis=0))
 
 
 def scale(xp: Any, scaling: Scaling, x: Any) -> Any:

@@ -12,14 +12,16 @@ import msgspec
 import numpy as np
 import optax
 
+from models.training.source import Arrays, Part, Source, ranges, shuffled
+from models.training.towers.linear import ROWS as LINEAR_ROWS
 from models.training.towers.linear import linear_start, logistic
-from models.training.towers.network import Dcn, Params, Scaling, Tower, fit_scaling, scale
+from models.training.towers.network import Dcn, Params, Scaling, Tower, scale, scaling_of
 from streams.settings import cache_folder
 
-__all__ = ["Config", "Epoch", "Fitted", "train", "warm"]
+__all__ = ["Config", "Epoch", "Fitted", "keep_compiled", "train", "train_on", "warm"]
 
-SCALED = 65_536  # rows scaled at once
 EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
+VALIDATED = 100_000  # newest rows that decide when to stop: more would cost memory and decide the same
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -78,63 +80,65 @@ def train(
     ignored: np.ndarray | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
 ) -> Fitted:
-    """A calibrated tower fitted on raw rows `x` [n, d] in order of time, oldest first.
+    """`train_on` rows in memory: `x` [n, d], `labels` [n, heads], `weights` [n] (default: 1)."""
+    rows = Arrays(x, labels, weights)
+    return train_on(rows, len(x), seed, config=config, ignored=ignored, progress=progress)
 
-    `labels` [n, heads] are 0, 1 or NaN (not known); `weights` [n] default to 1. The newest
-    `validation_ratio` of the rows decides when to stop and calibrates the logits; scaling and
-    gradients never see it. Columns marked in `ignored` [d] get no say at all. The same arguments
-    give the same tower on the same machine.
+
+def train_on(
+    source: Source,
+    stop: int,
+    seed: int = 0,
+    *,
+    config: Config | None = None,
+    ignored: np.ndarray | None = None,
+    progress: Callable[[Epoch], None] = lambda _: None,
+) -> Fitted:
+    """A calibrated tower fitted on the first `stop` rows of a source, which come oldest first.
+
+    Labels are 0, 1 or NaN (not known). The newest `validation_ratio` of the rows (VALIDATED at the most)
+    decides when to stop and calibrates the logits; scaling and gradients never see it. Columns marked in
+    `ignored` [d] get no say at all. The same arguments give the same tower on the same machine.
+
+    Memory holds BUFFER rows and the newest ones, however many there are.
 
     Raises:
-        ValueError: shapes differ, or a head has one class only among the rows fitted on.
+        ValueError: too few rows, or a head has one class only among the rows fitted on.
     """
     config = config or Config()
-    _check(x, labels, weights)
-    _keep_compiled()
+    if stop < 20:
+        raise ValueError(f"x: expected at least 20 rows, got {stop}")
+    keep_compiled()
     began = time.perf_counter()
-    split = len(x) - max(1, int(len(x) * config.validation_ratio))
-    weights = np.ones(len(x), np.float32) if weights is None else weights.astype(np.float32)
-    scaling = fit_scaling(x[:split], ignored)
-    rows = _scaled(scaling, x)
-    base = _base_rates(labels[:split], weights[:split])
-    network = Dcn(labels.shape[1], config.cross_layers, config.rank, config.hidden)
-    fold = _Fold(network, config, rows, labels.astype(np.float32), weights, split, seed)
+    split = stop - min(VALIDATED, max(1, int(stop * config.validation_ratio)))
+    scaling = scaling_of((source.read(*each).x for each in ranges(0, split)), ignored)
+    base = _base_rates(source, split)
+    network = Dcn(source.shape[2], config.cross_layers, config.rank, config.hidden)
+    fold = _Fold(network, config, scaling, source, (split, stop), seed)
     params, curve = fold.run(base, progress, began)
     fitted = time.perf_counter()
-    params = _calibrated(params, fold.logits(params, split), labels[split:], weights[split:])
+    params = _calibrated(params, fold.logits(params), fold.newest.labels, fold.newest.weights)
     tower = Tower(network, scaling, params)
     seconds = {"compile": fold.compile_s, "train": fitted - began - fold.compile_s}
     return Fitted(tower, curve, seconds, split)
 
 
-def _keep_compiled() -> None:
+def keep_compiled() -> None:
     """Keeps what XLA compiles beyond this process: ten seconds the first time, one later."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _scaled(scaling: Scaling, x: np.ndarray) -> np.ndarray:
-    """The scaled rows [n, 2 d], a part at a time: the steps' own arrays would be several times as large."""
-    out = np.empty((len(x), 2 * x.shape[1]), np.float32)
-    for at in range(0, len(x), SCALED):
-        out[at : at + SCALED] = scale(np, scaling, x[at : at + SCALED].astype(np.float32))
-    return out
-
-
-def _check(x: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> None:
-    if x.ndim != 2 or labels.ndim != 2 or len(x) != len(labels):
-        raise ValueError(f"x, labels: expected [n, d] and [n, heads], got {x.shape} and {labels.shape}")
-    if weights is not None and weights.shape != (len(x),):
-        raise ValueError(f"weights: expected [{len(x)}], got {weights.shape}")
-    if len(x) < 20:
-        raise ValueError(f"x: expected at least 20 rows, got {len(x)}")
-
-
-def _base_rates(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(labels)
-    mass = np.where(known, weights[:, None], 0.0)
-    share = (np.where(known, labels, 0.0) * mass).sum(axis=0) / np.maximum(mass.sum(axis=0), 1e-9)
+def _base_rates(source: Source, stop: int) -> np.ndarray:
+    """Each head's weighted share of ones among the known labels of the first `stop` rows."""
+    ones, mass = np.zeros(source.shape[2]), np.zeros(source.shape[2])
+    for start, end in ranges(0, stop):
+        labels, weights = source.told(start, end)
+        known = np.where(np.isnan(labels), 0.0, weights[:, None].astype(np.float64))
+        ones += (np.nan_to_num(labels) * known).sum(axis=0)
+        mass += known.sum(axis=0)
+    share = ones / np.maximum(mass, 1e-9)
     if ((share <= 0) | (share >= 1)).any():
         raise ValueError(f"labels: expected both classes of each head, got shares of ones {share.tolist()}")
     return share
@@ -160,12 +164,15 @@ def _loss(network: Dcn, params: Params, rows: jax.Array, labels: jax.Array, weig
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _steps(network: Dcn, recipe: _Steps, state: _State, batches: Any) -> tuple[_State, jax.Array]:
-    """Some steps of Adam over batches [k, b, ...]; at module level: a second training compiles nothing."""
+def _steps(
+    network: Dcn, recipe: _Steps, scaling: Scaling, state: _State, batches: Part
+) -> tuple[_State, jax.Array]:
+    """Some steps of Adam over raw batches [k, b, ...]; at module level: a second training compiles none."""
     optimiser = _optimiser(recipe)
 
-    def step(state: _State, batch: Any) -> tuple[_State, jax.Array]:
-        rows, labels, weights = batch
+    def step(state: _State, batch: Part) -> tuple[_State, jax.Array]:
+        x, labels, weights = batch
+        rows = scale(jnp, scaling, x)
         key, now = jax.random.split(state.key)
         half = rows.shape[1] // 2
         keep = jax.random.bernoulli(now, 1.0 - recipe.dropout, (rows.shape[0], half))
@@ -178,8 +185,8 @@ def _steps(network: Dcn, recipe: _Steps, state: _State, batches: Any) -> tuple[_
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(network: Dcn, params: Params, rows: jax.Array) -> jax.Array:
-    return jnp.asarray(network.apply({"params": params}, rows))
+def _apply(network: Dcn, scaling: Scaling, params: Params, x: jax.Array) -> jax.Array:
+    return jnp.asarray(network.apply({"params": params}, scale(jnp, scaling, x)))
 
 
 def _optimiser(recipe: _Steps) -> optax.GradientTransformation:
@@ -187,7 +194,7 @@ def _optimiser(recipe: _Steps) -> optax.GradientTransformation:
 
 
 class _Fold:
-    """The rows of one training, and the loop over them."""
+    """The rows of one training, and the loop over them; `newest` are those that nothing is fitted on."""
 
     STEPS = 8  # batches of one compiled call
 
@@ -195,15 +202,21 @@ class _Fold:
         self,
         network: Dcn,
         config: Config,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        weights: np.ndarray,
-        split: int,
+        scaling: Scaling,
+        source: Source,
+        bounds: tuple[int, int],
         seed: int,
     ) -> None:
-        self.network, self.config, self.split, self.seed = network, config, split, seed
-        self.rows, self.labels, self.weights = rows, labels, weights
-        self.batch = next(size for size in (128, 512, 2_048) if split < size * 400 or size == 2_048)
+        self.network, self.config, self.scaling, self.source, self.seed = (
+            network,
+            config,
+            scaling,
+            source,
+            seed,
+        )
+        self.split = bounds[0]
+        self.newest = source.read(*bounds)
+        self.batch = next(size for size in (128, 512, 2_048) if self.split < size * 400 or size == 2_048)
         self.recipe = _Steps(config.learning_rate, config.weight_decay, config.dropout)
         self.compile_s = 0.0
 
@@ -214,10 +227,10 @@ class _Fold:
         state = self._compile(base)
         random = np.random.default_rng(self.seed)
         best, best_epoch, curve = state.params, 0, list[Epoch]()
-        best_loss = log_loss(self.logits(best, self.split), *self._newest())
+        best_loss = self._loss(best)
         for number in range(1, self.config.max_epochs + 1):
             state, train_loss = self._epoch(state, random)
-            loss = log_loss(self.logits(state.params, self.split), *self._newest())
+            loss = self._loss(state.params)
             curve.append(Epoch(number, train_loss, loss, time.perf_counter() - began))
             progress(curve[-1])
             if loss < best_loss:
@@ -226,43 +239,41 @@ class _Fold:
                 break
         return best, tuple(curve)
 
-    def logits(self, params: Params, start: int) -> np.ndarray:
-        """Logits [n - start, heads] of the rows from `start` on."""
-        rows = self.rows[start:]
-        parts = []
-        for at in range(0, len(rows), EVALUATED):
-            part = rows[at : at + EVALUATED]
-            padded = np.pad(part, ((0, EVALUATED - len(part)), (0, 0)))
-            parts.append(np.asarray(_apply(self.network, params, padded))[: len(part)])
-        return np.concatenate(parts)
+    def logits(self, params: Params) -> np.ndarray:
+        """Logits [n, heads] of the newest rows."""
+        return np.concatenate(
+            [self._some(params, *each) for each in ranges(0, len(self.newest.x), EVALUATED)]
+        )
 
-    def _newest(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.labels[self.split :], self.weights[self.split :]
+    def _some(self, params: Params, start: int, stop: int) -> np.ndarray:
+        part = self.newest.x[start:stop]
+        padded = np.pad(part, ((0, EVALUATED - len(part)), (0, 0)))
+        return np.asarray(_apply(self.network, self.scaling, params, padded))[: len(part)]
+
+    def _loss(self, params: Params) -> float:
+        return log_loss(self.logits(params), self.newest.labels, self.newest.weights)
 
     def _compile(self, base: np.ndarray) -> _State:
         """The state before the first step; everything is compiled when it returns."""
+        before = self.source.read(max(0, self.split - LINEAR_ROWS), self.split)
+        kernel, bias = linear_start(scale(np, self.scaling, before.x), before.labels, before.weights, base)
         began = time.perf_counter()
-        kernel, bias = linear_start(
-            self.rows[: self.split], self.labels[: self.split], self.weights[: self.split], base
-        )
         state = _start(self.network, self.recipe, self.seed, kernel, bias)
-        nothing = np.zeros((self.STEPS, self.batch), np.int64)
-        jax.block_until_ready(_steps(self.network, self.recipe, state, self._batches(nothing)))
-        self.logits(state.params, len(self.rows) - 1)
+        some = before.take(np.zeros(self.STEPS * self.batch, np.intp))
+        jax.block_until_ready(_steps(self.network, self.recipe, self.scaling, state, self._cut(some)))
+        self._some(state.params, 0, 1)
         self.compile_s = time.perf_counter() - began
         return state
 
-    def _batches(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.rows[picked], self.labels[picked], self.weights[picked]
+    def _cut(self, part: Part) -> Part:
+        """The rows of a call as its batches [k, b, ...]."""
+        return Part(*(each.reshape(self.STEPS, self.batch, *each.shape[1:]) for each in part))
 
     def _epoch(self, state: _State, random: np.random.Generator) -> tuple[_State, float]:
-        """One pass in random order; the last call is filled up with rows drawn again: shapes stay fixed."""
-        call = self.STEPS * self.batch
-        order = random.permutation(self.split)
-        order = np.concatenate([order, random.integers(0, self.split, -len(order) % call)])
+        """One pass in random order."""
         losses = []
-        for picked in order.reshape(-1, self.STEPS, self.batch):
-            state, loss = _steps(self.network, self.recipe, state, self._batches(picked))
+        for part in shuffled(self.source, self.split, self.STEPS * self.batch, random):
+            state, loss = _steps(self.network, self.recipe, self.scaling, state, self._cut(part))
             losses.append(np.asarray(loss).mean())
         return state, float(np.mean(losses))
 

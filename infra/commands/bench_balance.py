@@ -1,0 +1,49 @@
+"""`streamrec bench balance`: what leaning towards popular items brings and costs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.commands.bench_features import write_json
+from streams.errors import OperatorError
+
+__all__ = ["balance"]
+
+
+def balance(
+    seeds: Annotated[str, typer.Option(metavar="A,B", help="worlds to run, one after another")] = "1,2",
+    requests: Annotated[int, typer.Option(min=50, help="under each setting, after the warm-up")] = 1_000,
+    picture: Annotated[Path | None, typer.Option(help="write the curve here, as SVG")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
+) -> None:
+    """Compare settings of a surface's `popularity` on a simulated clock: click rate against the share of
+    the catalogue that anybody is shown.
+
+    Everything runs here, without Kafka and Redis; viewers, requests and chance are the same for every
+    setting.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from infra.lockstep import Plan, run_policies
+    from infra.lockstep.balance import as_svg, as_table, balances, trade_off
+
+    try:
+        wanted = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
+    policies = balances()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("", total=len(wanted) * (len(policies) + 2))
+
+        def done(said: str) -> None:
+            bars.update(task, advance=1, description=f"seed {said} done")
+
+        result = trade_off(policies, run_policies(wanted, Plan(requests=requests), policies, done))
+    Console().print(as_table(result))
+    if picture is not None:
+        picture.write_text(as_svg(result))
+    if json_file is not None:
+        write_json(result, json_file)

@@ -1,0 +1,91 @@
+"""What leaning towards popular items costs or brings: click rate against coverage of the catalogue."""
+
+from collections.abc import Sequence
+
+import msgspec
+from rich.table import Table
+
+from infra.lockstep.compare import Comparison, Interval, compare
+from infra.lockstep.picture import bar
+from infra.lockstep.policies import Policy
+from infra.lockstep.run import Outcome
+from models.evaluate.curves import path_svg
+
+__all__ = ["POWERS", "Balance", "Point", "as_svg", "as_table", "balances", "trade_off"]
+
+POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
+WIDTH = 30
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One setting: `coverage` is the share of the catalogue's items that anybody was shown, over seeds."""
+
+    popularity: float
+    impressions: int
+    ctr: Interval
+    coverage: float
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """All settings on the same viewers and requests."""
+
+    seeds: tuple[int, ...]
+    viewers: int
+    points: tuple[Point, ...]
+
+
+def balances(powers: Sequence[float] = POWERS) -> list[Policy]:
+    """The whole system once for each setting."""
+    return [Policy(f"popularity {power:g}", "the whole system", popularity=power) for power in powers]
+
+
+def trade_off(policies: Sequence[Policy], outcomes: Sequence[Outcome]) -> Balance:
+    """Click rate with 95 % interval and coverage of each policy.
+
+    >>> a = Outcome("popularity 0", 1, {"u1": 3, "u2": 4}, {"u1": 10, "u2": 10}, shown=5, items=20)
+    >>> trade_off(balances([0.0]), [a]).points[0].coverage
+    0.25
+    """
+    compared: Comparison = compare(outcomes)
+    points = []
+    for policy in policies:
+        own = [outcome for outcome in outcomes if outcome.policy == policy.name]
+        found = compared.of(policy.name)
+        coverage = sum(o.shown for o in own) / max(1, sum(o.items for o in own))
+        points.append(Point(policy.popularity, found.impressions, found.ctr, round(coverage, 5)))
+    return Balance(compared.seeds, compared.viewers, tuple(points))
+
+
+def as_table(result: Balance) -> Table:
+    """A row for each setting, with bars of the click rate and of the coverage."""
+    seeds = ", ".join(map(str, result.seeds))
+    table = Table(
+        title=f"click rate against coverage: {result.viewers:,} simulated viewers, seeds {seeds}",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
+    for name in ("popularity", "impressions", "CTR", "95 %", "coverage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("CTR", width=WIDTH, no_wrap=True)
+    table.add_column("coverage", width=WIDTH, no_wrap=True)
+    most = max(point.ctr.high for point in result.points)
+    for point in result.points:
+        low, high = f"{point.ctr.low:.3f}", f"{point.ctr.high:.3f}"
+        seen = Interval(point.coverage, point.coverage, point.coverage)
+        table.add_row(
+            f"{point.popularity:+g}",
+            f"{point.impressions:,}",
+            f"{point.ctr.value:.3f}",
+            f"{low}–{high}",
+            f"{point.coverage:.1%}",
+            bar(point.ctr, most, WIDTH),
+            bar(seen, 1.0, WIDTH),
+        )
+    return table
+
+
+def as_svg(result: Balance) -> str:
+    """Click rate over coverage, a point for each setting."""
+    points = [(p.coverage, p.ctr.value, f"{p.popularity:+g}") for p in result.points]
+    return path_svg("popularity against personalisation, by the setting", ("coverage", "CTR"), points)

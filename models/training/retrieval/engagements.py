@@ -1,0 +1,113 @@
+"""What the towers learn from, read from the archive: who engaged with what, after which history."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streams.archive.archive import KEYS, Archive, read_examples
+from streams.archive.archive_schema import content
+from streams.catalogue.catalogue import Catalogue
+from streams.events import ITEMS, Window
+from streams.messages import Message
+
+__all__ = ["Engagements", "Positives", "read_catalogue", "read_engagements"]
+
+MAX_POSITIVES = 200_000  # the newest ones
+LONG_VIEW = 1.0  # added to the weight 1 of a click where the item was watched for long
+_COLUMNS = ("item_id", "category", "creator_id", "history", "label_click", "label_long_view")
+
+
+class Positives(NamedTuple):
+    """p engagements in order of time: `items` [p] places in the catalogue, `histories` [p, H] such places
+    newest first, -1: none; `weights` [p]."""
+
+    items: np.ndarray
+    histories: np.ndarray
+    weights: np.ndarray
+
+    def take(self, places: np.ndarray | slice) -> "Positives":
+        """The engagements at these places."""
+        return Positives(*(each[places] for each in self))
+
+
+class Engagements(NamedTuple):
+    """Clicks in order of time. `names` are the items that they and their histories name; `positives` count
+    in these. `said` is what the examples say of an item, (category, creator)."""
+
+    names: list[str]
+    positives: Positives
+    ts_ms: np.ndarray  # [p]
+    said: dict[str, tuple[str | None, str | None]]
+    held_out_ms: int  # event time from which on examples are the gate's
+
+
+def read_engagements(
+    url: str, window: Window, columns_hash: str, depth: int, held_out: Callable[[int], int]
+) -> Engagements:
+    """The clicks among a window's examples, each with the newest `depth` items of its history.
+
+    `held_out` says how many of so many examples, the newest ones, are the gate's.
+    """
+    tables, every_ms, wanted = [], [], [*KEYS, *_COLUMNS]
+    for batch in read_examples(url, window.from_ms, window.to_ms, columns_hash, wanted):
+        table = pa.Table.from_batches([batch])
+        every_ms.append(table["ts_ms"].to_numpy())
+        tables.append(table.filter(pc.equal(table["label_click"], True)))
+    times = np.sort(np.concatenate(every_ms)) if every_ms else np.zeros(1, np.int64)
+    held_out_ms = int(times[len(times) - max(1, held_out(len(times)))])
+    if not tables:
+        nothing = Positives(np.zeros(0, np.int64), np.zeros((0, depth), np.int64), np.zeros(0, np.float32))
+        return Engagements([], nothing, np.zeros(0, np.int64), {}, held_out_ms)
+    clicked = pa.concat_tables(tables).sort_by("ts_ms").combine_chunks()
+    clicked = clicked.slice(max(0, clicked.num_rows - MAX_POSITIVES))
+    return _engagements(clicked, depth, held_out_ms)
+
+
+def _engagements(clicked: pa.Table, depth: int, held_out_ms: int) -> Engagements:
+    histories = clicked["history"].to_pylist()
+    items, categories, creators = (
+        clicked[name].to_pylist() for name in ("item_id", "category", "creator_id")
+    )
+    places: dict[str, int] = {}
+    past = np.full((len(items), depth), -1, np.int64)
+    for row, history in enumerate(histories):
+        for at, name in enumerate((history or ())[:depth]):
+            past[row, at] = places.setdefault(name, len(places))
+    engaged = np.array([places.setdefault(name, len(places)) for name in items], np.int64)
+    long = pc.fill_null(clicked["label_long_view"], False).to_numpy()
+    weights = 1.0 + LONG_VIEW * long
+    return Engagements(
+        list(places),
+        Positives(engaged, past, weights.astype(np.float32)),
+        clicked["ts_ms"].to_numpy(),
+        dict(zip(items, zip(categories, creators, strict=True), strict=True)),
+        held_out_ms,
+    )
+
+
+def read_catalogue(url: str) -> Catalogue:
+    """The items as the archive knows them: the newest record of each that was not removed."""
+    archive, catalogue = Archive(url), Catalogue()
+    for source, parts in archive.parts(ITEMS.name).items():
+        rows = (row for part in parts for row in archive.rows(part, ITEMS.name))
+        for message in _messages(source.partition, rows):
+            catalogue.apply(message)
+    return catalogue
+
+
+def _messages(partition: int, rows: Iterable[dict[str, object]]) -> Iterable[Message]:
+    """Each row as it came over the wire; an empty value removed an item."""
+    for row in rows:
+        said = content(row)
+        yield Message(
+            topic=ITEMS.name,
+            partition=partition,
+            offset=int(str(row["_offset"])),
+            timestamp_ms=0,
+            key=str(row["item_id"]).encode(),
+            value=b"" if said is None else msgspec.json.encode(said),
+        )

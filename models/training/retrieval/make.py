@@ -1,0 +1,149 @@
+"""The towers of a version: read, fitted, exported, judged; left out where content alone finds more."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from models.evaluate.curves import lines_svg
+from models.serving.candidates.content import content_vectors, own_length
+from models.serving.towers import Towers
+from models.training.recipe import HELD_OUT_RATIO, HELD_OUT_ROWS
+from models.training.retrieval.engagements import Positives, read_catalogue, read_engagements
+from models.training.retrieval.judge import Recalls, judge
+from models.vectors.graphs import TOWERS_PICTURE
+from models.vectors.inputs import Inputs, item_inputs, outline_of, usual_length
+from models.versions.manifest import Version
+from models.versions.registry import seal
+from streams.events import Item
+
+if TYPE_CHECKING:
+    from models.training.retrieval.training import Fitted, Pass
+
+__all__ = ["Made", "make_towers", "with_towers"]
+
+MIN_CLICKS = 100  # with a history, older than the held-out slice: fewer teach nothing
+MAX_ITEMS = 200_000  # of a larger catalogue a part: all that was engaged with, and a draw of the rest
+
+
+class Made(NamedTuple):
+    """Files, metrics and seconds for a manifest, and a note where there are no files."""
+
+    files: dict[str, bytes]
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    note: str
+
+
+def with_towers(
+    version: Version, archive: str, seed: int, progress: Callable[["Pass"], None] = lambda _: None
+) -> tuple[Version, str]:
+    """The version with towers fitted on the same window of the archive, and a note where it has none.
+
+    Raises:
+        ModelRefused: the export does not answer as JAX does.
+    """
+    made = make_towers(version, archive, seed, progress)
+    manifest = version.manifest
+    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
+    fields["metrics"] = {**manifest.metrics, **made.metrics}
+    fields["seconds"] = {**manifest.seconds, **made.seconds}
+    return seal({**version.files, **made.files}, **fields), made.note
+
+
+def make_towers(
+    version: Version, archive: str, seed: int, progress: Callable[["Pass"], None] = lambda _: None
+) -> Made:
+    """What `with_towers` adds."""
+    began = time.perf_counter()
+    manifest = version.manifest
+    depth = outline_of(1, 0).history
+    found = read_engagements(archive, manifest.window, manifest.columns_hash, depth, held_out)
+    split = int(np.searchsorted(found.ts_ms, found.held_out_ms))
+    usable = np.asarray((found.positives.histories >= 0).any(axis=1))
+    clicks = int(usable[:split].sum())
+    if clicks < MIN_CLICKS:
+        return Made({}, {}, {}, f"no towers: {clicks} clicks with a history, {MIN_CLICKS} are needed")
+    from models.training.retrieval.export import tower_files  # not before it is needed: JAX
+    from models.training.retrieval.training import fit
+
+    items = _items(archive, found.names, found.said, seed)
+    outline = outline_of(len(items), usual_length(items))
+    catalogue = item_inputs(outline, items)
+    older = found.positives.take(np.flatnonzero(usable[:split]))
+    newest = found.positives.take(slice(split, None))
+    read = time.perf_counter()
+    fitted = fit(outline, catalogue, older, seed, progress=progress)
+    trained = time.perf_counter()
+    files = tower_files(fitted.towers, catalogue, seed)
+    recalls = _judged(version, files, items, catalogue, older, newest)
+    files[TOWERS_PICTURE] = _picture(manifest.version, fitted)
+    seconds = {
+        "towers_read": read - began,
+        **fitted.seconds,
+        "towers_export_and_judge": time.perf_counter() - trained,
+    }
+    note = ""
+    if not recalls.towers >= recalls.content:
+        files = {}
+        note = (
+            f"no towers: recall@{recalls.k} {recalls.towers:.3f}, "
+            f"content that nobody trained has {recalls.content:.3f}"
+        )
+    metrics = {name: value for name, value in recalls.metrics.items() if np.isfinite(value)}
+    return Made(files, metrics, {name: round(value, 3) for name, value in seconds.items()}, note)
+
+
+def held_out(examples: int) -> int:
+    """How many of so many examples are the gate's: as for the ranker."""
+    return min(HELD_OUT_ROWS, int(examples * HELD_OUT_RATIO))
+
+
+def _items(
+    archive: str, names: list[str], said: dict[str, tuple[str | None, str | None]], seed: int
+) -> list[Item]:
+    """The catalogue to train on: first the items of `names`, in their order, known or not; then others."""
+    catalogue = read_catalogue(archive)
+    engaged = []
+    for name in names:
+        item = catalogue.get(name)
+        category, creator = said.get(name, (None, None))
+        engaged.append(item or Item(item_id=name, published_ts_ms=0, category=category, creator_id=creator))
+    known = set(names)
+    others = [item for item in catalogue.items() if item.item_id not in known]
+    room = max(0, MAX_ITEMS - len(engaged))
+    if len(others) > room:
+        drawn = np.random.default_rng(seed).choice(len(others), room, replace=False)
+        others = [others[at] for at in np.sort(drawn).tolist()]
+    return engaged + others
+
+
+def _judged(
+    version: Version,
+    files: dict[str, bytes],
+    items: list[Item],
+    catalogue: Inputs,
+    older: Positives,
+    newest: Positives,
+) -> Recalls:
+    """By the exported graphs, as they are served."""
+    manifest = version.manifest
+    draft = seal(
+        files,
+        **{name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"},
+    )
+    towers = Towers.load(draft)
+    if towers is None:
+        raise ValueError("files: expected towers, got none")
+    content = content_vectors(items, own_length(items))
+    return judge(towers.of_inputs(catalogue), towers.users, content, older, newest)
+
+
+def _picture(version: str, fitted: "Fitted") -> bytes:
+    lines = {
+        "training": [each.train_loss for each in fitted.curve],
+        "newest clicks": [each.validation_loss for each in fitted.curve],
+    }
+    passes = [str(each.number) for each in fitted.curve]
+    return lines_svg(f"{version}: loss of the towers by pass, nats", passes, lines).encode()

@@ -1,0 +1,231 @@
+"""The two towers: what they learn, what a step touches, and what is made of them. One compilation for all."""
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from models.serving.candidates.content import content_vectors
+from models.serving.towers import Towers
+from models.training.retrieval import training
+from models.training.retrieval.batches import Batches
+from models.training.retrieval.export import tower_files
+from models.training.retrieval.judge import judge, recall_at, weighted_mean
+from models.training.retrieval.make import with_towers
+from models.training.retrieval.network import first_params, first_table
+from models.training.retrieval.training import fit
+from models.training.towers.network import fit_scaling
+from models.vectors.graphs import ITEM_TOWER, TOWERS, USER_TOWER
+from models.vectors.inputs import (
+    Outline,
+    fingerprint,
+    item_inputs,
+    outline_of,
+    query_inputs,
+    usual_length,
+)
+from models.versions.registry import seal
+from streams.errors import ModelRefused
+from streams.events import Window
+from streams.features import columns_hash
+from tests.build import T0, make_item
+from tests.planted import linear_version
+from tests.tastes import KINDS, NEW, world, write_world
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return world()
+
+
+@pytest.fixture(scope="module")
+def catalogue(seen):
+    return item_inputs(outline_of(len(seen.items), 0), seen.items)
+
+
+@pytest.fixture(scope="module")
+def fitted(seen, catalogue):
+    return fit(outline_of(len(seen.items), 0), catalogue, seen.learned, seed=1)
+
+
+@pytest.fixture(scope="module")
+def towers(fitted, catalogue):
+    return Towers.load(_sealed(tower_files(fitted.towers, catalogue, 0)))
+
+
+def _sealed(files, version=None):
+    version = version or linear_version()
+    manifest = version.manifest
+    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
+    return seal({**version.files, **files}, **fields)
+
+
+def test_they_find_what_likeness_and_popularity_do_not(seen, catalogue, towers):
+    """Half of what a viewer likes is of another kind than the history, which only others' histories tell."""
+    vectors = towers.of_inputs(catalogue)
+    found = judge(vectors, towers.users, content_vectors(seen.items), seen.learned, seen.others)
+    assert (found.k, found.items, found.clicks) == (10, len(seen.items), len(seen.others.items))
+    chance = found.k / found.items
+    assert found.towers > 2 * found.popularity
+    assert found.towers > found.content + 0.1
+    assert found.towers > 4 * chance
+
+
+def test_an_item_never_shown_is_found_by_what_it_says(seen, catalogue, towers):
+    """Of all items never shown a fourth are of the viewer's two kinds, half of these of the other kind."""
+    vectors = towers.of_inputs(catalogue)
+    shown_to = seen.others.take(np.flatnonzero(seen.new[seen.others.items]))
+    assert len(shown_to.items) > 30
+    users = [towers.user(vectors[past[past >= 0]]) for past in shown_to.histories]
+    new = np.flatnonzero(seen.new)
+    best = new[np.argsort(-(np.array(users) @ vectors[new].T), axis=1)[:, :NEW]]
+    liked = seen.kinds[best] // 2 == (seen.kinds[shown_to.items] // 2)[:, None]
+    assert liked.mean() > 0.6
+    assert (liked & (seen.kinds[best] % 2 == 1)).any(axis=1).mean() > 0.4
+
+
+def test_a_query_of_a_kinds_words_is_nearest_to_its_kinds(seen, catalogue, towers):
+    vectors = towers.of_inputs(catalogue)
+    hits = [
+        np.mean(seen.kinds[np.argsort(-vectors @ towers.query(f"w{kind}a w{kind}b"))[:10]] // 2 == kind // 2)
+        for kind in range(KINDS)
+    ]
+    assert np.mean(hits) > 0.8
+    assert towers.query("  ... ") is None
+
+
+def test_the_graphs_answer_as_jax_does_and_hold_all_their_data(seen, catalogue, fitted, towers):
+    part = catalogue.take(slice(0, 16))
+    np.testing.assert_allclose(towers.of_inputs(part), fitted.towers.items(part), atol=1e-5)
+    assert np.linalg.norm(towers.of_inputs(part), axis=1) == pytest.approx(1.0, abs=1e-4)
+    files = tower_files(fitted.towers, catalogue, 0)
+    for name in (ITEM_TOWER, USER_TOWER):
+        graph = onnx.load_from_string(files[name]).graph
+        assert not any(tensor.external_data for tensor in graph.initializer)
+
+
+def test_a_click_changes_the_user_and_an_older_one_does_so_less(seen, catalogue, towers):
+    vectors = towers.of_inputs(catalogue)
+    one, other = vectors[seen.kinds == 0][:5], vectors[seen.kinds == 7][:1]
+    before = towers.user(one)
+    newest, oldest = towers.user(np.vstack([other, one])), towers.user(np.vstack([one, other]))
+    assert before @ newest < before @ oldest < 0.9999
+
+
+def test_the_same_seed_gives_the_same_towers(seen, catalogue, fitted):
+    again = fit(fitted.towers.outline, catalogue, seen.learned, seed=1)
+    np.testing.assert_array_equal(again.towers.table, fitted.towers.table)
+    assert [each.validation_loss for each in again.curve] == [each.validation_loss for each in fitted.curve]
+
+
+def test_a_step_changes_the_rows_it_names_and_no_other(seen, catalogue):
+    outline, config = outline_of(len(seen.items), 0), training.Config()
+    batches = Batches(outline, fit_scaling(catalogue.numbers), catalogue, seen.learned, 128)
+    batch = batches.batch(seen.learned.take(slice(0, 100)), np.random.default_rng(3))
+    params = first_params(outline, 0)
+    state = training.first_state(outline, config, 0)
+    rates = (config.learning_rate, config.weight_decay)
+    after, loss = training.step(outline, rates, state, batch, np.float32(0.05), np.float32(1.0))
+    before, changed = first_table(outline, 0), np.asarray(after.table)
+    moved = np.flatnonzero((before != changed).any(axis=1))
+    named = batch.rows[(batch.rows > 0) & (batch.rows < outline.rows)]
+    assert np.isfinite(loss)
+    assert set(moved.tolist()) <= set(named.tolist())
+    assert len(moved) > 0.8 * len(named)
+    assert not changed[0].any()
+    assert len(batch.rows) < outline.rows / 8  # what is gathered and scattered, however long the table
+    held = np.asarray(after.params["item"]["skip"]["kernel"]) - params["item"]["skip"]["kernel"]
+    assert np.abs(held).max() > 0
+    state = training.first_state(outline, config, 0)
+    same, _ = training.step(outline, rates, state, batch, np.float32(0.05), np.float32(0.0))
+    np.testing.assert_array_equal(np.asarray(same.table), before)
+
+
+def test_a_version_gets_its_towers_from_the_archive(seen, tmp_path):
+    """The catalogue, the clicks and their histories as they were served; the newest slice judges."""
+    url = str(tmp_path)
+    write_world(url, seen)
+    window = Window(from_ms=T0, to_ms=T0 + 1_000 * len(seen.learned.items), rows=len(seen.learned.items))
+    plain = linear_version(window=window, columns_hash=columns_hash())
+    version, note = with_towers(plain, url, seed=1)
+    metrics = version.manifest.metrics
+    assert note == ""
+    assert {ITEM_TOWER, USER_TOWER, TOWERS, "towers_curve.svg"} <= set(version.manifest.files)
+    assert metrics["retrieval_recall"] > metrics["retrieval_recall_content"]
+    assert metrics["retrieval_recall"] > 2 * metrics["retrieval_recall_popularity"]
+    assert metrics["retrieval_items"] == len(seen.items)
+    assert {"towers_compile", "towers_train", "towers_read"} <= set(version.manifest.seconds)
+    loaded = Towers.load(version)
+    assert loaded is not None
+    assert loaded.items(seen.items[:3]).shape == (3, 64)
+
+    empty, note = with_towers(plain, str(tmp_path / "nothing"), seed=1)
+    assert note == "no towers: 0 clicks with a history, 100 are needed"
+    assert set(empty.files) == set(plain.files)
+    assert Towers.load(empty) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda files: {ITEM_TOWER: files[USER_TOWER]}, "inputs: expected slots, numbers"),
+        (lambda files: {TOWERS: b"{}"}, "towers.json"),
+        (lambda files: {TOWERS: _moved(files[TOWERS])}, "golden rows"),
+        (lambda files: {USER_TOWER: None}, "not in the manifest"),
+    ],
+)
+def test_towers_that_are_not_what_was_trained_are_refused(fitted, catalogue, spoil, says):
+    files = tower_files(fitted.towers, catalogue, 0)
+    files = {name: value for name, value in {**files, **spoil(files)}.items() if value is not None}
+    with pytest.raises(ModelRefused, match=says):
+        Towers.load(_sealed(files))
+
+
+def _moved(value):
+    told = msgspec.json.decode(value)
+    told["golden"]["vectors"][3][0] += 0.01
+    return msgspec.json.encode(told)
+
+
+def test_what_is_alike_has_one_place_and_what_is_missing_has_none():
+    outline = Outline(64, 16, given=3)
+    rich = make_item(title="Street food, street", tags=("vegan",), quality=0.5, embedding=(0.0, 3.0, 4.0))
+    poor = make_item(item_id="i2", category=None, creator_id=None, duration_ms=None, embedding=(1.0,))
+    inputs = item_inputs(outline, [rich, poor])
+    assert (inputs.slots[0] > 0).sum() == 1 + 1 + 1 + 2 + 1
+    assert (inputs.slots[1] > 0).sum() == 1
+    assert inputs.given[0].tolist() == pytest.approx([0.0, 0.6, 0.8])
+    assert np.isnan(inputs.given[1]).all()
+    assert np.isnan(inputs.numbers[1]).all()
+    words = outline.field_slots("word")
+    asked = query_inputs(outline, "food STREET")
+    assert set(asked.slots[0, words]) == set(inputs.slots[0, words])
+    assert usual_length([rich, poor]) == 3
+    assert usual_length([rich, poor, poor, make_item(embedding=None)]) == 1
+
+
+def test_a_fingerprint_tells_what_the_tower_reads_and_nothing_else():
+    item = make_item(title="a")
+    assert fingerprint(item) == fingerprint(make_item(title="a", updated_ts_ms=9, content_id="c"))
+    for change in (
+        {"title": "b"},
+        {"tags": ("x",)},
+        {"quality": 0.1},
+        {"embedding": (1.0,)},
+        {"item_id": "j"},
+    ):
+        assert fingerprint(item) != fingerprint(make_item(**{"title": "a", **change}))
+
+
+def test_too_little_to_learn_from_is_named(seen, catalogue):
+    with pytest.raises(ValueError, match="expected at least 20 and 2, got 3 and 200"):
+        fit(outline_of(200, 0), catalogue, seen.learned.take(slice(0, 3)))
+
+
+def test_recall_counts_equals_by_chance_and_leaves_the_history_out():
+    """Four equals at two places; the history's own item would be first."""
+    positives = world(viewers=1).learned._replace(
+        items=np.array([1]), histories=np.array([[0]]), weights=np.ones(1, np.float32)
+    )
+    vectors = np.array([[9.0], [1.0], [1.0], [1.0], [1.0]], np.float32)
+    assert recall_at(2, positives, vectors, weighted_mean) == pytest.approx(0.5)

@@ -102,7 +102,7 @@ class OnlineModel:
     def observe(self, features: NDArray[np.floating]) -> None:
         """Moves the running scale by one example's features [d]; once per example (Welford)."""
         self.examples += 1
-        squash = squashed(features)
+        squash = squashed(np.asarray(features, np.float64))
         known = np.isfinite(squash)
         self._seen += known
         delta = np.where(known, squash - self._mean, 0.0)
@@ -124,7 +124,8 @@ class OnlineModel:
         for n, logit in enumerate(clipped(logits).tolist()):
             if logit:
                 x[LOGIT + n] = logit
-        dense = standardised(squashed(features), self._mean, self._inverse_deviation()).tolist()
+        squash = squashed(np.asarray(features, np.float64))
+        dense = standardised(squash, self._mean, self._inverse_deviation()).tolist()
         x.update((key, value) for key, value in zip(self._dense_keys, dense, strict=True) if value)
         for bucket in buckets.tolist():
             x[bucket] = x.get(bucket, 0.0) + 1.0

@@ -11,6 +11,7 @@ missing one counts as the mean. Before anything is learned w is 1 on the head's 
 """
 
 import hashlib
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ LOGIT_LIMIT = 15.0
 DENSE_LIMIT = 4.0
 
 Floats = NDArray[np.float64]
+Real = TypeVar("Real", bound=np.floating[Any])
 
 
 def weights_name(ranker: str | None) -> str:
@@ -34,15 +36,17 @@ def weights_name(ranker: str | None) -> str:
     return f"weights:{ranker or 'none'}"
 
 
-def squashed(features: NDArray[np.floating]) -> Floats:
+def squashed(features: NDArray[Real]) -> NDArray[Real]:
     """sign(x) * log(1 + |x|), elementwise; NaN stays NaN."""
-    x = np.asarray(features, dtype=np.float64)
-    return np.copysign(np.log1p(np.abs(x)), x)
+    out = np.abs(features)
+    np.log1p(out, out=out)
+    return np.copysign(out, features, out=out)
 
 
-def standardised(squash: Floats, mean: Floats, inverse_deviation: Floats) -> Floats:
+def standardised(squash: NDArray[Real], mean: Floats, inverse_deviation: Floats) -> NDArray[Real]:
     """Squashed features [..., d] on the running scale, within ±4, over the root of d; NaN as 0."""
-    z = np.asarray((squash - mean) * inverse_deviation)
+    z = squash - mean.astype(squash.dtype)
+    z *= inverse_deviation.astype(squash.dtype)
     np.clip(z, -DENSE_LIMIT, DENSE_LIMIT, out=z)
     z /= max(squash.shape[-1], 1) ** 0.5
     np.copyto(z, 0.0, where=np.isnan(z))  # after the cut nothing is infinite
@@ -114,10 +118,16 @@ class Weights(msgspec.Struct, frozen=True, eq=False):
     def score_many(
         self, logits: NDArray[np.floating], features: NDArray[np.floating], crosses: NDArray[np.uint32]
     ) -> Floats:
-        """Online logits [n, heads] from the ranker's logits [n, heads], features [n, d], crosses [n, k]."""
-        z = standardised(squashed(features), self.mean, self.inverse_deviation)
+        """Online logits [n, heads] from the ranker's logits [n, heads], features [n, d], crosses [n, k].
+
+        Features are worked on in their own precision: float32, as they are served, takes a third of the
+        time, and is 1e-6 away.
+        """
+        single = features.dtype == np.float32
+        x: NDArray[np.floating] = features if single else np.asarray(features, np.float64)
+        z = standardised(squashed(x), self.mean, self.inverse_deviation)
         heard = clipped(logits)
-        linear = self.bias + heard @ self.logit.T + z @ self.dense.T
+        linear = self.bias + heard @ self.logit.T + z @ self.dense.T.astype(z.dtype)
         for head in range(len(linear.T)):
             linear[:, head] += self.crosses[head].take(crosses).sum(axis=1)
         if any(self.extras):

@@ -19,7 +19,17 @@ from models.serving.candidates.shelf import NOTHING, Rows, Shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
-__all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "still_there", "taste"]
+__all__ = [
+    "Ask",
+    "Candidates",
+    "given",
+    "neighbours",
+    "retrieve",
+    "search",
+    "similar",
+    "still_there",
+    "taste",
+]
 
 Floats = npt.NDArray[np.floating]
 
@@ -46,6 +56,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     history: Sequence[tuple[str, float]] = ()  # (item_id, weight > 0), newest first
     beside: Mapping[int, float] = {}  # weight by item hash of what is watched with the history's items
     query: str | None = None
+    near: Rows | None = None  # neighbours of the user's taste, found already
     quotas: Mapping[Source, float] = MappingProxyType(QUOTAS)  # shares of `size` by source
     eligible: Eligible = ANYTHING
     seed: str = ""  # where the exploration pool is entered
@@ -94,6 +105,18 @@ def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
         best = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
         rows, scores = rows[best], scores[best]
     return rows[np.lexsort((rows, -scores))]
+
+
+def neighbours(shelf: Shelf, ask: Ask) -> Rows:
+    """Rows nearest to what the history is about, best first: enough for their quota once some are held
+    back."""
+    quota = _quota(ask, "similar")
+    liked = taste(shelf, ask.history) if quota else None
+    return NOTHING if liked is None else similar(shelf, liked, 2 * quota + SPARE)
+
+
+def _quota(ask: Ask, source: Source) -> int:
+    return round(ask.quotas.get(source, 0.0) * max(ask.size, ask.limit))
 
 
 def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
@@ -200,14 +223,12 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     """Each source with its quota and its rows, best first."""
 
     def quota(source: Source) -> int:
-        return round(ask.quotas.get(source, 0.0) * size)
+        return _quota(ask, source)
 
     if ask.beside and quota("co_watch"):
         yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside)
     if quota("similar"):
-        liked = taste(shelf, ask.history)
-        if liked is not None:
-            yield "similar", quota("similar"), similar(shelf, liked, 2 * quota("similar") + SPARE)
+        yield "similar", quota("similar"), neighbours(shelf, ask) if ask.near is None else ask.near
     if ask.follows and quota("followed"):
         yield "followed", quota("followed"), _followed(shelf, ask.follows)
     yield "trending", quota("trending"), shelf.by_trend

@@ -21,6 +21,8 @@ def loop(
     Starts a whole system, its viewers on a clock of their own, and a receiver of alerts; prints the timeline
     as it happens. Takes two to three minutes; exit code 1 if the loop did not close.
     """
+    import signal
+    import sys
     import tempfile
 
     from rich.console import Console
@@ -30,6 +32,7 @@ def loop(
     from infra.loop.picture import as_svg, as_text, line
     from infra.redis_server import RedisServer
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else what was started would go on
     console, plan = Console(highlight=False), Plan(seed=seed)
     with (
         tempfile.TemporaryDirectory() as folder,

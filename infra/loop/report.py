@@ -9,6 +9,7 @@ from infra.loop.viewers import Slate
 __all__ = ["ENTER", "EXIT", "Loop", "Moment", "Phase", "Reading", "phase_of"]
 
 ENTER, EXIT = 0.2, 0.1  # PSI
+LEAST_QUIET = 3  # windows judged of a quiet day
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -63,6 +64,7 @@ class Loop(msgspec.Struct, frozen=True):
         quiet, drifted, after = (next(p for p in self.phases if p.name == n) for n in PHASES)
         checks = (
             (not self.quiet_news, f"the quiet day asked or alarmed: {', '.join(self.quiet_news)}"),
+            (self.quiet_windows >= LEAST_QUIET, f"the quiet day had {self.quiet_windows} windows"),
             (self.psi_asked >= ENTER, f"it asked at a PSI of {self.psi_asked:.2f}"),
             (self.psi_after < EXIT, f"PSI is {self.psi_after:.2f} under the new champion"),
             (self.alerts == ("firing", "resolved"), f"the receiver was told {self.alerts}"),

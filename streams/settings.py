@@ -94,6 +94,9 @@ class Settings(BaseSettings):
         {}, description="JSON: quotas, weights, popularity and rules of single surfaces, by name"
     )
     provider: Literal["cpu", "cuda"] = Field("cpu", description="where ONNX Runtime runs the ranker")
+    candidate_sample: int = Field(
+        2, ge=0, le=20, description="candidates logged with each slate, drawn evenly"
+    )
     ranker_int8: bool = Field(False, description="rank in 8 bits where a version kept the graph for it")
     exploration: Ratio = Field(0.1, description="share of slates that explore")
     experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")

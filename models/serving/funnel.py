@@ -255,7 +255,8 @@ class Funnel:
         course.watch.lap("slate")
         if scored.step:
             DEGRADED.labels(scored.step).inc()
-        served = served_of(case, read, scored, places, self._columns) if places else None
+        sample = self._settings.candidate_sample
+        served = served_of(case, read, scored, places, self._columns, sample) if places else None
         timings_ms = course.watch.total()
         self._recorder.note(Happened(case, read, scored, pool, draft, places, timings_ms))
         return Ranked(reply_of(case, scored, places, timings_ms), served)

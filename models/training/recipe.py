@@ -102,7 +102,7 @@ def make_version(
     clock.lap("int8")
     files[ONLINE] = _refitted(order, data, fitted.fitted_rows, ranker)
     clock.lap("refit")
-    files[PROFILE] = _profile(order, data)
+    files[PROFILE] = _profile(order, data, ranker)
     files[CURVE] = msgspec.json.encode(fitted.curve)
     files[PICTURE] = _picture(order.version, fitted.curve)
     clock.lap("profile")
@@ -127,7 +127,7 @@ def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranke
     ranker = Ranker.load(draft.manifest, draft.files)
     verdict = _judge(order, data, ranker, champion)
     files[ONLINE] = _refitted(order, data, fit_rows(data), ranker)
-    files[PROFILE] = _profile(order, data)
+    files[PROFILE] = _profile(order, data, ranker)
     metrics = {**verdict.metrics, "rows": float(len(data))}
     return _seal(order, data, files, verdict.reasons, metrics, {})
 
@@ -280,8 +280,8 @@ def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker)
     return online.snapshot()
 
 
-def _profile(order: Order, data: TrainingSet) -> bytes:
-    """The reference distribution: columns by evenly spaced rows, levels by all of them."""
+def _profile(order: Order, data: TrainingSet, ranker: Ranker) -> bytes:
+    """The reference distribution: columns by evenly spaced rows, levels by all, scores by the gate's rows."""
     rows = len(data)
     step = max(1, rows // PROFILE_ROWS)
     parts = [
@@ -292,7 +292,9 @@ def _profile(order: Order, data: TrainingSet) -> bytes:
         "item_category": data.earlier.categories + Counter(data.newest.categories),
         "request_surface": data.earlier.surfaces + Counter(data.newest.surfaces),
     }
-    profile = Profile.fit(order.columns, np.concatenate(parts))
+    logits = ranker.score_many(data.newest.take(slice(_held_out(data), None)).features)
+    scores = dict(zip(ranker.heads, logits.T, strict=True))
+    profile = Profile.fit(order.columns, np.concatenate(parts), scores=scores)
     told = tuple(LevelProfile.of(name, counts) for name, counts in levels.items())
     return msgspec.structs.replace(profile, levels=told).to_json()
 

@@ -21,6 +21,7 @@ __all__ = [
     "item_tag",
     "layout_of",
     "tag_of",
+    "tags_of",
     "user_tag",
 ]
 
@@ -63,6 +64,13 @@ def item_tag(name: str) -> str:
 def tag_of(scope: Scope, name: str) -> str:
     """The shard of a state row. Names of pairs and sessions begin with `USER/`."""
     return user_tag(name.partition("/")[0]) if scope in OF_USERS else item_tag(name)
+
+
+def tags_of(scope: Scope, names: Sequence[str]) -> list[str]:
+    """The shard of each state row of one scope."""
+    if scope not in OF_USERS:
+        return list(map(item_tag, names))
+    return [user_tag(name.partition("/")[0]) for name in names]
 
 
 def layout_of(key: str) -> str:
@@ -133,6 +141,16 @@ class Keys:
     def document(self, kind: str, user_id: str) -> str:
         """One of a user's documents (see streams.facts.documents)."""
         return f"{{{user_tag(user_id)}}}:{self._state}:{_DOCUMENTS[kind]}:{user_id}"
+
+    def documents(self, user_id: str, kinds: Sequence[str]) -> list[str]:
+        """Documents of one user."""
+        start = f"{{{user_tag(user_id)}}}:{self._state}:"
+        return [f"{start}{_DOCUMENTS[kind]}:{user_id}" for kind in kinds]
+
+    def documents_of(self, tag: str, documents: Iterable[tuple[str, str]]) -> list[str]:
+        """Documents, by kind and user, that are all of one shard."""
+        start = f"{{{tag}}}:{self._state}:"
+        return [f"{start}{_DOCUMENTS[kind]}:{user_id}" for kind, user_id in documents]
 
     def companions(self, item_id: str) -> str:
         """An item's set of what was watched with it."""

@@ -150,8 +150,8 @@ class RedisStore:
         """Every user's documents, by one MGET."""
         if not user_ids:
             return {}
-        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in DOCUMENTS])
-        n = len(DOCUMENTS)
+        named, n = self._keys.documents, len(DOCUMENTS)
+        values = self._flights.mget([key for user in user_ids for key in named(user, DOCUMENTS)])
         return {user: UserDocuments.read(*values[n * i : n * i + n]) for i, user in enumerate(user_ids)}
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
@@ -165,7 +165,7 @@ class RedisStore:
         keys = [
             self._keys.fence(write.tag),
             *self._keys.rows_of(write.tag, write.keys),
-            *(self._keys.document(document.kind, document.user_id) for document in write.documents),
+            *self._keys.documents_of(write.tag, [document[:2] for document in write.documents]),
             *(self._keys.companions(each.item_id) for each in write.companions),
         ]
         moves = [(_source_name(m.source), m.epoch, m.before, m.after, m.stream_ms) for m in write.moves]

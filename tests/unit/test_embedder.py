@@ -7,7 +7,7 @@ from models.serving.candidates.learned import ASKED, Embedded, Learned
 from models.serving.candidates.retrieval import taste
 from models.serving.candidates.shelves import Shelves
 from models.serving.towers import Towers
-from models.vectors.embedding import GRACE_S, RETRY_S, Embedding
+from models.vectors.embedding import CHECK_S, GRACE_S, RETRY_S, Embedding
 from models.vectors.inputs import fingerprint
 from models.versions.registry import load_version, publish
 from streams.catalogue.catalogue import Catalogue
@@ -146,6 +146,29 @@ def test_one_killed_in_the_midst_leaves_nothing_to_do_twice(world, monkeypatch):
     world.restart()
     world.embedding.turn(champion)
     assert world.embedding.waiting == 0
+
+
+@pytest.mark.parametrize("lost", ["all", "the newest"])
+def test_a_redis_that_lost_writes_gets_them_again(world, lost):
+    """Restarted empty, or from a copy of before the last item came."""
+    world.put("a", "b")
+    champion = world.version("v1")
+    world.embed(champion)
+    before = world.store.noted("v1")
+    world.put("c")
+    world.embed(champion)
+    if lost == "all":
+        world.store.drop("v1")
+        world.store.serve(None)
+    else:
+        world.store.remove("v1", ["c"])
+        world.store.note("v1", before)
+    world.embed(champion)
+    assert -1 in world.vectors("v1", "a", "b", "c")[0]
+    world.now += CHECK_S
+    world.embed(champion)
+    assert -1 not in world.vectors("v1", "a", "b", "c")[0]
+    assert world.store.served().version == "v1"
 
 
 def test_a_version_without_towers_goes_back_to_content(world):

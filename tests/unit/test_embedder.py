@@ -7,7 +7,9 @@ from models.serving.candidates.learned import ASKED, Embedded, Learned
 from models.serving.candidates.retrieval import taste
 from models.serving.candidates.shelves import Shelves
 from models.serving.towers import Towers
+from models.training.retrieval.carried import JUDGED, carried, resealed
 from models.vectors.embedding import CHECK_S, GRACE_S, RETRY_S, Embedding
+from models.vectors.graphs import TOWERS
 from models.vectors.inputs import fingerprint
 from models.versions.registry import load_version, publish
 from streams.catalogue.catalogue import Catalogue
@@ -254,3 +256,16 @@ def test_a_packed_vector_comes_back_and_what_is_none_is_zero():
     assert prints.tolist() == [2**32 - 1, -1, 7, -1]
     np.testing.assert_allclose(back[[0, 2]], vectors[[1, 0]], atol=2e-3)
     assert not back[[1, 3]].any()
+
+
+def test_towers_are_taken_over_where_none_were_judged():
+    champion = with_untrained_towers(linear_version(version="v1"), seed=2)
+    plain = linear_version(version="v2")
+    taken = carried(plain, champion)
+    assert Towers.load(taken).version == "v2"
+    assert taken.files[TOWERS] == champion.files[TOWERS]
+    judged = resealed(plain, {}, {JUDGED: 0.1})  # its own found too little
+    assert carried(judged, champion) is judged
+    own = with_untrained_towers(plain, seed=3)
+    assert carried(own, champion) is own
+    assert carried(plain, linear_version(version="v0")) is plain

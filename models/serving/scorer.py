@@ -99,7 +99,7 @@ class Scorer:
         )
         wishes = Forgetting()
         self._replies = ReplyCache(store, self._guard, wishes)
-        publisher = Publisher(settings, linger_ms=0)
+        publisher = Publisher(settings, linger_ms=0, patient=False)
         closing.callback(publisher.close)
         purse, recorder = Purse(beside), Recorder(beside, settings.traces_per_s)
         closing.callback(lambda: self._guard.attempt("purse", purse.give_back, "redis"))

@@ -76,6 +76,10 @@ INDEX_BYTES = Gauge("streamrec_index_bytes", "Size of the index of nearest neigh
 INDEX_SECONDS = Gauge("streamrec_index_build_seconds", "Time that building it took.")
 INDEX_RECALL = Gauge("streamrec_index_recall_ratio", "Its recall at 500 on sampled queries, when built.")
 
+EMBEDDED = Counter("streamrec_embedded_total", "Item vectors written, new and changed ones.")
+EMBEDDING_WAITING = Gauge("streamrec_embedding_waiting_items", "Items whose vector is not written yet.")
+VECTORS_WAITING = Gauge("streamrec_vectors_waiting_items", "Items whose vector a scorer still waits for.")
+
 # learning
 LEARNED = Counter("streamrec_learned_total", "Labels learned, by head.", ["head"])
 ONLINE_AUC = Gauge("streamrec_online_auc_ratio", "Prequential ROC AUC over recent labels.", ["head"])

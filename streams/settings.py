@@ -114,6 +114,9 @@ class Settings(BaseSettings):
 
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")
+    online_model: Literal["ftrl", "fm", "ucb"] = Field(
+        "ftrl", description="what learns online: regression, factorisation machine, bandit"
+    )
     train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
     train_rows: int = Field(1_000_000, ge=1_000, description="newest examples trained on, at the most")
     train_seed: int = 0

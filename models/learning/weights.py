@@ -2,6 +2,7 @@
 
     online logit of head h = bias + sum over heads g of w[h, g] * ranker's logit of g
                            + dense[h] · standardised features + sum of the crosses' weights
+                           + what the kind adds (`models.learning.heads`)
 
 Features are squashed (sign * log(1 + |x|)), standardised by running mean and deviation, cut to ±4
 and divided by the root of their number d, so that all of them together are as long as one cross; a
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.learning.crosses import BUCKETS
+from models.learning.heads import KINDS, Extra, Linear
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
@@ -93,6 +95,8 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     dense: bytes
     buckets: tuple[bytes, ...]
     crosses: tuple[bytes, ...]
+    kind: str
+    extras: tuple[dict[str, tuple[str, tuple[int, ...], bytes]], ...]  # of each head: type, shape, bytes
 
 
 class Weights(msgspec.Struct, frozen=True, eq=False):
@@ -108,6 +112,8 @@ class Weights(msgspec.Struct, frozen=True, eq=False):
     logit: Floats
     dense: Floats
     crosses: Floats
+    kind: str = Linear.kind
+    extras: tuple[Extra, ...] = ()
 
     def score_many(
         self, logits: NDArray[np.floating], features: NDArray[np.floating], crosses: NDArray[np.uint32]
@@ -120,9 +126,14 @@ class Weights(msgspec.Struct, frozen=True, eq=False):
         single = features.dtype == np.float32
         x: NDArray[np.floating] = features if single else np.asarray(features, np.float64)
         z = standardised(squashed(x), self.mean, self.inverse_deviation)
-        linear = self.bias + clipped(logits) @ self.logit.T + z @ self.dense.T.astype(z.dtype)
+        heard = clipped(logits)
+        linear = self.bias + heard @ self.logit.T + z @ self.dense.T.astype(z.dtype)
         for head in range(len(linear.T)):
             linear[:, head] += self.crosses[head].take(crosses).sum(axis=1)
+        if any(self.extras):
+            context = np.concatenate([np.ones((len(z), 1)), heard, z], axis=1)
+            for head, extra in enumerate(self.extras):
+                linear[:, head] += KINDS[self.kind].added(extra, context, crosses)
         return linear
 
     def to_bytes(self) -> bytes:
@@ -143,6 +154,11 @@ class Weights(msgspec.Struct, frozen=True, eq=False):
                 dense=self.dense.tobytes(),
                 buckets=tuple(u.tobytes() for u in used),
                 crosses=tuple(row[u].tobytes() for row, u in zip(self.crosses, used, strict=True)),
+                kind=self.kind,
+                extras=tuple(
+                    {name: (each.dtype.str, each.shape, each.tobytes()) for name, each in extra.items()}
+                    for extra in self.extras
+                ),
             ),
         )
 
@@ -154,8 +170,8 @@ class Weights(msgspec.Struct, frozen=True, eq=False):
             ModelRefused: wrong checksum, other heads, or not such bytes.
         """
         stored = unpacked("weights", data, _Stored)
-        if not isinstance(stored, _Stored) or stored.heads != HEADS:
-            raise ModelRefused(f"weights: expected heads {HEADS}")
+        if not isinstance(stored, _Stored) or stored.heads != HEADS or stored.kind not in KINDS:
+            raise ModelRefused(f"weights: expected heads {HEADS} of {', '.join(KINDS)}")
         crosses = np.zeros((len(HEADS), BUCKETS))
         for row, buckets, values in zip(crosses, stored.buckets, stored.crosses, strict=True):
             row[np.frombuffer(buckets, dtype="<u4")] = np.frombuffer(values)
@@ -170,4 +186,9 @@ class Weights(msgspec.Struct, frozen=True, eq=False):
             logit=np.frombuffer(stored.logit).reshape(len(HEADS), len(HEADS)),
             dense=np.frombuffer(stored.dense).reshape(len(HEADS), -1),
             crosses=crosses,
+            kind=stored.kind,
+            extras=tuple(
+                {n: np.frombuffer(data, kind).reshape(shape) for n, (kind, shape, data) in extra.items()}
+                for extra in stored.extras
+            ),
         )

@@ -72,6 +72,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     trigger_id: str | None = None
     parent: str | None = None
     seed: int = 0
+    online: str = "ftrl"  # the kind of the online half
 
 
 def make_version(
@@ -276,6 +277,7 @@ def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker)
         unseen.labels,
         unseen.weights,
         unseen.ts_ms,
+        kind=order.online,
     )
     return online.snapshot()
 

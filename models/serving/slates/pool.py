@@ -6,6 +6,7 @@ import numpy as np
 
 from models.serving.answer import Case, Floats, Read, Scored
 from models.serving.candidates.content import content_vector
+from models.serving.candidates.retrieval import MATCHED
 from models.serving.slates.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
 from streams.errors import OperatorError
 from streams.events import Sponsored
@@ -84,11 +85,11 @@ def matching(sources: Sequence[str]) -> Floats:
 
     Candidates that a query found stand in the order of their match; the others are left as they are.
 
-    >>> matching(["search", "search", "popular"]).round(2).tolist()
+    >>> matching(["search", "semantic", "popular"]).round(2).tolist()
     [1.0, 0.91, 1.0]
     """
     factor = np.ones(len(sources))
-    found = [row for row, source in enumerate(sources) if source == "search"]
+    found = [row for row, source in enumerate(sources) if source in MATCHED]
     factor[found] = MATCH_HALF / (MATCH_HALF + np.arange(len(found)))
     return factor
 
@@ -104,7 +105,7 @@ def _tiers(case: Case, read: Read | None) -> Sequence[int]:
         return bytes(len(ids))  # NEW, all of them
     free = len(ids) - case.candidates.held
     return [
-        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source != "search" else NEW
+        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source not in MATCHED else NEW
         for at, (item_id, source) in enumerate(zip(ids, sources, strict=True))
     ]
 

@@ -13,6 +13,7 @@ from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
 from models.training.retrieval import engagements, training
 from models.training.retrieval.batches import Batches
+from models.training.retrieval.carried import resealed
 from models.training.retrieval.export import tower_files
 from models.training.retrieval.judge import judge, recall_at, weighted_mean
 from models.training.retrieval.make import with_towers
@@ -28,7 +29,6 @@ from models.vectors.inputs import (
     query_inputs,
     usual_length,
 )
-from models.versions.registry import seal
 from streams.errors import ModelRefused
 from streams.events import Window
 from streams.features import columns_hash
@@ -57,11 +57,8 @@ def towers(fitted, catalogue):
     return Towers.load(_sealed(tower_files(fitted.towers, catalogue, 0)))
 
 
-def _sealed(files, version=None):
-    version = version or linear_version()
-    manifest = version.manifest
-    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
-    return seal({**version.files, **files}, **fields)
+def _sealed(files):
+    return resealed(linear_version(), files)
 
 
 def test_they_find_what_likeness_and_popularity_do_not(seen, catalogue, towers):

@@ -42,6 +42,7 @@ class Known(msgspec.Struct, frozen=True, eq=False):
     metadata: Floats
     categories: Names
     creators: Names
+    hashes: NDArray[np.uint64] | None = None  # [n] crc32 of the ids, where they are at hand
 
     def __len__(self) -> int:
         """Candidates."""

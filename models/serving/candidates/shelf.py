@@ -91,6 +91,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             self.metadata[rows],
             _named(self.categories[rows], self.category_names),
             _named(self.creators[rows], self.creator_names),
+            self.hashes_of[rows, 0],
         )
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:

@@ -20,6 +20,9 @@ _CLUSTERS = {  # otherwise by what the column describes
     "session": "user",
     "surface": "request",
     "query": "request",
+    "query_category": "request",
+    "query_item": "request",
+    "match": "request",
 }
 _GROWING_KINDS = ("count", "hours")
 _CONTENT = ("item_known", "item_duration_s", "item_quality", "item_tags", "item_sponsored")

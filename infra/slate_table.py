@@ -17,6 +17,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 SOURCES = {
     "request": "bright_black",
     "search": "magenta",
+    "semantic": "bright_magenta",
     "similar": "green",
     "trending": "yellow",
     "fresh": "cyan",

@@ -5,13 +5,17 @@ All memory is bounded: beyond the bounds users and sessions are not told apart, 
 
 import math
 from collections import Counter, OrderedDict, deque
+from statistics import median
 
 import msgspec
 
+from monitors.quality import Labels
 from streams.events import DAY_MS, Served
+from streams.features import COLUMN_NAMES, columns_hash
 
-__all__ = ["Returns", "Sessions", "Variety", "Worth"]
+__all__ = ["Ages", "Returns", "Sessions", "Variety", "Worth"]
 
+AGE = "item_age_h"
 SESSION_GAP_MS = 1_800_000
 MAX_SESSIONS = 50_000
 MAX_USERS = 500_000  # of one day
@@ -19,49 +23,57 @@ PLACES = 10_000  # shown last, over which variety is told
 
 
 class Sessions:
-    """Lengths of sessions: from a session's first request to its last; over after half an hour."""
+    """Lengths of sessions: from a session's first request to its last; over after half an hour.
+
+    A session counts for what its first slate was served by.
+    """
 
     def __init__(self) -> None:
-        self._open: OrderedDict[str, tuple[int, int]] = OrderedDict()  # least recently seen first
+        # least recently seen first
+        self._open: OrderedDict[str, tuple[int, int, Labels]] = OrderedDict()
 
-    def take(self, served: Served) -> list[float]:
-        """Takes a slate in; returns the seconds of each session that is over by now."""
+    def take(self, served: Served, labels: Labels) -> list[tuple[float, Labels]]:
+        """Takes a slate in; returns the seconds of each session that is over by now, and its labels."""
         name = served.session_id
         if name is not None:
-            first, last = self._open.pop(name, (served.ts_ms, served.ts_ms))
-            self._open[name] = (min(first, served.ts_ms), max(last, served.ts_ms))
+            first, last, began = self._open.pop(name, (served.ts_ms, served.ts_ms, labels))
+            self._open[name] = (min(first, served.ts_ms), max(last, served.ts_ms), began)
         over = []
         while self._open:
-            first, last = next(iter(self._open.values()))
+            first, last, began = next(iter(self._open.values()))
             if served.ts_ms - last <= SESSION_GAP_MS and len(self._open) <= MAX_SESSIONS:
                 break
             self._open.popitem(last=False)
-            over.append((last - first) / 1_000)
+            over.append(((last - first) / 1_000, began))
         return over
 
 
 class Returns:
-    """The share of a day's users (UTC) who came the day after: of the last two days that are whole."""
+    """The share of a day's users (UTC) who came the day after, by variant: of the last two whole days.
+
+    Under whichever variant they came again.
+    """
 
     def __init__(self) -> None:
-        self._days: dict[int, set[str]] = {}
+        self._days: dict[int, dict[str, set[str]]] = {}
 
-    def take(self, served: Served) -> None:
+    def take(self, served: Served, variant: str) -> None:
         """Takes a slate in. Days older than the newest four are forgotten."""
         day = served.ts_ms // DAY_MS
-        users = self._days.setdefault(day, set())
-        if len(users) < MAX_USERS:
-            users.add(served.user_id)
+        variants = self._days.setdefault(day, {})
+        if sum(map(len, variants.values())) < MAX_USERS:
+            variants.setdefault(variant, set()).add(served.user_id)
         for old in sorted(self._days)[:-4]:
             del self._days[old]
 
-    def ratio(self) -> float | None:
-        """In [0, 1]; None until two days are over."""
+    def ratios(self) -> dict[str, float]:
+        """In [0, 1], by variant; empty until two days are over."""
         newest = max(self._days, default=0)
-        first, second = self._days.get(newest - 2), self._days.get(newest - 1)
-        if not first or second is None:
-            return None
-        return len(first & second) / len(first)
+        first, second = self._days.get(newest - 2, {}), self._days.get(newest - 1)
+        if second is None:
+            return {}
+        came = set[str]().union(*second.values())
+        return {variant: len(users & came) / len(users) for variant, users in first.items()}
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -70,6 +82,28 @@ class Worth(msgspec.Struct, frozen=True):
     items: int
     novelty_nats: float
     diversity_ratio: float
+
+
+class Ages:
+    """How old items were when they were shown: of the last 10,000 places, by the age logged with each."""
+
+    def __init__(self) -> None:
+        self._place = COLUMN_NAMES.index(AGE)
+        self._columns = columns_hash()
+        self._hours: deque[float] = deque(maxlen=PLACES)
+
+    def take(self, served: Served) -> None:
+        """Takes a slate in; one that was logged on other columns tells nothing."""
+        if served.columns != self._columns:
+            return
+        for place in served.slate:
+            hours = place.features[self._place] if len(place.features) > self._place else None
+            if hours is not None and math.isfinite(hours):
+                self._hours.append(hours)
+
+    def median_s(self) -> float | None:
+        """Seconds from publication to the slate, the median; None before the first."""
+        return 3_600 * median(self._hours) if self._hours else None
 
 
 class Variety:

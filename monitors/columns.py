@@ -5,12 +5,14 @@ Every column is reported. Not every move is news, though:
 * `cyclic` columns follow the clock, `monotone` ones and ages only grow;
 * counts follow the volume of traffic and, in a young system, simply fill up;
 * what stands on a slate is chosen by our own policy, so of its columns only the item's own content may ask;
-  the choices of the model itself are measured besides, on its first windows (see `watch`).
+  the choices of the model itself are measured besides, on its first windows (see `watch`);
+* the model's own scores move with all of these.
 """
 
+from models.versions.profile import SCORE
 from streams.features import COLUMNS, Feature
 
-__all__ = ["ITEM_CATEGORY", "REQUEST_SURFACE", "cluster_of", "may_trigger"]
+__all__ = ["ITEM_CATEGORY", "REQUEST_SURFACE", "cluster_of", "may_trigger", "tells_of_candidates"]
 
 _DECLARED: dict[str, Feature] = {column.name: column for column in COLUMNS}
 _CLUSTERS = {  # otherwise by what the column describes
@@ -24,6 +26,7 @@ _CLUSTERS = {  # otherwise by what the column describes
     "query_item": "request",
     "match": "request",
 }
+_OF_REQUESTS = ("session", "surface", "query", "request")
 _GROWING_KINDS = ("count", "hours")
 _CONTENT = ("item_known", "item_duration_s", "item_quality", "item_tags", "item_sponsored")
 
@@ -43,11 +46,25 @@ def may_trigger(name: str, direction: str = "none") -> bool:
     column = _DECLARED.get(name)
     if name == ITEM_CATEGORY:
         return direction == "unseen"
+    if name.startswith(SCORE):
+        return False
     if column is None or name in _CONTENT:
         return True
     if column.cyclic or column.monotone or column.kind in _GROWING_KINDS:
         return False
     return column.scope in ("user", "request")
+
+
+def tells_of_candidates(name: str) -> bool:
+    """True if the column differs from one candidate of a request to the next.
+
+    >>> [tells_of_candidates(n) for n in ("item_ctr_7d", "item_category", "user_ctr_7d", "score_click")]
+    [True, True, False, False]
+    """
+    column = _DECLARED.get(name)
+    if column is None:
+        return name == ITEM_CATEGORY
+    return column.scope not in ("user", *_OF_REQUESTS)
 
 
 def cluster_of(name: str) -> str | None:
@@ -59,4 +76,6 @@ def cluster_of(name: str) -> str | None:
     column = _DECLARED.get(name)
     if name in _KINDS:
         return _KINDS[name]
+    if name.startswith(SCORE):
+        return "request"
     return None if column is None else _CLUSTERS.get(column.scope, column.scope)

@@ -25,6 +25,7 @@ from streams.events import DriftState
 __all__ = [
     "Size",
     "Verdict",
+    "gentler",
     "judge",
     "ks",
     "ks_statistic",
@@ -139,6 +140,11 @@ def ks(reference: Reference, values: Floats, size: Size) -> Verdict:
     threshold = max(KS_ENTER, _least_distance(alpha, len(sample) * size.worth, len(present) * size.worth))
     drifted = distance >= threshold and _evidently_ks(sample, present) <= alpha
     return Verdict(reference.feature, "ks", distance, threshold, "drifted" if drifted else "ok", direction)
+
+
+def gentler(verdict: Verdict, other: Verdict) -> Verdict:
+    """The one of two verdicts on a column that says less, each beside its own threshold."""
+    return min(verdict, other, key=lambda v: (v.score or 0.0) / (v.threshold or 1.0))
 
 
 def _least_distance(alpha: float, rows: float, other_rows: float) -> float:

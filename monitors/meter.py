@@ -1,9 +1,10 @@
 """Counters and gauges of quality and business, from served slates and what viewers did with them."""
 
-from monitors.business import Returns, Sessions, Variety
+from monitors.business import Ages, Returns, Sessions, Variety
 from monitors.quality import ClickThrough
 from streams.events import Click, Event, Impression, Item, Record, Served
 from streams.metrics import (
+    CATALOGUE_NEWEST,
     COVERAGE,
     DIVERSITY,
     NEXT_DAY_RETURN,
@@ -11,6 +12,7 @@ from streams.metrics import (
     POSITION_CLICKS,
     POSITION_IMPRESSIONS,
     SESSION_SECONDS,
+    SHOWN_AGE,
     SLATE_CLICKS,
     SLATE_CONVERSIONS,
     SLATE_IMPRESSIONS,
@@ -41,7 +43,8 @@ class Meter:
 
     def __init__(self) -> None:
         self._clicks, self._sessions, self._returns = ClickThrough(), Sessions(), Returns()
-        self._variety, self._slates = Variety(), 0
+        self._variety, self._ages = dict[str, Variety](), dict[str, Ages]()  # by surface
+        self._slates = self._newest_ms = 0
         self._bids: dict[str, int] = {}  # micros a click
 
     def take(self, record: Record) -> None:
@@ -66,28 +69,39 @@ class Meter:
             SLATE_VALUE.labels(*labels).inc(max(counted.value_micros, 0) / 1e6)
         if isinstance(record, Impression | Click):
             place = place_of(record.position)
-            POSITION_IMPRESSIONS.labels(place).inc(counted.impressions)
-            POSITION_CLICKS.labels(place).inc(counted.clicks)
+            POSITION_IMPRESSIONS.labels(counted.surface, place).inc(counted.impressions)
+            POSITION_CLICKS.labels(counted.surface, place).inc(counted.clicks)
             SPONSORED_REVENUE.labels(*labels).inc(counted.clicks * self._bids.get(record.item_id, 0) / 1e6)
 
     def _on_item(self, item: Item) -> None:
         """Keeps the bids of paid places; an item that is one no longer is forgotten."""
+        if item.published_ts_ms > self._newest_ms:
+            self._newest_ms = item.published_ts_ms
+            CATALOGUE_NEWEST.set(self._newest_ms / 1_000)
         if item.sponsored is not None:
             self._bids[item.item_id] = item.sponsored.bid_micros
         else:
             self._bids.pop(item.item_id, None)
 
     def _on_slate(self, served: Served) -> None:
-        for seconds in self._sessions.take(served):
-            SESSION_SECONDS.observe(seconds)
-        self._returns.take(served)
-        self._variety.take(served)
+        labels = self._clicks.labels(served)
+        for seconds, of in self._sessions.take(served, labels):
+            SESSION_SECONDS.labels(*of).observe(seconds)
+        self._returns.take(served, labels.variant)
+        self._variety.setdefault(labels.surface, Variety()).take(served)
+        self._ages.setdefault(labels.surface, Ages()).take(served)
         self._slates += 1
-        if self._slates % LOOK:
-            return
-        if (ratio := self._returns.ratio()) is not None:
-            NEXT_DAY_RETURN.set(ratio)
-        if (worth := self._variety.worth()) is not None:
-            COVERAGE.set(worth.items)
-            NOVELTY.set(worth.novelty_nats)
-            DIVERSITY.set(worth.diversity_ratio)
+        if self._slates % LOOK == 0:
+            self._look()
+
+    def _look(self) -> None:
+        for variant, ratio in self._returns.ratios().items():
+            NEXT_DAY_RETURN.labels(variant).set(ratio)
+        for surface, variety in self._variety.items():
+            if (worth := variety.worth()) is not None:
+                COVERAGE.labels(surface).set(worth.items)
+                NOVELTY.labels(surface).set(worth.novelty_nats)
+                DIVERSITY.labels(surface).set(worth.diversity_ratio)
+        for surface, ages in self._ages.items():
+            if (age_s := ages.median_s()) is not None:
+                SHOWN_AGE.labels(surface).set(age_s)

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from monitors.evidence import Evidence
@@ -15,6 +16,7 @@ from monitors.meter import Meter
 from monitors.performance_watch import PerformanceWatch
 from monitors.regular import Regular
 from monitors.reports import Outgoing
+from monitors.seasons import load_seasons, save_seasons
 from monitors.shelf import Shelf
 from monitors.watch import DriftWatch
 from streams.codec import decode
@@ -80,7 +82,9 @@ class _Role:
         self._settings, self._health, self._arrived = settings, health, arrived
         self._shelf, self._evidence = Shelf(settings.state / "drift"), list[Evidence]()
         self._watch = DriftWatch(settings, keep=self._evidence.append)
-        self._performance, self._meter = PerformanceWatch(settings), Meter()
+        file = settings.state / "monitor" / f"{settings.namespace}.seasons.json"
+        self._performance = PerformanceWatch(settings, load_seasons(file), partial(save_seasons, file))
+        self._meter = Meter()
         self._regular = Regular(settings)
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 

@@ -16,15 +16,15 @@ import heapq
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
-from statistics import median
 
 import msgspec
 from river.drift import ADWIN
 
 from monitors.drift import Verdict
-from streams.events import DAY_MS, DriftState, Example, Window
+from monitors.seasons import Season
+from streams.events import DriftState, Example, Window
 
-__all__ = ["Outcome", "Performance", "Season", "Settling", "entropy", "told"]
+__all__ = ["Outcome", "Performance", "Settling", "entropy", "told"]
 
 MAX_PENDING = 50_000  # clicks waiting for their moment to close
 MAX_KNOWN = 200_000  # ids of labels taken
@@ -36,9 +36,6 @@ CALIBRATION_LOG = 0.25  # |ln(clicks / expected)|
 SEASON_LOG = 0.3  # |ln(now / usual)|
 DEVIATIONS = 4.0
 DESIGN = 2.0  # variance of a sum over slates beside that of independent labels
-SEASON_DAYS = 14
-LEAST_DAYS = 2  # of the same hour before it is a baseline
-HOUR_MS = 3_600_000
 
 
 class Outcome(msgspec.Struct, frozen=True, order=True):
@@ -103,28 +100,6 @@ class Settling:
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         return outcome
-
-
-class Season:
-    """What a rate is at each hour of the day (UTC): the median over up to 14 earlier days."""
-
-    def __init__(self) -> None:
-        self._hours: dict[int, OrderedDict[int, float]] = {}
-
-    def usual(self, ts_ms: int) -> float | None:
-        """The baseline of that hour from the days before; None with fewer than two of them."""
-        day, hour = divmod(ts_ms, DAY_MS)
-        days = self._hours.get(hour // HOUR_MS, OrderedDict[int, float]())
-        earlier = [value for known, value in days.items() if known < day]
-        return median(earlier) if len(earlier) >= LEAST_DAYS else None
-
-    def add(self, ts_ms: int, value: float) -> None:
-        """Notes the rate of a window; of several in one hour the latest stands."""
-        day, hour = divmod(ts_ms, DAY_MS)
-        days = self._hours.setdefault(hour // HOUR_MS, OrderedDict())
-        days[day] = value
-        while len(days) > SEASON_DAYS:
-            days.popitem(last=False)
 
 
 class Performance:

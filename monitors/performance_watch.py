@@ -5,12 +5,13 @@ reason `performance`. CTR and watch time are reported and never ask: tastes are 
 While labels are late, what the probabilities served expect of themselves stands for loss and CTR.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from models.versions.registry import Champions
 from monitors.drift import Verdict
-from monitors.performance import Performance, Season, entropy, told
+from monitors.performance import Performance, entropy, told
 from monitors.reports import Outgoing, report_of
+from monitors.seasons import Season
 from monitors.triggers import Judged, Rules, State, remember, step
 from streams.events import (
     TRIGGERS,
@@ -32,15 +33,23 @@ PART = 0.002  # of the running means of what is expected: about the last 500 pla
 
 
 class PerformanceWatch:
-    """Turns examples, slates, models and triggers into reports and triggers."""
+    """Turns examples, slates, models and triggers into reports and triggers.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    `seasons` are those of an earlier monitor; after each window they go to `keep`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seasons: Mapping[str, Season] | None = None,
+        keep: Callable[[Mapping[str, Season]], None] = lambda _: None,
+    ) -> None:
+        self._settings, self._keep = settings, keep
         self._rules = Rules(
             cooldown_ms=settings.retrain_cooldown_ms, per_day=settings.retrain_per_day, reason=PERFORMANCE
         )
         self._champions, self._state = Champions(), State()
-        self._seasons: dict[str, Season] = {}
+        self._seasons = dict(seasons or {})
         self._model: tuple[str, Performance] | None = None
         self._expected: tuple[float, float] | None = None  # CTR, loss
 
@@ -66,6 +75,7 @@ class PerformanceWatch:
         for window, verdicts in self._model[1].add(example):
             written += [report_of(champion.version, window, verdict, now_ms) for verdict in verdicts]
             written += self._step(champion.version, window, verdicts, now_ms)
+            self._keep(self._seasons)
         return written
 
     def _step(self, version: str, window: Window, verdicts: Sequence[Verdict], now_ms: int) -> list[Outgoing]:

@@ -27,7 +27,7 @@ class ColumnLine(msgspec.Struct, frozen=True):
 
 def lines_of(profile: Profile) -> list[ColumnLine]:
     """Every column, features first."""
-    return [*map(_of_column, profile.columns), *map(_of_levels, profile.levels)]
+    return [*map(_of_column, (*profile.columns, *profile.scores)), *map(_of_levels, profile.levels)]
 
 
 def _of_column(column: ColumnProfile) -> ColumnLine:
@@ -50,8 +50,8 @@ def compare(old: Profile, new: Profile) -> list[Verdict]:
     """
     size = Size(rows=new.rows, min_rows=0)
     out: list[Verdict] = []
-    columns = {column.name: column for column in new.columns}
-    for column in old.columns:
+    columns = {column.name: column for column in (*new.columns, *new.scores)}
+    for column in (*old.columns, *old.scores):
         if (other := columns.get(column.name)) is not None:
             out += judge(reference_of(column), _values(other), size)
     levels = {column.name: column for column in new.levels}

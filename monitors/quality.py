@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from streams.events import Click, Event, Feedback, Impression, Served, Watch
 
-__all__ = ["NO_MODEL", "ClickThrough", "Counted"]
+__all__ = ["NO_MODEL", "ClickThrough", "Counted", "Labels"]
 
 NO_MODEL = "none"
 MAX_REQUESTS = 20_000  # remembered; what comes for older ones is not counted
@@ -18,6 +18,14 @@ MAX_SURFACES = 50  # clients name them; the rest share one name
 MAX_VARIANTS = 50  # combinations of arms; the rest share one name too
 OTHER = "other"
 NO_VARIANT = "none"
+
+
+class Labels(NamedTuple):
+    """What slates are told apart by, with a bound on how many there are."""
+
+    surface: str
+    model: str
+    variant: str
 
 
 class Counted(NamedTuple):
@@ -63,12 +71,18 @@ class ClickThrough:
         self._surfaces: set[str] = set()
         self._variants: set[str] = set()
 
+    def labels(self, slate: Served) -> Labels:
+        """What a slate counts for."""
+        return Labels(
+            _bounded(slate.surface, self._surfaces, MAX_SURFACES),
+            slate.model.ranker or NO_MODEL,
+            _bounded(_variant(slate.variants), self._variants, MAX_VARIANTS),
+        )
+
     def served(self, slate: Served) -> Counted | None:
         """Takes a slate in; returns what its feedback, if it was faster, now counts for."""
         request = self._request(slate.request_id)
-        request.model = slate.model.ranker or NO_MODEL
-        request.surface = _bounded(slate.surface, self._surfaces, MAX_SURFACES)
-        request.variant = _bounded(_variant(slate.variants), self._variants, MAX_VARIANTS)
+        request.surface, request.model, request.variant = self.labels(slate)
         return _news(request)
 
     def event(self, event: Event) -> Counted | None:

@@ -1,5 +1,7 @@
 """A verdict on a window as the record that is written of it."""
 
+import msgspec
+
 from monitors.drift import Verdict
 from streams.events import DRIFT, DriftReport, Record, Topic, Window
 
@@ -10,7 +12,12 @@ ALL_SURFACES = "all"
 
 
 def report_of(
-    version: str | None, window: Window, verdict: Verdict, now_ms: int, surface: str = ALL_SURFACES
+    version: str | None,
+    window: Window,
+    verdict: Verdict,
+    now_ms: int,
+    surface: str = ALL_SURFACES,
+    of_candidates: bool = False,
 ) -> Outgoing:
     """The drift report of one verdict, and the topic that it goes to."""
     return DRIFT, DriftReport(
@@ -23,4 +30,5 @@ def report_of(
         score=verdict.score,
         threshold=verdict.threshold,
         state=verdict.state,
+        rows_of="candidates" if of_candidates else msgspec.UNSET,
     )

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from models.versions.manifest import Version
 from models.versions.registry import Champions, load_version
 from monitors.alarms import alerts_of, fingerprints
+from monitors.candidates import Candidates
 from monitors.columns import cluster_of, may_trigger
-from monitors.drift import Size, Verdict, judge, ks, psi
+from monitors.drift import Size, Verdict, gentler, judge, ks, psi
 from monitors.evidence import Evidence
 from monitors.frozen import Frozen, clusters_of, freeze, rows_of
 from monitors.references import Reference, observed
@@ -38,7 +39,7 @@ from streams.events import (
     RetrainTrigger,
     Served,
 )
-from streams.metrics import BATCH_SECONDS, DRIFT_SCORE, DRIFT_WINDOWS
+from streams.metrics import BATCH_SECONDS, CANDIDATE_DRIFT, DRIFT_RAISED, DRIFT_SCORE, DRIFT_WINDOWS
 from streams.settings import Settings
 
 __all__ = ["DriftWatch"]
@@ -66,6 +67,9 @@ class _Model:
         self.windows = _windows(settings, frozen)
         self.names: set[str] = set()  # of surfaces
         self.surfaces: dict[str, Windows] = {}
+        self.candidates = (
+            Candidates(frozen, settings.drift_window_ms, settings.drift_window_rows) if frozen else None
+        )
         self.warm = False
         self.baseline: tuple[Reference, ...] | None = None
 
@@ -123,7 +127,18 @@ class DriftWatch:
             rows = np.empty((len(served.slate), 0), np.float32)
         closed = model.windows.add(served.ts_ms, rows, clusters_of(served))
         written = self._of_surface(version, model, served, rows, now_ms)
+        written += self._of_candidates(version, model, served, now_ms)
         return written + (self._close(version, model, closed, now_ms) if closed else [])
+
+    def _of_candidates(
+        self, version: str | None, model: _Model, served: Served, now_ms: int
+    ) -> list[Outgoing]:
+        judged = model.candidates.take(served) if model.candidates else None
+        if judged is None:
+            return []
+        window, verdicts = judged
+        self._measure(version, verdicts, of_candidates=True)
+        return [report_of(version, window, verdict, now_ms, of_candidates=True) for verdict in verdicts]
 
     def _model(self, version: str | None) -> _Model:
         if version not in self._models:
@@ -165,6 +180,7 @@ class DriftWatch:
         if model.baseline is None and closed.window.rows >= self._settings.drift_window_rows:
             model.baseline = tuple(map(observed, model.frozen.references, columns))
         BATCH_SECONDS.labels("monitor").observe(time.perf_counter() - began)
+        self._count(verdicts)
         self._measure(version, verdicts)
         reports = [report_of(version, closed.window, verdict, now_ms) for verdict in verdicts]
         for reference, values in zip(model.frozen.references, columns, strict=True):
@@ -213,6 +229,8 @@ class DriftWatch:
         telling = [self._since_baseline(model, closed, v) for v in telling]
         judged = Judged(model=champion.version, window=closed.window, verdicts=telling)
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
+        for name in {verdict.feature for verdict in telling}:
+            DRIFT_RAISED.labels(name).set(name in self._state.raised)
         alerts = alerts_of(self._settings.namespace, self._firing, self._state, judged, now_ms)
         for alert in alerts:
             self._note(alert)
@@ -233,15 +251,18 @@ class DriftWatch:
         size = self._size(model, closed, verdict.feature)
         values = closed.rows[:, at].astype(np.float64)
         since = (psi if verdict.method == "psi" else ks)(model.baseline[at], values, size)
-        return min(verdict, since, key=lambda v: (v.score or 0.0) / (v.threshold or 1.0))
+        return gentler(verdict, since)
 
-    def _measure(self, version: str | None, verdicts: Sequence[Verdict]) -> None:
+    def _count(self, verdicts: Sequence[Verdict]) -> None:
         states = {verdict.state for verdict in verdicts if verdict.method == "psi"}
         DRIFT_WINDOWS.labels(
             next((s for s in ("drifted", "ok", "too_few") if s in states), "no_reference")
         ).inc()
+
+    def _measure(self, version: str | None, verdicts: Sequence[Verdict], of_candidates: bool = False) -> None:
+        gauge = CANDIDATE_DRIFT if of_candidates else DRIFT_SCORE
         champion = self._champions.champion
         if champion is not None and champion.version == version:
             for verdict in verdicts:
                 if verdict.score is not None:
-                    DRIFT_SCORE.labels(verdict.feature, verdict.method).set(verdict.score)
+                    gauge.labels(verdict.feature, verdict.method).set(verdict.score)

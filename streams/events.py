@@ -191,8 +191,17 @@ class ServedItem(Record, frozen=True, kw_only=True):
     adjusted: dict[str, float] = {}
 
 
+class Candidate(Record, frozen=True, kw_only=True):
+    """One of a request's candidates, drawn evenly among all, on the slate or not, as it was scored."""
+
+    item_id: Id
+    features: tuple[float | None, ...]
+    category: Id | None = None
+    creator_id: Id | None = None
+
+
 class Served(Record, frozen=True, kw_only=True):
-    """A slate as it went out: the left side of every join with feedback."""
+    """A slate as it went out: the left side of every join with feedback. `candidates` are a small sample."""
 
     request_id: Id
     user_id: Id
@@ -206,6 +215,7 @@ class Served(Record, frozen=True, kw_only=True):
     variants: dict[str, str] = {}
     model: ServedBy = ServedBy()
     history: Annotated[tuple[Id, ...], Meta(max_length=MAX_HISTORY)] = ()
+    candidates: tuple[Candidate, ...] = ()
 
 
 class Labels(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -272,6 +282,7 @@ class DriftReport(Record, frozen=True, kw_only=True, omit_defaults=False):
     score: float | None
     threshold: float | None
     state: DriftState
+    rows_of: Literal["candidates"] | msgspec.UnsetType = msgspec.UNSET  # not set: of slates
 
 
 class RetrainTrigger(Record, frozen=True, kw_only=True):

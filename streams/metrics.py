@@ -76,6 +76,10 @@ INDEX_BYTES = Gauge("streamrec_index_bytes", "Size of the index of nearest neigh
 INDEX_SECONDS = Gauge("streamrec_index_build_seconds", "Time that building it took.")
 INDEX_RECALL = Gauge("streamrec_index_recall_ratio", "Its recall at 500 on sampled queries, when built.")
 
+EMBEDDED = Counter("streamrec_embedded_total", "Item vectors written, new and changed ones.")
+EMBEDDING_WAITING = Gauge("streamrec_embedding_waiting_items", "Items whose vector is not written yet.")
+VECTORS_WAITING = Gauge("streamrec_vectors_waiting_items", "Items whose vector a scorer still waits for.")
+
 # learning
 LEARNED = Counter("streamrec_learned_total", "Labels learned, by head.", ["head"])
 ONLINE_AUC = Gauge("streamrec_online_auc_ratio", "Prequential ROC AUC over recent labels.", ["head"])
@@ -91,6 +95,12 @@ MODEL_SINCE = Gauge(
 
 # monitoring
 DRIFT_SCORE = Gauge("streamrec_drift_score", "Last drift score.", ["feature", "method"])
+CANDIDATE_DRIFT = Gauge(
+    "streamrec_candidate_drift_score", "Last drift score of sampled candidates.", ["feature", "method"]
+)
+DRIFT_RAISED = Gauge(
+    "streamrec_drift_raised", "1 where a column that may ask drifted three windows in a row.", ["feature"]
+)
 DRIFT_WINDOWS = Counter("streamrec_drift_windows_total", "Windows judged.", ["state"])
 ESTIMATED_CTR = Gauge(
     "streamrec_estimated_ctr_ratio", "Click rate that the probabilities served expect; no label needed."
@@ -129,22 +139,41 @@ SPONSORED_REVENUE = Counter(
     ["surface", "model", "variant"],
 )
 POSITION_IMPRESSIONS = Counter(
-    "streamrec_position_impressions_total", "Impressions by place, as clients tell it.", ["position"]
+    "streamrec_position_impressions_total",
+    "Impressions by place, as clients tell it.",
+    ["surface", "position"],
 )
 POSITION_CLICKS = Counter(
-    "streamrec_position_clicks_total", "Clicks by place, as clients tell it.", ["position"]
+    "streamrec_position_clicks_total", "Clicks by place, as clients tell it.", ["surface", "position"]
 )
 SESSION_SECONDS = Histogram(
     "streamrec_session_seconds",
-    "From a session's first request to its last.",
+    "From a session's first request to its last, by what served its first slate.",
+    ["surface", "model", "variant"],
     buckets=(0, 10, 30, 60, 120, 300, 600, 1_200, 2_400, 4_800),
 )
 NEXT_DAY_RETURN = Gauge(
-    "streamrec_next_day_return_ratio", "Users of a day who came the day after, of the last two whole days."
+    "streamrec_next_day_return_ratio",
+    "Users of a day who came the day after, of the last two whole days.",
+    ["variant"],
 )
-COVERAGE = Gauge("streamrec_slate_coverage_items", "Distinct items among the last 10,000 places.")
-NOVELTY = Gauge("streamrec_slate_novelty_nats", "Mean surprise of an item among the last 10,000 places.")
-DIVERSITY = Gauge("streamrec_slate_diversity_ratio", "Categories of a slate over its places, lately.")
+COVERAGE = Gauge(
+    "streamrec_slate_coverage_items", "Distinct items among the last 10,000 places.", ["surface"]
+)
+NOVELTY = Gauge(
+    "streamrec_slate_novelty_nats", "Mean surprise of an item among the last 10,000 places.", ["surface"]
+)
+DIVERSITY = Gauge(
+    "streamrec_slate_diversity_ratio", "Categories of a slate over its places, lately.", ["surface"]
+)
+SHOWN_AGE = Gauge(
+    "streamrec_slate_item_age_seconds",
+    "Age of an item when shown, the median of the last 10,000 places.",
+    ["surface"],
+)
+CATALOGUE_NEWEST = Gauge(
+    "streamrec_catalogue_newest_timestamp_seconds", "Unix time when the newest item was published."
+)
 
 # alerts
 ALERTS_TAKEN = Counter("streamrec_alerts_total", "Alerts read, by what became of them.", ["outcome"])

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
         {}, description="JSON: quotas, weights, popularity and rules of single surfaces, by name"
     )
     provider: Literal["cpu", "cuda"] = Field("cpu", description="where ONNX Runtime runs the ranker")
+    candidate_sample: int = Field(
+        2, ge=0, le=20, description="candidates logged with each slate, drawn evenly"
+    )
+    ranker_int8: bool = Field(False, description="rank in 8 bits where a version kept the graph for it")
     exploration: Ratio = Field(0.1, description="share of slates that explore")
     experiments: Path | None = Field(None, description="TOML file of A/B experiments; none: no experiments")
     precomputed_s: int = Field(86_400, ge=1, description="wall time that precomputed slates are kept")
@@ -110,6 +114,9 @@ class Settings(BaseSettings):
 
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")
+    online_model: Literal["ftrl", "fm", "ucb"] = Field(
+        "ftrl", description="what learns online: regression, factorisation machine, bandit"
+    )
     train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
     train_rows: int = Field(1_000_000, ge=1_000, description="newest examples trained on, at the most")
     train_seed: int = 0

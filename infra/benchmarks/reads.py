@@ -78,10 +78,10 @@ class _Keys(ServerFlights):
     def __init__(self) -> None:
         self.keys: list[str] = []
 
-    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+    def begin_mget(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
         """All missing."""
         self.keys += keys
-        return [None] * len(keys)
+        return lambda: [None] * len(keys)
 
 
 def measure(

@@ -35,6 +35,7 @@ from streams.events import HEADS, RankRequest, Window
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.settings import Settings
 from streams.store.connect import open_flights
+from streams.store.flights import Values
 from streams.store.keys import Keys
 from streams.store.redis_store import RedisStore
 
@@ -87,9 +88,13 @@ class _Noted:
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """As asked."""
+        return self.begin_mget(keys)()
+
+    def begin_mget(self, keys: Sequence[str]) -> Values:
+        """As asked."""
         self.keys.append(keys)
-        found: list[bytes | None] = self._flights.mget(keys)
-        return found
+        begun: Values = self._flights.begin_mget(keys)
+        return begun
 
 
 class _Strict(Guard):

@@ -1,4 +1,4 @@
-"""Events a second of one worker process: the role `features`, a worker that does nothing, a bare reader.
+"""Events a second of one worker process: the role `features`, workers that do nothing, a bare reader.
 
 All read the same messages from the same real Apache Kafka, in turns, each a process of its own.
 """
@@ -27,6 +27,7 @@ from streams.store.connect import connect, open_flights
 __all__ = [
     "BARE",
     "CONTENDERS",
+    "EDGE",
     "FEATURES",
     "NOOP",
     "OVER_NOOP_GOAL",
@@ -37,8 +38,13 @@ __all__ = [
     "measure",
 ]
 
-FEATURES, NOOP, BARE = "features", "no-op agent", "bare aiokafka"
-CONTENDERS = (FEATURES, NOOP, BARE)
+FEATURES, NOOP, EDGE, BARE = "features", "no-op Faust agent", "our edge, no-op", "bare aiokafka"
+CONTENDERS = (FEATURES, NOOP, EDGE, BARE)
+_COMMANDS = {
+    FEATURES: ("infra.cli", "run", "features"),
+    NOOP: ("infra.benchmarks.noop_worker", "agent"),
+    EDGE: ("infra.benchmarks.noop_worker", "handler"),
+}
 OVER_NOOP_GOAL = 0.8  # of the no-op agent, for single events
 PER_S_GOAL = 100_000.0  # events a second, for batches
 SAMPLE_S = 0.01
@@ -126,9 +132,8 @@ def child_env(settings: Settings) -> dict[str, str]:
 def _worker(name: str, settings: Settings, load: Load, log: Path) -> list[Sample]:
     """Samples of a worker until it has read all."""
     role = FEATURES if name == FEATURES else ROLE
-    command = ["infra.cli", "run", "features"] if name == FEATURES else ["infra.benchmarks.noop_worker"]
     store, flights = connect(settings), open_flights(settings)
-    child = Child([sys.executable, "-m", *command], log, child_env(settings))
+    child = Child([sys.executable, "-m", *_COMMANDS[name]], log, child_env(settings))
     try:
         process, samples = psutil.Process(child.pid), []
 

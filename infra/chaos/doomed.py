@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 import streams.store.connect as opening
-from streams.store.flights import Call, Command, Flights, Script
+from streams.store.flights import Call, Command, Flights, Script, Values
 
 __all__ = ["DEATH", "FATE", "Death", "DoomedFlights", "Fate"]
 
@@ -78,6 +78,10 @@ class DoomedFlights:
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """As the inner one."""
         return self._inner.mget(keys)
+
+    def begin_mget(self, keys: Sequence[str]) -> Values:
+        """As the inner one."""
+        return self._inner.begin_mget(keys)
 
     def flight(self, commands: Sequence[Command]) -> list[Any]:
         """As the inner one."""

@@ -10,10 +10,11 @@ from streams.errors import OperatorError
 if TYPE_CHECKING:
     from infra.evaluation.counterfactual import OffPolicy
     from infra.evaluation.report import Report
+    from infra.formats.log import Log
 
 __all__ = ["register"]
 
-BANDIT = "open_bandit"
+BANDIT, DRIFTING = "open_bandit", "drifting"
 NAMES = ("full", "ranker", "river", "vowpal", "popularity")
 
 
@@ -26,7 +27,8 @@ def evaluate(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FORMAT:PATH", help="kuairand, movielens, mind, parquet, jsonl; or open_bandit"
+            metavar="FORMAT:PATH",
+            help="kuairand, movielens, mind, parquet, jsonl; open_bandit; or drifting:SEED",
         ),
     ],
     head: Annotated[
@@ -99,7 +101,7 @@ def _run(source: str, first: int | None, head: str | None, names: tuple[str, ...
     from infra.evaluation.run import evaluate_log
     from infra.formats import read_log
 
-    log = read_log(source)
+    log = _drifting(source) if source.startswith(f"{DRIFTING}:") else read_log(source)
     if first is not None:
         log = log.first(first)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -113,6 +115,15 @@ def _run(source: str, first: int | None, head: str | None, names: tuple[str, ...
             )
         except ValueError as error:
             raise OperatorError(f"evaluate: {source}: {error}") from None
+
+
+def _drifting(source: str) -> "Log":
+    from infra.evaluation.drifting import drifting_log
+
+    seed = source.partition(":")[2]
+    if not seed.isdigit():
+        raise OperatorError(f"evaluate: {DRIFTING}: expected a number for a seed, got {seed!r}")
+    return drifting_log(int(seed))
 
 
 def _write(found: "Report | OffPolicy", file: Path | None) -> None:

@@ -23,7 +23,6 @@ __all__ = ["BUDGET", "CONTENDERS", "REFIT_ROWS", "Contender", "online", "popular
 BUDGET = 6  # settings that each contender may try
 REFIT_ROWS = 4_000  # as in models.training.recipe
 TUNINGS = tuple(Tuning(alpha=a, l2=l2) for a, l2 in product((0.05, 0.1, 0.2), (1.0, 5.0)))
-PAIRS = tuple((recipe, Tuning(alpha=a)) for recipe in RECIPES[:2] for a in (0.05, 0.1, 0.2))
 
 
 class Contender(NamedTuple):
@@ -69,10 +68,9 @@ def ranker_alone(course: Course, setting: Recipe) -> Floats:
     return scores
 
 
-def full(course: Course, setting: tuple[Recipe, Tuning]) -> Floats:
+def full(course: Course, tuning: Tuning) -> Floats:
     """The pair: the same daily ranker, and the online half refitted on its logits, learning on."""
-    recipe, tuning = setting
-    return online(course, tuning, stints(course, recipe))
+    return online(course, tuning, stints(course))
 
 
 def alone(course: Course, tuning: Tuning) -> Floats:
@@ -138,7 +136,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender(
         "full",
         "the pair: ranker trained anew each day, online half learning every label",
-        PAIRS,
+        TUNINGS,
         full,
     ),
     Contender("ranker", "the ranker alone, trained anew each day", RECIPES, ranker_alone),

@@ -14,9 +14,9 @@ __all__ = ["RECIPES", "Stint", "stints"]
 Recipe = tuple[tuple[str, float], ...]
 RECIPES: tuple[Recipe, ...] = (
     (),  # the trainer's own
-    (("dropout", 0.3),),
     (("learning_rate", 3e-3),),
     (("learning_rate", 3e-4),),
+    (("dropout", 0.3),),
     (("weight_decay", 1.0),),
     (("weight_decay", 0.03),),
 )

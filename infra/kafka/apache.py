@@ -11,11 +11,11 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from infra.child import Child
 from infra.kafka.secured import SCRAM, Security, secured_properties
 from infra.ports import free_ports
+from infra.server import Server
 from streams.errors import OperatorError
 from streams.settings import cache_folder
 
@@ -89,7 +89,7 @@ def _fetch(folder: Path, pom: Path) -> None:
         Path(partial, "jars").rename(folder)
 
 
-class ApacheKafka:
+class ApacheKafka(Server):
     """One or three brokers in `folder`, on free loopback ports that stay the same over restarts.
 
     `properties` are added to each broker's own. As a context manager it yields the address. With
@@ -124,24 +124,10 @@ class ApacheKafka:
         """host:port of every broker's listener for clients with a certificate."""
         return ",".join(f"127.0.0.1:{port}" for port in self._tls_ports)
 
-    def __enter__(self) -> str:
-        """Starts it; returns the address.
-
-        Raises:
-            OperatorError: Java or Maven is missing, or a broker did not start.
-        """
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
+    @property
+    def address(self) -> str:
+        """`bootstrap`."""
         return self.bootstrap
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Stops it; the data stay in the folder."""
-        self.stop()
 
     def start(self) -> None:
         """Formats the folders where needed, starts every broker and waits until all take connections."""

@@ -13,12 +13,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
 from infra.child import Child
 from infra.kafka.journal import Journal
+from infra.server import Server
 from streams.errors import OperatorError
 from streams.events import FORGOTTEN, ITEMS, MODELS, TRIGGERS
 from streams.kafka import Follower, MockCluster, Offsets, Publisher
@@ -30,7 +30,7 @@ __all__ = ["KEPT", "EmbeddedKafka", "EmbeddedProcess"]
 KEPT = (ITEMS, MODELS, FORGOTTEN, TRIGGERS)
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(Server):
     """The broker in this process. Without `state` nothing is kept. Yields its address.
 
     `epoch` is drawn anew at each start: offsets begin anew, and no fence of an earlier life fits.
@@ -44,16 +44,10 @@ class EmbeddedKafka:
         self._journal: Journal | None = None
         self._follower: Follower | None = None
 
-    def __enter__(self) -> str:
-        """Starts it; returns the address."""
-        self.start()
+    @property
+    def address(self) -> str:
+        """`bootstrap`."""
         return self.bootstrap
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Writes the rest of the journal and ends it."""
-        self.stop()
 
     @property
     def bootstrap(self) -> str:
@@ -137,7 +131,7 @@ class EmbeddedKafka:
         )
 
 
-class EmbeddedProcess:
+class EmbeddedProcess(Server):
     """`EmbeddedKafka` in a process of its own, its output in `state/embedded.log`."""
 
     def __init__(self, state: Path, topic_prefix: str = "") -> None:
@@ -147,16 +141,10 @@ class EmbeddedProcess:
         self.bootstrap = ""
         self.epoch = ""
 
-    def __enter__(self) -> str:
-        """Starts it; returns the address."""
-        self.start()
+    @property
+    def address(self) -> str:
+        """`bootstrap`."""
         return self.bootstrap
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Stops it."""
-        self.stop()
 
     @property
     def running(self) -> bool:

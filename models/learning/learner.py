@@ -78,7 +78,7 @@ class LearnerHandler:
         wall_ms: Callable[[], int],
         champion: Callable[[], ModelRecord | None],
     ) -> None:
-        self._publish_ms = settings.publish_ms
+        self._publish_ms, self._kind = settings.publish_ms, settings.online_model
         self._store, self._dead, self._epoch_of = store, dead, epoch_of
         self._wall_ms, self._champion = wall_ms, champion
         self._columns_hash = columns_hash()
@@ -142,7 +142,10 @@ class LearnerHandler:
     # --- state --------------------------------------------------------------------------------------
 
     def _begun(self, ranker: str | None) -> Lessons:
-        return Lessons(OnlineModel(ranker, COLUMN_NAMES), COLUMN_NAMES, self._columns_hash)
+        return Lessons(self._untaught(ranker), COLUMN_NAMES, self._columns_hash)
+
+    def _untaught(self, ranker: str | None) -> OnlineModel:
+        return OnlineModel(ranker, COLUMN_NAMES, kind=self._kind)
 
     def _restored(self) -> Lessons:
         """The snapshot's state; a new one where there is none or it cannot be read."""
@@ -156,8 +159,9 @@ class LearnerHandler:
             return self._begun(None)
         self._snapshot_at = blob[0]
         found.positions = {at: offset for at, offset in found.positions.items() if at[0] == self._epoch}
-        if found.model.ranker is None and found.model.columns != COLUMN_NAMES:
-            found.replace_model(OnlineModel(None, COLUMN_NAMES))
+        ours = found.model.columns == COLUMN_NAMES and found.model.kind == self._kind
+        if found.model.ranker is None and not ours:
+            found.replace_model(self._untaught(None))
         return found
 
     def _follow_champion(self) -> None:

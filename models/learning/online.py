@@ -1,57 +1,25 @@
-"""River logistic regressions, one per head, that learn from single examples within seconds.
+"""River's models, one per head, that learn from single examples within seconds.
 
-Equation and inputs: see `models.weights`. Optimiser: FTRL-Proximal without L1; the weight that
-follows from an update is in force at once (River's own waits for the key's next appearance).
+Equation and inputs: see `models.learning.weights`; what learns: `models.learning.heads`, by kind.
 The order of examples decides the state; a snapshot and its restoration are bit-equal to it.
-
-Source: McMahan et al. 2013, Ad click prediction: a view from the trenches.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from river import linear_model, optim, utils
 
 from models.learning.crosses import BUCKETS, cross, crosses, id_hash
+from models.learning.heads import BIAS, DENSE, KINDS, LOGIT, Inputs, Linear, Tuning
 from models.learning.weights import Floats, Weights, clipped, packed, squashed, standardised, unpacked
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
 __all__ = ["Inputs", "OnlineModel", "Span", "Tuning", "Weights", "cross", "crosses", "id_hash", "refit"]
 
-BIAS = BUCKETS  # keys beside the buckets: bias, logits by head, then dense columns by place
-LOGIT = BIAS + 1
-DENSE = LOGIT + 16
 CORRECTION = 5.0
-
-Inputs = dict[int, float]
-
-
-class _Ftrl(optim.FTRLProximal):
-    """FTRL-Proximal without L1 that refreshes a weight as soon as its gradient is in."""
-
-    def _step_with_dict(self, w: Any, g: Any) -> Any:
-        alpha, z, n = self.alpha, self.z, self.n
-        for key, gradient in g.items():
-            before = n[key]
-            after = before + gradient * gradient
-            root = math.sqrt(after)
-            z[key] += gradient - (root - math.sqrt(before)) / alpha * w.get(key, 0.0)
-            n[key] = after
-            w[key] = -z[key] / ((self.beta + root) / alpha + self.l2)
-        return w
-
-
-class Tuning(msgspec.Struct, frozen=True, array_like=True):
-    """FTRL-Proximal's settings: learning rate, its delay, and the pull of every weight to zero."""
-
-    alpha: float = 0.1
-    beta: float = 1.0
-    l2: float = 1.0
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -83,35 +51,18 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
         return (self.closed_ms - self.first_ms) / whole if whole else 0.0
 
 
-class _Head(msgspec.Struct, frozen=True, array_like=True):
-    keys: bytes
-    weights: bytes
-    z: bytes
-    n: bytes
-    iterations: int
-
-
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
     ranker: str | None
     columns: tuple[str, ...]
-    heads: dict[str, _Head]
+    heads: dict[str, dict[str, bytes]]
     seen: bytes
     mean: bytes
     m2: bytes
     examples: int
     learned: dict[str, int]
     span: Span
-    tuning: Tuning = Tuning()
-
-
-def _untrained(head: int, tuning: Tuning) -> linear_model.LogisticRegression:
-    optimizer = _Ftrl(alpha=tuning.alpha, beta=tuning.beta, l1=0.0, l2=tuning.l2)
-    model = linear_model.LogisticRegression(optimizer=optimizer, intercept_lr=0.0)
-    own = LOGIT + head
-    optimizer.z[own] = -(tuning.beta / tuning.alpha + tuning.l2)
-    optimizer.n[own] = 0.0
-    model._weights = utils.VectorDict({own: 1.0})
-    return model
+    tuning: Tuning
+    kind: str
 
 
 class OnlineModel:
@@ -126,14 +77,21 @@ class OnlineModel:
     True
     """
 
-    def __init__(self, ranker: str | None, columns: Sequence[str], tuning: Tuning = Tuning()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        ranker: str | None,
+        columns: Sequence[str],
+        tuning: Tuning = Tuning(),  # noqa: B008
+        kind: str = Linear.kind,
+    ) -> None:
+        self.kind = kind
         self.ranker = ranker
         self.tuning = tuning
         self.columns = tuple(columns)
         self.examples = 0
         self.span = Span()
         self.learned = dict.fromkeys(HEADS, 0)
-        self._models = {head: _untrained(n, tuning) for n, head in enumerate(HEADS)}
+        self._heads = {head: KINDS[kind](n, len(self.columns), tuning) for n, head in enumerate(HEADS)}
         self._seen = np.zeros(len(self.columns))
         self._mean = np.zeros(len(self.columns))
         self._m2 = np.zeros(len(self.columns))
@@ -144,7 +102,7 @@ class OnlineModel:
     def observe(self, features: NDArray[np.floating]) -> None:
         """Moves the running scale by one example's features [d]; once per example (Welford)."""
         self.examples += 1
-        squash = squashed(features)
+        squash = squashed(np.asarray(features, np.float64))
         known = np.isfinite(squash)
         self._seen += known
         delta = np.where(known, squash - self._mean, 0.0)
@@ -166,17 +124,18 @@ class OnlineModel:
         for n, logit in enumerate(clipped(logits).tolist()):
             if logit:
                 x[LOGIT + n] = logit
-        dense = standardised(squashed(features), self._mean, self._inverse_deviation()).tolist()
+        squash = squashed(np.asarray(features, np.float64))
+        dense = standardised(squash, self._mean, self._inverse_deviation()).tolist()
         x.update((key, value) for key, value in zip(self._dense_keys, dense, strict=True) if value)
         for bucket in buckets.tolist():
             x[bucket] = x.get(bucket, 0.0) + 1.0
         return x
 
-    def score_one(self, head: str, x: Mapping[int, float]) -> float:
-        """The probability of `head` as River tells it."""
-        return float(self._models[head].predict_proba_one(x)[True])
+    def score_one(self, head: str, x: Inputs) -> float:
+        """The probability of `head`."""
+        return float(np.exp(-np.logaddexp(0.0, -self._heads[head].logit_one(x))))
 
-    def learn_one(self, head: str, x: Mapping[int, float], y: bool, weight: float = 1.0) -> None:
+    def learn_one(self, head: str, x: Inputs, y: bool, weight: float = 1.0) -> None:
         """Learns one label.
 
         Raises:
@@ -184,10 +143,10 @@ class OnlineModel:
         """
         if not math.isfinite(weight) or weight < 0 or not all(map(math.isfinite, x.values())):
             raise ValueError("learn_one: expected finite inputs and a finite weight of at least 0")
-        self._models[head].learn_one(x, bool(y), w=weight)
+        self._heads[head].learn_one(x, bool(y), weight)
         self.learned[head] += 1
 
-    def correct_one(self, head: str, x: Mapping[int, float], y: bool, weight: float = 1.0) -> None:
+    def correct_one(self, head: str, x: Inputs, y: bool, weight: float = 1.0) -> None:
         """Learns that a label is `y` after its contrary was learned of the same place.
 
         With chance p of `y`, a label's gradient is p - 1 and its contrary's was p. One step of weight
@@ -216,8 +175,8 @@ class OnlineModel:
         """The state as arrays, for scoring many."""
         d = len(self.columns)
         whole = np.zeros((len(HEADS), DENSE + d))
-        for row, model in zip(whole, self._models.values(), strict=True):
-            found = model._weights
+        for row, head in zip(whole, self._heads.values(), strict=True):
+            found = head.weights()
             row[np.fromiter(found.keys(), np.int64, len(found))] = np.fromiter(
                 found.values(), np.float64, len(found)
             )
@@ -233,6 +192,8 @@ class OnlineModel:
             logit=whole[:, LOGIT : LOGIT + len(HEADS)].copy(),
             dense=whole[:, DENSE:].copy(),
             crosses=whole[:, :BUCKETS].copy(),
+            kind=self.kind,
+            extras=tuple(head.extra() for head in self._heads.values()),
         )
 
     def snapshot(self) -> bytes:
@@ -242,7 +203,7 @@ class OnlineModel:
             _Stored(
                 ranker=self.ranker,
                 columns=self.columns,
-                heads={head: _stored_head(model) for head, model in self._models.items()},
+                heads={name: head.state() for name, head in self._heads.items()},
                 seen=self._seen.tobytes(),
                 mean=self._mean.tobytes(),
                 m2=self._m2.tobytes(),
@@ -250,6 +211,7 @@ class OnlineModel:
                 learned=self.learned,
                 span=self.span,
                 tuning=self.tuning,
+                kind=self.kind,
             ),
         )
 
@@ -261,42 +223,18 @@ class OnlineModel:
             ModelRefused: wrong checksum, other heads, or not such bytes.
         """
         stored = unpacked("online", data, _Stored)
-        if not isinstance(stored, _Stored) or tuple(stored.heads) != HEADS:
-            raise ModelRefused(f"online: expected heads {HEADS}")
-        model = cls(stored.ranker, stored.columns, stored.tuning)
+        if not isinstance(stored, _Stored) or tuple(stored.heads) != HEADS or stored.kind not in KINDS:
+            raise ModelRefused(f"online: expected heads {HEADS} of {', '.join(KINDS)}")
+        model = cls(stored.ranker, stored.columns, stored.tuning, stored.kind)
         model.examples = stored.examples
         model.learned = dict(stored.learned)
         model.span = stored.span
         model._seen = np.frombuffer(stored.seen).copy()
         model._mean = np.frombuffer(stored.mean).copy()
         model._m2 = np.frombuffer(stored.m2).copy()
-        for head, kept in stored.heads.items():
-            _restore_head(model._models[head], kept)
+        for name, state in stored.heads.items():
+            model._heads[name].restore(state)
         return model
-
-
-def _stored_head(model: linear_model.LogisticRegression) -> _Head:
-    """A head's plain state; weights, z and n share their keys and the keys' order."""
-    optimizer = model.optimizer
-    keys = list(optimizer.z)
-    return _Head(
-        keys=np.array(keys, dtype="<u4").tobytes(),
-        weights=np.array([model._weights[k] for k in keys]).tobytes(),
-        z=np.array([optimizer.z[k] for k in keys]).tobytes(),
-        n=np.array([optimizer.n[k] for k in keys]).tobytes(),
-        iterations=optimizer.n_iterations,
-    )
-
-
-def _restore_head(model: linear_model.LogisticRegression, kept: _Head) -> None:
-    keys = np.frombuffer(kept.keys, dtype="<u4").tolist()
-    optimizer = model.optimizer
-    model._weights = utils.VectorDict(dict(zip(keys, np.frombuffer(kept.weights).tolist(), strict=True)))
-    optimizer.z.clear()
-    optimizer.n.clear()
-    optimizer.z.update(zip(keys, np.frombuffer(kept.z).tolist(), strict=True))
-    optimizer.n.update(zip(keys, np.frombuffer(kept.n).tolist(), strict=True))
-    optimizer.n_iterations = kept.iterations
 
 
 def refit(
@@ -309,6 +247,7 @@ def refit(
     weights: NDArray[np.floating] | None = None,
     ts_ms: NDArray[np.integer] | None = None,
     tuning: Tuning = Tuning(),  # noqa: B008
+    kind: str = Linear.kind,
 ) -> OnlineModel:
     """An online model that has learned rows in the order given (oldest first).
 
@@ -316,7 +255,7 @@ def refit(
     [n, k] from `cross`, `labels` [n, heads] with NaN for unknown, `weights` [n], `ts_ms` [n] of slates
     whose windows have closed.
     """
-    model = OnlineModel(ranker, columns, tuning)
+    model = OnlineModel(ranker, columns, tuning, kind)
     for n in range(len(features)):
         model.observe(features[n])
         x = model.inputs(logits[n], features[n], buckets[n])

@@ -1,5 +1,6 @@
 """What one ranking says: the reply to the client, and the served slate for the log."""
 
+import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from models.serving.candidates.shelf import Shelf
 from models.serving.slates.rules import Place
 from streams.events import (
     MAX_HISTORY,
+    Candidate,
     Item,
     RankedItem,
     RankReply,
@@ -79,8 +81,11 @@ def reply_of(case: Case, scored: Scored, places: Sequence[Place], timings_ms: di
     )
 
 
-def served_of(case: Case, read: Read | None, scored: Scored, places: Sequence[Place], columns: str) -> Served:
-    """The slate as logged: with the features and logits that it was scored on, if they were read."""
+def served_of(
+    case: Case, read: Read | None, scored: Scored, places: Sequence[Place], columns: str, sample: int = 0
+) -> Served:
+    """The slate as logged: with the features and logits that it was scored on, if they were read, and so many
+    of its candidates."""
     request, history = case.request, read.view.history if read else ()
     return Served(
         request_id=request.request_id,
@@ -95,6 +100,24 @@ def served_of(case: Case, read: Read | None, scored: Scored, places: Sequence[Pl
         variants=case.arms,
         model=scored.model,
         history=tuple(past.item_id for past in history[:MAX_HISTORY]),
+        candidates=_sampled(case, read, sample) if read else (),
+    )
+
+
+def _sampled(case: Case, read: Read, size: int) -> tuple[Candidate, ...]:
+    """So many candidates, each as likely as any other; the same for the same request."""
+    rows = range(len(case.candidates.item_ids))
+    drawn = random.Random(case.request.request_id).sample(rows, min(size, len(rows)))
+    return tuple(_candidate(case, read, row) for row in drawn)
+
+
+def _candidate(case: Case, read: Read, row: int) -> Candidate:
+    item = case.items[row]
+    return Candidate(
+        item_id=case.candidates.item_ids[row],
+        features=tuple(read.x[row].tolist()),
+        category=item.category if item else None,
+        creator_id=item.creator_id if item else None,
     )
 
 

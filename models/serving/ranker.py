@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from models.versions.graph_outline import refuse_foreign
-from models.versions.manifest import GOLDEN, RANKER, Golden, Manifest, verified
+from models.versions.manifest import GOLDEN, GOLDEN_INT8, INT8, RANKER, Golden, Manifest, verified
 from streams.errors import ModelRefused
 from streams.events import HEADS
 
@@ -19,6 +19,7 @@ __all__ = ["ATOL", "RTOL", "SIZES", "Graph", "Ranker", "golden_arrays"]
 
 SIZES = (16, 64, 128, 300, 512, 1_024)  # a call is padded up to one of these, so that each is warm
 RTOL, ATOL = 1e-4, 1e-4  # float32 through a dozen layers on another CPU
+INT8_ATOL = 0.05  # a rounding that falls otherwise there moves an 8-bit product by a step
 INPUT, OUTPUT = "features", "logits"
 CPU = ("CPUExecutionProvider",)
 PROVIDERS: dict[
@@ -33,14 +34,20 @@ _OPTIONS = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spin
 class Ranker:
     """Scores candidate sets: raw features in, one logit per head out. Safe to use from any thread.
 
-    Built by `load`; `columns` are the model's own, in its order, and `heads` the order of the logits.
+    Built by `load`; `columns` are the model's own, in its order, `heads` the order of the logits, and
+    `int8` says whether it runs in 8 bits.
     """
 
     def __init__(
-        self, session: ort.InferenceSession, manifest: Manifest, projection: np.ndarray | None
+        self,
+        session: ort.InferenceSession,
+        manifest: Manifest,
+        projection: np.ndarray | None,
+        int8: bool = False,
     ) -> None:
         self._session = session
         self._projection = projection
+        self.int8 = int8
         self.manifest = manifest
         self.version = manifest.version
         self.columns = manifest.columns
@@ -53,17 +60,19 @@ class Ranker:
         files: Mapping[str, bytes],
         columns: Sequence[str] | None = None,
         provider: str = "cpu",
+        int8: bool = False,
     ) -> "Ranker":
         """A ranker that answers rows whose columns are `columns` (default: the model's own), run by
-        `provider`, a key of PROVIDERS.
+        `provider`, a key of PROVIDERS; with `int8` in 8 bits, where the version holds such a graph.
 
         Raises:
             ModelRefused: naming what is wrong: other bytes than the manifest's, a foreign graph, a
                 column that the caller does not have, wrong shapes, options without effect, a
                 provider that is not there, or golden rows that score otherwise.
         """
-        model = verified(manifest, RANKER, files.get(RANKER, b""))
-        golden = verified(manifest, GOLDEN, files.get(GOLDEN, b""))
+        int8 = int8 and INT8 in manifest.files
+        names = (INT8, GOLDEN_INT8) if int8 else (RANKER, GOLDEN)
+        model, golden = (verified(manifest, name, files.get(name, b"")) for name in names)
         unknown = [head for head in manifest.heads if head not in HEADS]
         if unknown:
             raise ModelRefused(f"{manifest.version}: head {unknown[0]!r}: expected of {', '.join(HEADS)}")
@@ -71,7 +80,7 @@ class Ranker:
         session = _session(model, provider)
         _check_shapes(session, len(manifest.columns), len(manifest.heads))
         projection = _projection(manifest.columns, columns or manifest.columns)
-        ranker = cls(session, manifest, projection)
+        ranker = cls(session, manifest, projection, int8)
         ranker._check_golden(golden)
         ranker.warm()
         return ranker
@@ -86,7 +95,7 @@ class Ranker:
         refuse_foreign(model)
         session = _session(model)
         _check_shapes(session, x.shape[1], heads)
-        logits: np.ndarray = session.run([OUTPUT], {INPUT: x.astype(np.float32)})[0]
+        logits = _run(session, x.astype(np.float32))
         wrong = ~np.isfinite(logits).all(axis=1)
         if wrong.any():
             raise ModelRefused(
@@ -101,29 +110,32 @@ class Ranker:
             rows = rows[:, self._projection]
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             raise ValueError(f"x: expected [n, {len(self.columns)}], got {rows.shape}")
-        return self._run(rows)
+        return _run(self._session, rows)
 
     def warm(self) -> None:
         """Runs every padded size once, so that no request pays for the first use of one."""
         for size in SIZES:
-            self._run(np.zeros((size, len(self.columns)), np.float32))
-
-    def _run(self, rows: np.ndarray) -> np.ndarray:
-        if len(rows) > SIZES[-1]:
-            parts = [self._run(rows[at : at + SIZES[-1]]) for at in range(0, len(rows), SIZES[-1])]
-            return np.concatenate(parts)
-        size = next(size for size in SIZES if size >= len(rows))
-        padded = np.zeros((size, rows.shape[1]), np.float32)
-        padded[: len(rows)] = rows
-        logits: np.ndarray = self._session.run([OUTPUT], {INPUT: padded})[0]
-        return logits[: len(rows)]
+            _run(self._session, np.zeros((size, len(self.columns)), np.float32))
 
     def _check_golden(self, value: bytes) -> None:
         x, expected = golden_arrays(value, len(self.columns), len(self.heads))
-        got = self._run(x)
-        if not np.allclose(got, expected, rtol=RTOL, atol=ATOL):
+        got = _run(self._session, x)
+        if not np.allclose(got, expected, rtol=RTOL, atol=INT8_ATOL if self.int8 else ATOL):
             worst = float(np.nanmax(np.abs(got - expected))) if np.isfinite(got).any() else float("nan")
             raise ModelRefused(f"{self.version}: golden rows differ by up to {worst:.3g}")
+
+
+def _run(session: ort.InferenceSession, rows: np.ndarray) -> np.ndarray:
+    """Logits of any number of rows, in calls of SIZES: padded with zeros, or in parts."""
+    if len(rows) > SIZES[-1]:
+        return np.concatenate(
+            [_run(session, rows[at : at + SIZES[-1]]) for at in range(0, len(rows), SIZES[-1])]
+        )
+    size = next(size for size in SIZES if size >= len(rows))
+    padded = np.zeros((size, rows.shape[1]), np.float32)
+    padded[: len(rows)] = rows
+    logits: np.ndarray = session.run([OUTPUT], {INPUT: padded})[0]
+    return logits[: len(rows)]
 
 
 class Graph:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from models.serving.budget import Guard
+from models.serving.candidates.learned import Learned
 from models.serving.candidates.shelves import Shelves
 from models.serving.experiments import load_experiments
 from models.serving.funnel import Funnel
@@ -27,7 +28,7 @@ from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
 from streams.settings import Settings
 from streams.store import Store
-from streams.store.connect import connect
+from streams.store.connect import connect, connect_vectors
 
 __all__ = ["run"]
 
@@ -89,14 +90,16 @@ class Scorer:
         store, beside = connect(settings, timeout_s), connect(settings)
         closing.callback(store.close)
         closing.callback(beside.close)
+        vectors = connect_vectors(settings)
+        closing.callback(vectors.close)
         catalogue, self._guard = Catalogue(), Guard()
         slot, shelves = (
-            ModelSlot(beside, provider=settings.provider),
-            Shelves(catalogue, beside, breathe=lambda: time.sleep(0)),
+            ModelSlot(beside, provider=settings.provider, int8=settings.ranker_int8),
+            Shelves(catalogue, beside, breathe=_breathe, learned=Learned(vectors, breathe=_breathe)),
         )
         wishes = Forgetting()
         self._replies = ReplyCache(store, self._guard, wishes)
-        publisher = Publisher(settings, linger_ms=0)
+        publisher = Publisher(settings, linger_ms=0, patient=False)
         closing.callback(publisher.close)
         purse, recorder = Purse(beside), Recorder(beside, settings.traces_per_s)
         closing.callback(lambda: self._guard.attempt("purse", purse.give_back, "redis"))
@@ -217,3 +220,8 @@ class Scorer:
             self._health.set("redis", True)
 
         return call
+
+
+def _breathe() -> None:
+    """Lets a thread that answers a request go on."""
+    time.sleep(0)

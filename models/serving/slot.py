@@ -100,11 +100,12 @@ class ModelSlot:
         pinned: str | None = None,
         load: Callable[[str, str], Version] = load_version,
         provider: str = "cpu",
+        int8: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.current = Pair()
         self._store = store
-        self._load, self._provider = load, provider
+        self._load, self._provider, self._int8 = load, provider, int8
         self._clock = clock
         self._lock = threading.Lock()
         self._pinned = pinned
@@ -155,7 +156,8 @@ class ModelSlot:
             return
         self.current = pair
         self._weights_since = self._clock()
-        log.info("version %s serves", champion.version)
+        int8 = pair.ranker is not None and pair.ranker.int8
+        log.info("version %s serves, its ranker in %s", champion.version, "int8" if int8 else "float32")
         if self._pinned:
             return
         MODEL.info({"version": champion.version})
@@ -167,7 +169,7 @@ class ModelSlot:
         manifest, files = self._load(champion.uri, champion.sha256)
         if reason := unfit(manifest.columns, manifest.definitions):
             raise ModelRefused(f"{champion.version}: {reason}")
-        ranker = Ranker.load(manifest, files, COLUMN_NAMES, self._provider)
+        ranker = Ranker.load(manifest, files, COLUMN_NAMES, self._provider, self._int8)
         if ONLINE not in files:
             raise ModelRefused(f"{champion.version}: no {ONLINE}: a version is a pair")
         return pair_of(champion.version, ranker, OnlineModel.restore(files[ONLINE]).weights())

@@ -3,6 +3,7 @@
 Reads no clock but to time its parts, opens nothing: rows in, a version out.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,13 +15,26 @@ import numpy as np
 from models.evaluate.curves import lines_svg
 from models.evaluate.slices import slices
 from models.learning.online import refit
-from models.serving.ranker import Ranker
+from models.serving.ranker import Ranker, golden_arrays
 from models.training.gate import Newest, Verdict, judge
+from models.training.int8 import KEPT_OVERLAP, quantised, top_overlap
 from models.training.source import Source, ranges
 from models.training.training_set import TrainingSet
-from models.versions.manifest import CURVE, GOLDEN, ONLINE, PICTURE, PROFILE, RANKER, Golden, Version
+from models.versions.manifest import (
+    CURVE,
+    GOLDEN,
+    GOLDEN_INT8,
+    INT8,
+    ONLINE,
+    PICTURE,
+    PROFILE,
+    RANKER,
+    Golden,
+    Version,
+)
 from models.versions.profile import LevelProfile, Profile
 from models.versions.registry import seal
+from streams.errors import ModelRefused
 from streams.events import DAY_MS, HEADS, Window
 
 if TYPE_CHECKING:
@@ -31,11 +45,13 @@ __all__ = [
     "HELD_OUT_ROWS",
     "Order",
     "adopt_version",
+    "fit_rows",
     "golden_of",
-    "held_out_ms",
     "ignored_columns",
     "make_version",
 ]
+
+log = logging.getLogger(__name__)
 
 HELD_OUT_RATIO, HELD_OUT_ROWS = 0.15, 50_000  # the newest slice of time, at the most, for the gate alone
 PROFILE_ROWS, PROFILE_BLOCK = 100_000, 64  # of a larger window: so many rows, neighbours at a time
@@ -56,6 +72,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     trigger_id: str | None = None
     parent: str | None = None
     seed: int = 0
+    online: str = "ftrl"  # the kind of the online half
 
 
 def make_version(
@@ -82,20 +99,22 @@ def make_version(
     clock.lap("export_and_load")
     verdict = _judge(order, data, ranker, champion)
     clock.lap("judge")
+    overlap = _add_int8(order, data, ranker, files)
+    clock.lap("int8")
     files[ONLINE] = _refitted(order, data, fitted.fitted_rows, ranker)
     clock.lap("refit")
-    files[PROFILE] = _profile(order, data)
+    files[PROFILE] = _profile(order, data, ranker)
     files[CURVE] = msgspec.json.encode(fitted.curve)
     files[PICTURE] = _picture(order.version, fitted.curve)
     clock.lap("profile")
-    metrics = {**verdict.metrics, "rows": float(len(data)), "epochs": float(len(fitted.curve))}
+    metrics = {**verdict.metrics, **overlap, "rows": float(len(data)), "epochs": float(len(fitted.curve))}
     return _seal(order, data, files, verdict.reasons, metrics, {**clock.laps, **fitted.seconds})
 
 
 def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranker | None = None) -> Version:
     """A version around a ranker that was made elsewhere: `features` [n, d] to `logits` [n, heads], as ONNX.
 
-    It passes the same gate on the newest slice, which it must not have been fitted on (`held_out_ms`); its
+    It passes the same gate on the newest slice, which it must not have been fitted on (`fit_rows`); its
     online half learns that slice alone.
 
     Raises:
@@ -108,15 +127,15 @@ def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranke
     draft = _seal(order, None, files, (), {}, {})
     ranker = Ranker.load(draft.manifest, draft.files)
     verdict = _judge(order, data, ranker, champion)
-    files[ONLINE] = _refitted(order, data, data.older + _held_out(data), ranker)
-    files[PROFILE] = _profile(order, data)
+    files[ONLINE] = _refitted(order, data, fit_rows(data), ranker)
+    files[PROFILE] = _profile(order, data, ranker)
     metrics = {**verdict.metrics, "rows": float(len(data))}
     return _seal(order, data, files, verdict.reasons, metrics, {})
 
 
-def held_out_ms(data: TrainingSet) -> int:
-    """Event time from which on rows are the gate's: fit on what is older."""
-    return int(data.newest.ts_ms[_held_out(data)])
+def fit_rows(data: TrainingSet) -> int:
+    """How many rows, the oldest, may be fitted on: the rest is the gate's."""
+    return data.older + _held_out(data)
 
 
 def ignored_columns(columns: Sequence[str], cyclic: Sequence[str], span_ms: int) -> np.ndarray:
@@ -206,8 +225,9 @@ def _train(
     from streams.features import COLUMNS
 
     cyclic = [column.name for column in COLUMNS if column.cyclic]
-    stop = data.older + _held_out(data)
-    ignored = ignored_columns(order.columns, cyclic, held_out_ms(data) - data.from_ms)
+    stop = fit_rows(data)
+    span_ms = int(data.newest.ts_ms[_held_out(data)]) - data.from_ms
+    ignored = ignored_columns(order.columns, cyclic, span_ms)
     return towers.train_on(data.source, stop, order.seed, config=config, ignored=ignored, progress=progress)
 
 
@@ -220,6 +240,26 @@ def _export(order: Order, fitted: "Fitted", source: Source) -> tuple[Ranker, dic
     }
     draft = _seal(order, None, files, (), {}, {})
     return Ranker.load(draft.manifest, draft.files), files
+
+
+def _add_int8(order: Order, data: TrainingSet, ranker: Ranker, files: dict[str, bytes]) -> dict[str, float]:
+    """Adds the ranker in 8 bits to the files where it ranks the held-out rows alike; says how far it does."""
+    held_out = data.newest.features[_held_out(data) :]
+    golden, _ = golden_arrays(files[GOLDEN], len(order.columns), len(HEADS))
+    try:
+        graph = quantised(files[RANKER])
+        draft = {
+            INT8: graph,
+            GOLDEN_INT8: golden_json(golden, Ranker.first_scores(graph, golden, len(HEADS))),
+        }
+        rough = Ranker.load(_seal(order, None, draft, (), {}, {}).manifest, draft, int8=True)
+    except ModelRefused as error:
+        log.warning("%s: no int8: %s", order.version, error)
+        return {}
+    overlap = top_overlap(ranker.score_many(held_out), rough.score_many(held_out), order.seed)
+    if overlap >= KEPT_OVERLAP:
+        files |= draft
+    return {"int8_overlap": overlap}
 
 
 def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker) -> bytes:
@@ -237,12 +277,13 @@ def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker)
         unseen.labels,
         unseen.weights,
         unseen.ts_ms,
+        kind=order.online,
     )
     return online.snapshot()
 
 
-def _profile(order: Order, data: TrainingSet) -> bytes:
-    """The reference distribution: columns by evenly spaced rows, levels by all of them."""
+def _profile(order: Order, data: TrainingSet, ranker: Ranker) -> bytes:
+    """The reference distribution: columns by evenly spaced rows, levels by all, scores by the gate's rows."""
     rows = len(data)
     step = max(1, rows // PROFILE_ROWS)
     parts = [
@@ -253,7 +294,9 @@ def _profile(order: Order, data: TrainingSet) -> bytes:
         "item_category": data.earlier.categories + Counter(data.newest.categories),
         "request_surface": data.earlier.surfaces + Counter(data.newest.surfaces),
     }
-    profile = Profile.fit(order.columns, np.concatenate(parts))
+    logits = ranker.score_many(data.newest.take(slice(_held_out(data), None)).features)
+    scores = dict(zip(ranker.heads, logits.T, strict=True))
+    profile = Profile.fit(order.columns, np.concatenate(parts), scores=scores)
     told = tuple(LevelProfile.of(name, counts) for name, counts in levels.items())
     return msgspec.structs.replace(profile, levels=told).to_json()
 
@@ -265,7 +308,7 @@ def _judge(order: Order, data: TrainingSet, ranker: Ranker, champion: Ranker | N
     comparable = champion is not None and champion.heads == HEADS
     beaten = champion.score_many(newest.features) if champion and comparable else None
     logits = ranker.score_many(newest.features)
-    ones, known = _labels(data, data.older + held_out)
+    ones, known = _labels(data, fit_rows(data))
     base_rates = ones / np.maximum(known, 1)
     return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(data, held_out))
 

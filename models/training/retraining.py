@@ -181,6 +181,7 @@ class Retraining:
             trigger_id=trigger_id,
             parent=champion.version if champion else None,
             seed=self._settings.train_seed,
+            online=self._settings.online_model,
         )
 
     def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, tuple[str, ...]]:

@@ -13,6 +13,8 @@ from streams.events import Id, Window
 __all__ = [
     "CURVE",
     "GOLDEN",
+    "GOLDEN_INT8",
+    "INT8",
     "MANIFEST",
     "ONLINE",
     "PICTURE",
@@ -26,6 +28,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 RANKER, ONLINE, PROFILE = "ranker.onnx", "online.bin", "profile.json"
+INT8, GOLDEN_INT8 = "ranker_int8.onnx", "golden_int8.json"  # where the ranking holds in 8 bits
 GOLDEN, CURVE, PICTURE = "golden.json", "learning_curve.json", "learning_curve.svg"
 MAX_FILE_BYTES = 256 * 2**20
 MAX_MANIFEST_BYTES = 2**20

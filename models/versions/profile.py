@@ -8,10 +8,11 @@ import numpy as np
 
 from streams.errors import ModelRefused
 
-__all__ = ["BINS", "MAX_LEVELS", "ColumnProfile", "LevelProfile", "Profile"]
+__all__ = ["BINS", "MAX_LEVELS", "SCORE", "ColumnProfile", "LevelProfile", "Profile"]
 
 BINS = 10
 MAX_LEVELS = 100  # of a category, the most frequent ones; the rest share one bin with unseen ones
+SCORE = "score_"  # before the name of a head
 SAMPLE = 1_000  # reference values kept per column, for two-sample tests
 
 
@@ -84,24 +85,31 @@ class LevelProfile(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """Every column of a training window."""
+    """Every column of a training window; `scores` are the model's own logits on rows it was not fitted on."""
 
     rows: int
     columns: tuple[ColumnProfile, ...]
     levels: tuple[LevelProfile, ...] = ()
+    scores: tuple[ColumnProfile, ...] = ()
 
     @classmethod
     def fit(
-        cls, names: Sequence[str], x: np.ndarray, levels: Mapping[str, Sequence[str | None]] | None = None
+        cls,
+        names: Sequence[str],
+        x: np.ndarray,
+        levels: Mapping[str, Sequence[str | None]] | None = None,
+        scores: Mapping[str, np.ndarray] | None = None,
     ) -> "Profile":
         """The profile of raw rows `x` [n, d], NaN for missing, by deciles of each column.
 
-        `levels` holds the categorical columns of the same rows by name, None for missing.
+        `levels` holds the categorical columns of the same rows by name, None for missing; `scores` logits [m]
+        by head.
         """
         if x.ndim != 2 or x.shape[1] != len(names):
             raise ValueError(f"x: expected [n, {len(names)}], got {x.shape}")
         categorical = tuple(LevelProfile.fit(name, values) for name, values in (levels or {}).items())
-        return cls(len(x), tuple(_column(name, x[:, i]) for i, name in enumerate(names)), categorical)
+        told = tuple(_column(SCORE + head, logits) for head, logits in (scores or {}).items())
+        return cls(len(x), tuple(_column(name, x[:, i]) for i, name in enumerate(names)), categorical, told)
 
     def column(self, name: str) -> ColumnProfile | None:
         """The column of that name, or None."""

@@ -41,7 +41,7 @@ def marks(records: Iterable[Record]) -> list[Mark]:
     drifted: list[DriftReport] = []
     for record in records:
         if isinstance(record, DriftReport):
-            if record.state == "drifted":
+            if record.state == "drifted" and record.rows_of is msgspec.UNSET:
                 drifted.append(record)
             continue
         mark = _of_model(record) if isinstance(record, ModelRecord) else _of_trigger(record)

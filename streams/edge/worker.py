@@ -1,4 +1,4 @@
-"""The Faust edge: one handler, batches in order, started where the handler says. Only home of faust.
+"""The Faust edge: one handler, batches in order, started where the handler says (how it reads: reader.py).
 
 Faust loses an event on which an agent raises, commits past gaps and can stall silently. So nothing is
 ever raised inside the agent, Kafka's commits serve lag displays alone, every assignment is followed by
@@ -7,27 +7,23 @@ a seek to the handler's own offsets, and a gap between two offsets is checked be
 
 import asyncio
 import logging
-import ssl
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import faust
-from faust.app.base import BootStrategy
-from faust.auth import SASLCredentials, SSLCredentials
-from faust.transport.drivers import aiokafka as driver
 
 from streams.edge.handler import Handler, Rewind
 from streams.edge.health import Health
 from streams.edge.order import Order, within
 from streams.edge.patience import Patience
+from streams.edge.reader import PARCEL, ReaderApp, messages_of, open_app
 from streams.edge.watchdog import Watchdog
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.kafka import cluster_id
-from streams.messages import Message, Source
+from streams.messages import Source
 from streams.metrics import BATCH_SECONDS, HANDLED_TIME, LAG, MESSAGES, REWINDS
 from streams.settings import Settings
 from streams.store.connect import connect
@@ -36,7 +32,7 @@ __all__ = ["Handler", "Rewind", "run_worker"]
 
 log = logging.getLogger(__name__)
 
-TAKE_MESSAGES = 1_000
+TAKE_PARCELS = 1_000 // PARCEL
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0
@@ -53,57 +49,6 @@ def run_worker(settings: Settings, health: Health, stop: threading.Event, handle
     for name in ("faust", "mode", "aiokafka"):  # what ends the app is raised, and told once
         logging.getLogger(name).setLevel("CRITICAL" if name == "mode" else "ERROR")
     _Worker(settings, health, stop, handler).run()
-
-
-class _Consumer(driver.Consumer):
-    """Faust's consumer, which after every assignment goes where the handler says."""
-
-    async def perform_seek(self) -> None:
-        await super().perform_seek()
-        await self.app.worker.place(self)  # type: ignore[attr-defined]
-
-    async def _seek(self, partition: Any, offset: int) -> None:
-        """In the consumer's own thread: Faust seeks in the caller's, which takes records from under a
-        fetch that is handing them out, and the consumer ends by a KeyError."""
-        await self._thread.call_thread(self._thread._ensure_consumer().seek, partition, offset)
-
-    def _new_consumer_thread(self) -> Any:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust lets a fetch wait 1,500 ms at the broker, and the embedded broker ends no wait early: an
-    event would be seen 1.5 s late. The consumer is not started yet when it is changed here."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = round(1_000 * transport.app.worker.wait_s)
-        return consumer
-
-
-class _Transport(driver.Transport):
-    Consumer = _Consumer
-
-
-class _Boot(BootStrategy):
-    enable_web = False
-    enable_kafka_producer = False
-    enable_sensors = False
-
-
-class _App(faust.App):
-    BootStrategy = _Boot
-
-    def __init__(self, worker: "_Worker", *args: Any, **options: Any) -> None:
-        self.worker = worker
-        super().__init__(*args, **options)
-
-    def _new_transport(self) -> Any:
-        return _Transport(self.conf.broker_consumer, self)
-
-
-for _service in (_Consumer, _ConsumerThread, _App):
-    _service.logger = logging.getLogger("faust")  # else their notes would count as this module's
 
 
 class _Worker:
@@ -172,45 +117,15 @@ class _Worker:
         if self._fault is not None:
             raise self._fault
 
-    def _app(self, scratch: str) -> _App:
-        settings = self._settings
-        app = _App(
-            self,
-            id=f"{settings.namespace}.{self._handler.role}",
-            broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
-            broker_credentials=_credentials(settings),
-            broker_commit_interval=1.0,
-            broker_commit_every=100_000,
-            broker_max_poll_interval=3_600.0,
-            broker_request_timeout=90.0,
-            broker_session_timeout=6.0,  # the least that Kafka allows: a killed worker's share waits so long
-            broker_heartbeat_interval=1.5,
-            broker_rebalance_timeout=15.0,
-            consumer_auto_offset_reset="earliest",
-            consumer_max_fetch_size=8 * 1_024 * 1_024,
-            consumer_metadata_max_age_ms=5_000,
-            stream_buffer_maxsize=4_096,
-            stream_wait_empty=False,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            web_enabled=False,
-            store="memory://",
-            datadir=scratch,
-        )
-        names = [settings.topic_prefix + topic.name for topic in self._handler.topics]
-        topic = app.topic(
-            *names, value_type=bytes, key_type=bytes, value_serializer="raw", key_serializer="raw"
-        )
-        app.agent(topic, concurrency=1, name=self._handler.role)(self._agent)
-        app.finalize()
-        return app
+    def _app(self, scratch: str) -> ReaderApp:
+        names = [topic.name for topic in self._handler.topics]
+        return open_app(self, self._settings, self._handler.role, names, self._agent, scratch)
 
     async def _agent(self, stream: Any) -> None:
-        async for events in stream.noack_take(TAKE_MESSAGES, within=self.wait_s):
+        async for events in stream.noack_take(TAKE_PARCELS, within=self.wait_s):
             if self._fault is not None or self._stop.is_set():
                 continue  # unacked: read again by the next app or process
-            messages = [self._message(event.message) for event in events]
-            if await self._in_thread(self._handle, messages):
+            if await self._in_thread(self._handle, events):
                 for event in events:
                     event.ack()
 
@@ -223,7 +138,7 @@ class _Worker:
             return False
         return True
 
-    async def _watch(self, app: _App) -> None:
+    async def _watch(self, app: ReaderApp) -> None:
         """Ticks and measures until it is time to end."""
         tick: asyncio.Future[bool] | None = None
         lag: asyncio.Future[None] | None = None
@@ -248,7 +163,7 @@ class _Worker:
         log.warning("%s: the reader ended and is begun anew: %r", self._handler.role, reason)
         return Rewind({})
 
-    async def _end(self, app: _App) -> None:
+    async def _end(self, app: ReaderApp) -> None:
         try:
             await asyncio.wait_for(app.stop(), STOP_WITHIN_S)
         except TimeoutError:
@@ -283,20 +198,16 @@ class _Worker:
 
     # --- in the handler's thread --------------------------------------------------------------------
 
-    def _message(self, m: Any) -> Message:
-        timestamp_ms = round(m.timestamp * 1_000) if m.timestamp is not None else 0
-        topic = m.topic[len(self._settings.topic_prefix) :]
-        return Message(topic, m.partition, m.offset, timestamp_ms, m.key, m.value, tuple(m.headers or ()))
-
-    def _handle(self, messages: Sequence[Message]) -> None:
-        batch = self._order.take(messages)
+    def _handle(self, parcels: Sequence[Any]) -> None:
+        prefix = len(self._settings.topic_prefix)
+        batch = self._order.take([m for parcel in parcels for m in messages_of(parcel, prefix)])
         if not batch:
             return
         with BATCH_SECONDS.labels(self._handler.role).time():
             self._patience.call(lambda: self._handler.handle(batch))
-        for message in batch:
-            MESSAGES.labels(message.topic).inc()
-        newest_ms = max(message.timestamp_ms for message in batch)
+        for topic, n in Counter([message.topic for message in batch]).items():
+            MESSAGES.labels(topic).inc(n)
+        newest_ms = max([message.timestamp_ms for message in batch])
         HANDLED_TIME.labels(self._handler.role).set(newest_ms / 1_000)
         self._watchdog.progressed()
         self._noted({m.source: m.offset + 1 for m in batch})
@@ -314,7 +225,7 @@ class _Worker:
         self._patience.call(lambda: self._store.put_progress(self._handler.role, offsets))
         self._health.set("redis", True)
 
-    async def _measure(self, app: _App) -> None:
+    async def _measure(self, app: ReaderApp) -> None:
         """Notes how many messages wait, by asking the broker, not what was fetched last."""
         partitions = {tp: self._source(tp.topic, tp.partition) for tp in app.consumer.assignment()}
         try:
@@ -336,23 +247,3 @@ class _Worker:
             self._order.check_ends({source: ends[tp] or 0 for tp, source in partitions.items()})
         except Rewind as rewind:
             self._fault = self._fault or rewind
-
-
-def _credentials(settings: Settings) -> Any:
-    """TLS and SASL as Faust takes them; None is plaintext."""
-    if settings.kafka_security == "PLAINTEXT":
-        return None
-    context = None
-    if settings.kafka_security in ("SSL", "SASL_SSL"):
-        context = ssl.create_default_context(cafile=str(settings.kafka_ca) if settings.kafka_ca else None)
-        if settings.kafka_cert and settings.kafka_cert_key:
-            context.load_cert_chain(settings.kafka_cert, settings.kafka_cert_key)
-    if settings.kafka_security == "SSL":
-        return SSLCredentials(context)
-    password = settings.kafka_sasl_password
-    return SASLCredentials(
-        username=settings.kafka_sasl_username,
-        password=password.get_secret_value() if password else None,
-        mechanism=settings.kafka_sasl_mechanism,
-        ssl_context=context,
-    )

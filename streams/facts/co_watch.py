@@ -31,6 +31,7 @@ __all__ = [
     "merged",
     "order",
     "told_of",
+    "told_of_row",
 ]
 
 CO_WATCH_CAP = 15  # engagements of an item: with the key in the KiB that Redis takes for them
@@ -41,6 +42,7 @@ _HEAD, _SLOT = 8, 14  # big-endian: ts_ms 6, mark 2; the same and a hash of the 
 _SIDE = REACH * _SLOT
 ENGAGED_BYTES = _HEAD + 2 * _SIDE  # an engagement, its companions before and after, the nearest first
 _NONE = bytes(_SLOT)
+_NO_SIDES = bytes(2 * _SIDE)
 
 _PLACE = [("ts", ">u2", (3,)), ("mark", ">u2")]
 _ROW = np.dtype([*_PLACE, ("slots", [*_PLACE, ("item", ">u2", (3,))], (2 * REACH,))])
@@ -91,6 +93,34 @@ def told_of(here: Beside, before: Sequence[Beside], after: Sequence[Beside]) -> 
     for other in after:
         slot = _slot(here, other.place[2]).ljust(_SIDE, b"\0")
         told.append(Told(other.place[2], _head(other) + slot + bytes(_SIDE)))
+    return told
+
+
+def told_of_row(before: Sequence[Beside], row: Sequence[Place]) -> list[Told]:
+    """What engagements that follow one another tell, once all of them are there: the same sets as by
+    `told_of`, one after another. `before` is nearest first, `row` ascending; all of `row` are alive."""
+    line = [*reversed(before), *map(Beside, row)]
+    slots = [_slot(one, "") for one in line]
+    told = []
+    for at, one in enumerate(line):
+        if at < len(before):
+            earlier, later = range(0), range(len(before), min(at + REACH + 1, len(line)))
+        else:
+            earlier, later = (
+                range(at - 1, max(at - REACH, 0) - 1, -1),
+                range(at + 1, min(at + REACH + 1, len(line))),
+            )
+        ts_ms, _, own = one.place
+        sides = b""
+        for side in (earlier, later):
+            told_side = b""
+            for other in side:
+                other_ms, _, item_id = line[other].place
+                if abs(other_ms - ts_ms) <= WITHIN_MS:
+                    told_side += _slot(line[other], own) if item_id == own else slots[other]
+            sides += told_side.ljust(_SIDE, b"\0")
+        if at >= len(before) or sides != _NO_SIDES:
+            told.append(Told(own, slots[at][:_HEAD] + sides))
     return told
 
 

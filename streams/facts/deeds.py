@@ -4,6 +4,7 @@ The decision is kept with the user's remembered events. A redelivery folds the s
 undo folds it with the sign -1: neither asks a catalogue that may have changed since.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from streams.events import Click, Event, Feedback, Item, Watch
 from streams.labels.labels import LONG_VIEW_MS
 
-__all__ = ["COMPLETION_RATIO", "UNDO", "Act", "Deed", "Signed", "decide", "is_undo"]
+__all__ = ["COMPLETION_RATIO", "UNDO", "Act", "Deed", "Signed", "decide", "decide_plain", "is_undo"]
 
 COMPLETION_RATIO = 0.9  # a watch of at least this share of the duration is a completion
 UNDO = "undo"
@@ -94,6 +95,20 @@ def decide(event: Any, item: Item | None) -> Deed:
         return Deed(_FEEDBACK[event.action], *common, value_micros=event.value_micros or 0)
     act = Act.CLICK if isinstance(event, Click) else Act.IMPRESSION
     return Deed(act, *common, event.position)
+
+
+def decide_plain(act: Act, events: Sequence[Any], items: Sequence[Item | None]) -> list[Deed]:
+    """The deeds of impressions, of clicks or of watches, each as `decide` has it."""
+    if act is Act.WATCH:
+        return [decide(event, item) for event, item in zip(events, items, strict=True)]
+    out = []
+    for e, item in zip(events, items, strict=True):
+        category, creator = (item.category, item.creator_id) if item is not None else (None, None)
+        query = getattr(e, "query", None)
+        out.append(
+            Deed(act, e.ts_ms, e.item_id, category, creator, e.surface, e.session_id, query, e.position)
+        )
+    return out
 
 
 def _watched(event: Watch, item: Item | None, common: _Common) -> Deed:

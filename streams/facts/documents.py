@@ -11,8 +11,9 @@ had pushed out.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -47,6 +48,7 @@ HIDES_CAP = 200
 NOBODY: frozenset[Place] = frozenset()
 TOMBSTONE = "!"  # before the id of what is undone; in no id
 BLOCKED = "@"  # before a creator's id among what is hidden; no item's id begins so
+_NO_VALUES: Mapping[str, bytes | None] = {}
 _CAPS = {"history": HISTORY_CAP, "shown": SHOWN_CAP, "follows": FOLLOWS_CAP, "hides": HIDES_CAP}
 
 
@@ -127,6 +129,7 @@ class _Placed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     item_id: str
 
 
+_place_of: Callable[[Any], Place] = attrgetter("ts_ms", "mark", "item_id")
 _encode = msgspec.msgpack.Encoder().encode
 _history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _shown = msgspec.msgpack.Decoder(list[ShownEntry])
@@ -177,6 +180,40 @@ class Newest:
                 self._buried -= {self._places[0]}
             del self._places[0], self._entries[0]
         return True
+
+    def put_after(self, entries: Sequence[HistoryEntry | ShownEntry], places: Sequence[Place]) -> None:
+        """Puts entries behind all that are there; both ascending (see `ends_before`)."""
+        self._places += places
+        self._entries += map(_encode, entries)
+        surplus = len(self._places) - self._cap
+        if surplus > 0:
+            if self._buried:
+                self._buried -= set(self._places[:surplus])
+            del self._places[:surplus], self._entries[:surplus]
+
+    def ends_before(self, place: Place) -> bool:
+        """True if the place lies behind all entries."""
+        return not self._places or self._places[-1] < place
+
+    def last_liked(self, n: int, most: int) -> list[Beside] | None:
+        """What has an odd mark at the end, nearest first, at most so many. None where n entries are too many
+        to follow at once, push one of those out, which then depends on which of them comes first, or
+        where only their items tell two apart (see `around`)."""
+        places, gone = self._places, len(self._places) + n - self._cap
+        if n > self._cap:
+            return None
+        found: list[Place] = []
+        for at in range(len(places) - 1, -1, -1):
+            place = places[at]
+            if place[1] & 1:
+                if found and found[-1][:2] == place[:2]:
+                    return None
+                if len(found) == most:
+                    break
+                if at < gone:
+                    return None
+                found.append(place)
+        return [self._beside(place) for place in found]
 
     def bury(self, place: Place) -> bool:
         """Makes an entry a tombstone; False: it was not there, or one already."""
@@ -238,19 +275,26 @@ class Newest:
 class UserDocuments:
     """A user's documents. A fold works on a `copy`, never on what was read."""
 
-    __slots__ = ("_lists", "memory", "touched")
+    __slots__ = ("_lists", "_values", "memory", "touched")
 
-    def __init__(self, memory: Memory | None = None, lists: Mapping[str, Newest] | None = None) -> None:
+    def __init__(self, memory: Memory | None = None, values: Mapping[str, bytes | None] = _NO_VALUES) -> None:
         self.memory = Memory() if memory is None else memory
-        self._lists = {kind: Newest(cap) for kind, cap in _CAPS.items()} if lists is None else dict(lists)
+        self._values = values  # of the lists, as read; most events need one of them, so each is read late
+        self._lists: dict[str, Newest] = {}
         self.touched: set[str] = set()
 
     @classmethod
     def read(cls, seen: bytes | None, older: bytes | None, *lists: bytes | None) -> "UserDocuments":
         """Documents from the store's bytes, in the order of DOCUMENTS; None stands for an absent one."""
-        values = dict(zip(_CAPS, lists, strict=False))
-        read = {kind: Newest(cap, values.get(kind)) for kind, cap in _CAPS.items()}
-        return cls(Memory.read(seen, older), read)
+        return cls(
+            Memory.read(seen, older), dict(zip(_CAPS, lists, strict=False)) if any(lists) else _NO_VALUES
+        )
+
+    def _list(self, kind: str) -> Newest:
+        found = self._lists.get(kind)
+        if found is None:
+            found = self._lists[kind] = Newest(_CAPS[kind], self._values.get(kind))
+        return found
 
     @property
     def version(self) -> bytes | None:
@@ -259,11 +303,13 @@ class UserDocuments:
 
     def copy(self) -> "UserDocuments":
         """A draft that shares nothing mutable."""
-        return UserDocuments(self.memory.copy(), self._lists)  # each list is copied when it changes
+        out = UserDocuments(self.memory.copy(), self._values)
+        out._lists = self._lists.copy()  # each list is copied when it changes
+        return out
 
     def oldest_ms(self) -> int | None:
         """The time of the oldest thing kept; None if there is nothing."""
-        times = (self.memory.oldest_ms(), *(each.oldest_ms() for each in self._lists.values()))
+        times = (self.memory.oldest_ms(), *(self._list(kind).oldest_ms() for kind in _CAPS))
         return min((ms for ms in times if ms is not None), default=None)
 
     def engage(self, entry: HistoryEntry) -> None:
@@ -273,6 +319,36 @@ class UserDocuments:
     def show(self, entry: ShownEntry) -> None:
         """Adds an impression."""
         self._draft("shown").put(entry)
+
+    def show_all(self, entries: Sequence[ShownEntry]) -> None:
+        """Adds impressions."""
+        shown, ordered = self._draft("shown"), sorted(entries, key=_place_of)
+        places = list(map(_place_of, ordered))
+        if len(set(places)) == len(places) and shown.ends_before(places[0]):
+            shown.put_after(ordered, places)
+        else:
+            for entry in entries:
+                shown.put(entry)
+
+    def engage_all(
+        self, entries: Sequence[HistoryEntry], most: int
+    ) -> tuple[list[Beside], list[Place]] | None:
+        """Adds clicks or watches; returns the liked engagements before them, nearest first, at most so
+        many, and the liked ones among them, ascending. None, and nothing is done, where they do not
+        simply follow one another."""
+        history, ordered = self._list("history"), sorted(entries, key=_place_of)
+        places = list(map(_place_of, ordered))
+        if len(set(places)) < len(places) or not history.ends_before(places[0]):
+            return None
+        before = history.last_liked(len(places), most)
+        if before is None:
+            return None
+        liked = [place for place in places if place[1] & 1]
+        moments = {place[:2] for place in (*liked, *(one.place for one in before))}
+        if len(moments) < len(liked) + len(before):
+            return None
+        self._draft("history").put_after(ordered, places)
+        return before, liked
 
     def follow(self, entry: ShownEntry) -> None:
         """Adds a creator followed, whose id stands as the entry's."""
@@ -286,17 +362,17 @@ class UserDocuments:
         """Makes a tombstone of an entry of an item, or of a creator followed, in whichever list it is."""
         place = (ts_ms, mark, name)
         for kind in _CAPS:
-            if self._lists[kind].has(place):
+            if self._list(kind).has(place):
                 self._draft(kind).bury(place)
 
     def engaged_around(self, place: Place, most: int) -> tuple[list[Beside], list[Beside], Beside | None]:
         """Liked engagements before and after one, nearest first; and itself, if the history has it."""
-        return self._lists["history"].around(place, most)
+        return self._list("history").around(place, most)
 
     def _draft(self, kind: str) -> Newest:
         if kind not in self.touched:
             self.touched.add(kind)
-            self._lists[kind] = self._lists[kind].copy()
+            self._lists[kind] = self._list(kind).copy()
         return self._lists[kind]
 
     def encoded(self) -> dict[str, bytes]:

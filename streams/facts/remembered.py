@@ -8,7 +8,8 @@ again from the records before it.
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple, Self
 
 import cramjam
@@ -172,11 +173,11 @@ class Memory:
 
     def copy(self) -> Self:
         """A draft that shares nothing mutable."""
-        out = type(self)()
+        out = object.__new__(type(self))
         out.version, out.total, out._written = self.version, self.total, self._written
         out.conduct = self.conduct
-        out._older, out._records, out._table = self._older, bytearray(self._records), dict(self._table)
-        out._count, out._strings, out._marks = self._count, bytearray(self._strings), bytearray(self._marks)
+        out._older, out._records, out._table = self._older, self._records.copy(), self._table.copy()
+        out._count, out._strings, out._marks = self._count, self._strings.copy(), self._marks.copy()
         out._undos = self._undos
         return out
 
@@ -293,6 +294,41 @@ class Memory:
                 deed.value_micros,
             ),
         )
+
+    def is_plain(self, marks: Sequence[bytes]) -> bool:
+        """True if these events are surely new, each comes once and none is awaited by an undo."""
+        if self._undos or len(set(marks)) < len(marks):
+            return False
+        return not any(map(self._marks.__contains__, marks))
+
+    def add_plain(
+        self, marks: Sequence[bytes], at: Place, places: Sequence[int], deeds: Sequence[Deed]
+    ) -> None:
+        """Remembers events of one message, `at` its place, as `add` does one after another."""
+        texts = [(d.item_id, d.category, d.creator, d.surface, d.session_id, d.query) for d in deeds]
+        table = self._table
+        for text in dict.fromkeys(chain.from_iterable(texts)):
+            if text is not None and text not in table:
+                self._text(text)
+        refs = [map(table.get, column, repeat(NONE)) for column in zip(*texts, strict=True)]
+        packed = map(
+            _RECORD.pack,
+            marks,
+            repeat(at.source),
+            places,
+            [d.act for d in deeds],
+            [d.long_view * LONG_VIEW | d.completed * COMPLETED | d.flagged * FLAGGED for d in deeds],
+            repeat(at.offset),
+            [d.ts_ms for d in deeds],
+            *refs,
+            [NONE if d.position is None else d.position for d in deeds],
+            [d.watch_ms for d in deeds],
+            [d.duration_ms for d in deeds],
+            [d.value_micros for d in deeds],
+        )
+        self._records += b"".join(packed)
+        self._marks += b"".join(marks)
+        self.total += len(marks)
 
     def add_undo(self, mark: bytes, place: Place, ts_ms: int, base: bytes) -> None:
         """Remembers an undo and the event id that it names, by its hash."""

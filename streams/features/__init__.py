@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streams.events import Item
 from streams.features import declare, of_items, of_matches, of_pairs, of_rows, own
-from streams.features.asked import NOWHERE, Scene, View, keys_of, scene_of
+from streams.features.asked import NOWHERE, Rows, Scene, View, keys_of, scene_of
 from streams.features.counters import (
     COUNTERS,
     HALF_LIVES_MS,
@@ -43,6 +43,7 @@ __all__ = [
     "Key",
     "Known",
     "Layout",
+    "Rows",
     "Scene",
     "Scope",
     "View",

@@ -1,6 +1,6 @@
 """What a vector is computed from: what the store holds, and where the request came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -14,7 +14,7 @@ from streams.features.known import Known, known_of
 from streams.features.layout import Floats
 from streams.features.matching import Matched, matched
 
-__all__ = ["NOWHERE", "Asked", "Key", "Scene", "View", "keys_of", "scene_of"]
+__all__ = ["NOWHERE", "Asked", "Key", "Rows", "Scene", "View", "keys_of", "scene_of"]
 
 Key = tuple[Scope, str]
 INTERESTS = "interests"  # a key of a request's context: categories, comma separated
@@ -44,6 +44,30 @@ def scene_of(
     told = (context or {}).get(INTERESTS)
     names = [name.strip() for name in told.split(",")] if isinstance(told, str) else []
     return Scene(session_id, surface, query, tuple(name for name in names if name)[:MAX_INTERESTS])
+
+
+class Rows(Mapping[Scope, Floats]):
+    """Rows by scope as a ranking reads them. A row that several candidates share is held, and worked on,
+    once; `rows[scope]` spreads them."""
+
+    def __init__(
+        self, distinct: Mapping[Scope, Floats], places: Mapping[Scope, NDArray[np.intp] | None]
+    ) -> None:
+        self._distinct, self._places = distinct, places
+
+    def distinct(self, scope: Scope) -> tuple[Floats, NDArray[np.intp] | None]:
+        """Rows [k, width], and each candidate's place among them [n]; None: k is n or 1."""
+        return self._distinct[scope], self._places.get(scope)
+
+    def __getitem__(self, scope: Scope) -> Floats:
+        places = self._places.get(scope)
+        return self._distinct[scope] if places is None else self._distinct[scope][places]
+
+    def __iter__(self) -> Iterator[Scope]:
+        return iter(self._distinct)
+
+    def __len__(self) -> int:
+        return len(self._distinct)
 
 
 class View(msgspec.Struct, frozen=True):

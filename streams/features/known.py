@@ -14,6 +14,7 @@ from streams.features.layout import Floats
 __all__ = ["METADATA", "Known", "Names", "known_of", "metadata_of", "names_of"]
 
 METADATA = 6  # published_ts_ms, duration_ms, quality (NaN where unknown); known, tags, sponsored
+SPONSORED = METADATA - 1
 _FIELDS = attrgetter("published_ts_ms", "duration_ms", "quality", "tags", "sponsored")
 
 
@@ -28,6 +29,12 @@ class Names(msgspec.Struct, frozen=True, eq=False):
         """A value for every candidate [n] from those of the distinct names; `none` where there is none."""
         return np.array([*values, none], dtype=np.float64)[self.places]
 
+    def codes(self) -> list[int | None]:
+        """Every candidate's place, None for none."""
+        none = len(self.distinct)
+        found: list[int | None] = self.places.tolist()
+        return [None if at == none else at for at in found] if none in found else found
+
 
 class Known(msgspec.Struct, frozen=True, eq=False):
     """The columns of n candidates; `metadata` is [n, METADATA]. `records` gives the records themselves, None
@@ -41,6 +48,11 @@ class Known(msgspec.Struct, frozen=True, eq=False):
     def __len__(self) -> int:
         """Candidates."""
         return len(self.metadata)
+
+    @property
+    def sponsored(self) -> NDArray[np.intp]:
+        """Places of candidates that someone pays for."""
+        return np.flatnonzero(self.metadata[:, SPONSORED])
 
 
 def known_of(items: Sequence[Item | None] | Known) -> Known:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.events import Item
-from streams.features.asked import Asked, View
+from streams.features.asked import Asked, Rows, View
 from streams.features.counters import Scope
 from streams.features.declare import PRIOR_WEIGHT, Feature
 from streams.features.known import Known
@@ -43,15 +43,15 @@ def _round(values: NDArray[np.float32]) -> None:
 
 
 class _Together(msgspec.Struct, frozen=True, eq=False):
-    """Rates and counts of one scope: places among the features, and the slots that they read."""
+    """The features of one scope's rows: rates, then counts, then those worked out one by one."""
 
     scope: Scope
-    rates: Places
-    hits: Places
+    columns: Places  # among all features
+    hits: Places  # slots
     trials: Places
     pull: NDArray[np.float64]  # [rates, 1], what is added to the hits
-    counts: Places
     counted: Places
+    alone: tuple[Feature, ...]
 
 
 class Plan:
@@ -60,23 +60,23 @@ class Plan:
     def __init__(self, features: Sequence[Feature], layouts: Mapping[Scope, Layout]) -> None:
         self.layouts = layouts
         self.width = len(features)
-        together = [place for place, feature in enumerate(features) if feature.prior is not None]
-        self.alone = [(p, f) for p, f in enumerate(features) if f.prior is None]
+        self.alone = [(p, f) for p, f in enumerate(features) if not f.reads]
         self.together = []
-        for scope in layouts:
-            own = [(place, features[place]) for place in together if features[place].scope == scope.value]
-            at = {slot: n for n, slot in enumerate(layouts[scope].slots)}
-            rates = [(p, f) for p, f in own if len(f.reads) > 1]
-            counts = [(p, f) for p, f in own if len(f.reads) == 1]
+        for scope, layout in layouts.items():
+            own = [(p, f) for p, f in enumerate(features) if f.reads and f.scope == scope.value]
+            at = {slot: n for n, slot in enumerate(layout.slots)}
+            rates = [(p, f) for p, f in own if f.prior is not None and len(f.reads) > 1]
+            counts = [(p, f) for p, f in own if f.prior is not None and len(f.reads) == 1]
+            others = [(p, f) for p, f in own if f.prior is None]
             self.together.append(
                 _Together(
                     scope,
-                    np.array([p for p, _ in rates], np.intp),
+                    np.array([p for p, _ in (*rates, *counts, *others)], np.intp),
                     np.array([at[f.reads[0]] for _, f in rates], np.intp),
                     np.array([at[f.reads[1]] for _, f in rates], np.intp),
                     np.array([[PRIOR_WEIGHT * (f.prior or 0.0)] for _, f in rates]).reshape(-1, 1),
-                    np.array([p for p, _ in counts], np.intp),
                     np.array([at[f.reads[0]] for _, f in counts], np.intp),
+                    tuple(f for _, f in others),
                 )
             )
 
@@ -89,19 +89,22 @@ def compute(
     if not len(item_ids):
         return out.T
     asked = Asked(view, items, item_ids, now_ms)
-    read = {}
+    rows = view.rows if isinstance(view.rows, Rows) else Rows(view.rows, {})
     for each in plan.together:
-        rows, layout = view.rows[each.scope], plan.layouts[each.scope]
-        table = layout.table(rows, now_ms)
-        read[each.scope.value] = layout.named(table, rows, now_ms)
-        out[each.rates] = (table[each.hits] + each.pull) / (table[each.trials] + PRIOR_WEIGHT)
-        out[each.counts] = table[each.counted]
+        held, places = rows.distinct(each.scope)
+        layout = plan.layouts[each.scope]
+        table = layout.table(held, now_ms)
+        own = np.empty((len(each.columns), len(held)), dtype=np.float32)
+        rates = len(each.hits)
+        own[:rates] = (table[each.hits] + each.pull) / (table[each.trials] + PRIOR_WEIGHT)
+        own[rates : rates + len(each.counted)] = table[each.counted]
+        if each.alone:
+            slots = layout.named(table, held, now_ms)
+            for at, feature in enumerate(each.alone, rates + len(each.counted)):
+                own[at] = feature.value(*[slots[name] for name in feature.reads])
+        out[each.columns] = own if places is None else own.take(places, axis=1)
     for place, feature in plan.alone:
-        if feature.reads:
-            slots = read[feature.scope]
-            out[place] = feature.value(*[slots[name] for name in feature.reads])
-        else:
-            out[place] = feature.value(asked)
-    out[np.abs(out) < NOTHING] = 0.0
+        out[place] = feature.value(asked)
+    np.copyto(out, 0.0, where=np.abs(out) < NOTHING)
     _round(out)
     return np.ascontiguousarray(out.T)

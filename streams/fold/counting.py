@@ -11,12 +11,13 @@ from streams.features.sums import ITEM_SCOPES, USER_SCOPES, Rows, named, summed,
 from streams.fold.deciding import Decided
 from streams.messages import Source
 from streams.store.contract import NO_ROWS
-from streams.store.keys import tag_of
+from streams.store.keys import TAGS, tags_of
 
 __all__ = ["Part", "item_rows", "user_rows"]
 
 Part = tuple[tuple[Key, ...], Floats]  # keys of a shard, those of one scope together, and their rows, flat
 NOTHING: Part = ((), NO_ROWS)
+_NUMBERS = {tag: n for n, tag in enumerate(TAGS)}
 
 
 def user_rows(decided: Sequence[Decided]) -> dict[str, Part]:
@@ -53,7 +54,7 @@ def item_rows(
         rows = named(names(user_ids, deeds))
         if not rows.names:  # few events come from a search
             continue
-        tags = [tag_of(scope, name) for name in rows.names]
+        tags = [] if only is None and fresh.are_all else tags_of(scope, rows.names)
         keep = fresh.keep(tags, rows.at)
         if only is not None:
             wanted = np.array([tag in only for tag in (*tags, "")])[rows.at]
@@ -82,11 +83,11 @@ class _Fresh:
         self._fences = np.array([[held[source] for source in sources] for held in at.values()])
         self._source = np.array([sources[one.fact.source] for one in decided], dtype=np.intp)
         self._offset = np.array([one.fact.offset for one in decided])
-        self._all = bool((self._offset > self._fences.max(axis=0)[self._source]).all())
+        self.are_all = bool((self._offset > self._fences.max(axis=0)[self._source]).all())
 
     def keep(self, tags: Sequence[str], at: NDArray[np.intp]) -> NDArray[np.bool_] | None:
         """[m] true where the shard of the row, whose tag is `tags[at]`, has yet to fold it; None: all."""
-        if self._all:
+        if self.are_all:
             return None
         places = np.array([*(self._tags[tag] for tag in tags), 0], dtype=np.intp)[at]
         fresh: NDArray[np.bool_] = self._offset > self._fences[places, self._source]
@@ -97,10 +98,15 @@ def _by_shard(scopes: Sequence[tuple[Scope, Rows]]) -> dict[str, Part]:
     keys: dict[str, list[Key]] = {}
     rows: dict[str, list[Floats]] = {}
     for scope, (names, values) in scopes:
-        places: dict[str, list[int]] = {}
-        for place, name in enumerate(names):
-            places.setdefault(tag_of(scope, name), []).append(place)
-        for tag, mine in places.items():
-            keys.setdefault(tag, []).extend([(scope, names[place]) for place in mine])
-            rows.setdefault(tag, []).append(values[mine].ravel())
+        if not names:
+            continue
+        shards = np.fromiter(map(_NUMBERS.__getitem__, tags_of(scope, names)), np.intp, len(names))
+        order = np.argsort(shards, kind="stable")
+        ordered, named_keys = values[order], [(scope, names[place]) for place in order.tolist()]
+        used, starts = np.unique(shards[order], return_index=True)
+        ends = [*starts[1:].tolist(), len(names)]
+        for shard, start, end in zip(used.tolist(), starts.tolist(), ends, strict=True):
+            tag = TAGS[shard]
+            keys.setdefault(tag, []).extend(named_keys[start:end])
+            rows.setdefault(tag, []).append(ordered[start:end].ravel())
     return {tag: (tuple(keys[tag]), np.concatenate(rows[tag])) for tag in keys}

@@ -20,14 +20,14 @@ moved (Applier.advance), so it concerns the last second before the loss.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from streams.events import Item
-from streams.facts.co_watch import REACH, Beside, Told, told_of
-from streams.facts.deeds import Act, Deed, Signed, decide, is_undo
+from streams.facts.co_watch import REACH, Beside, Told, told_of, told_of_row
+from streams.facts.deeds import Act, Deed, Signed, decide, decide_plain, is_undo
 from streams.facts.documents import HistoryEntry, ShownEntry, UserDocuments, listed_as
 from streams.facts.facts import Fact, Kind
 from streams.facts.remembered import Place, event_mark
@@ -43,6 +43,8 @@ MAX_WATCH_RATIO = 10.0
 LIKED_PERMILLE = 500  # watched at least so far, an item counts as watched together with others
 BASE = slice(0, 7)  # of a mark: the hash of the event id, whatever its topic
 NO_EVENT = bytes(7)
+FEW, MANY = 2, 64  # events that are decided together
+_ACTS = {Kind.IMPRESSION: Act.IMPRESSION, Kind.CLICK: Act.CLICK, Kind.WATCH: Act.WATCH}
 
 
 class Decided(NamedTuple):
@@ -101,13 +103,16 @@ class Deciding:
 
     def take(self, facts: Sequence[Fact]) -> None:
         """Decides events in their order, and folds those that are fresh."""
-        for fact in facts:
-            if fact.offset <= self._at[fact.source]:
-                self._again(fact)
-            elif fact.late:
-                self.count(fact.source, "late")
-            else:
-                self._first(fact)
+        for own in _by_message(facts):
+            if own[0].offset <= self._at[own[0].source]:
+                for fact in own:
+                    self._again(fact)
+            elif len(own) < FEW or not self._all_first(own):
+                for fact in own:
+                    if fact.late:
+                        self.count(fact.source, "late")
+                    else:
+                        self._first(fact)
         for user_id, conduct in self._conducts.items():
             self.drafts[user_id].memory.conduct = packed(conduct)
 
@@ -133,14 +138,39 @@ class Deciding:
         if memory.is_awaited(mark[BASE]):
             self._became.append((source.topic, "undone"))
             memory.add(mark, place, deed, undone=True)
-            self._list(mark, deed, draft)
-            _bury(mark, deed, draft)
-            self.fresh.append(Decided(fact, ((deed, 1), (deed, -1)), _told(mark, deed, draft, alive=False)))
+            number = list_mark(mark, deed)
+            _list(number, deed, draft)
+            _bury(number, deed, draft)
+            self.fresh.append(Decided(fact, ((deed, 1), (deed, -1)), _told(number, deed, draft, alive=False)))
             return
         self._became.append((source.topic, "applied"))
         memory.add(mark, place, deed)
-        self._list(mark, deed, draft)
-        self.fresh.append(Decided(fact, ((deed, 1),), _told(mark, deed, draft)))
+        number = list_mark(mark, deed)
+        _list(number, deed, draft)
+        self.fresh.append(Decided(fact, ((deed, 1),), _told(number, deed, draft) if number & 1 else ()))
+
+    def _all_first(self, facts: Sequence[Fact]) -> bool:
+        """Decides impressions, clicks or watches of one user and message together, as `_first` does one
+        after another. False, and nothing is done, where one of them needs a closer look."""
+        first = facts[0]
+        if self._verdict is not None or first.kind is Kind.FEEDBACK or any(fact.late for fact in facts):
+            return False
+        user_id = first.event.user_id
+        draft = self.drafts.get(user_id) or self._draft(user_id)
+        marks = [fact.mark for fact in facts]
+        if not draft.memory.is_plain(marks):
+            return False
+        events, act = [fact.event for fact in facts], _ACTS[first.kind]
+        deeds = decide_plain(act, events, [self._lookup(event.item_id) for event in events])
+        told = _list_all(marks, deeds, act, draft)
+        if told is None:
+            return False
+        draft.touched.add("seen")
+        draft.memory.add_plain(marks, self._place(first), [fact.place for fact in facts], deeds)
+        self._became += [(first.source.topic, "applied")] * len(facts)
+        self.fresh += [Decided(fact, ((deed, 1),)) for fact, deed in zip(facts, deeds, strict=True)]
+        self.fresh[-1] = self.fresh[-1]._replace(told=tuple(told))
+        return True
 
     def _judged(self, judging: Judging, fact: Fact, deed: Deed, held: bytes) -> Deed:
         user_id = fact.event.user_id
@@ -164,9 +194,9 @@ class Deciding:
             deed, _ = draft.memory.deed(at)
             if deed is not None:
                 signed.append((deed, -1))
-                mark = draft.memory.mark(at)
-                _bury(mark, deed, draft)
-                told += _told(mark, deed, draft, alive=False)
+                number = list_mark(draft.memory.mark(at), deed)
+                _bury(number, deed, draft)
+                told += _told(number, deed, draft, alive=False)
         self.took_back += len(signed)
         self.waiting += not signed
         draft.memory.add_undo(fact.mark, place, fact.event.ts_ms, base)
@@ -185,25 +215,6 @@ class Deciding:
             draft.touched |= {"seen", "seen_older"}
         return draft
 
-    def _list(self, mark: bytes, deed: Deed, draft: UserDocuments) -> None:
-        """Adds a click or a watch to the history, an impression to what was shown, and the like."""
-        number = list_mark(mark, deed)
-        name = listed_as(deed)
-        if name is None:
-            return
-        if deed.act is Act.FOLLOW:
-            draft.follow(ShownEntry(deed.ts_ms, number, name))
-        elif deed.act is Act.HIDE or deed.act is Act.DISLIKE:
-            draft.hide(ShownEntry(deed.ts_ms, number, name))
-        elif deed.item_id is None:
-            return
-        elif deed.act is Act.IMPRESSION:
-            draft.show(ShownEntry(deed.ts_ms, number, deed.item_id))
-        elif deed.act is Act.CLICK or deed.act is Act.WATCH:
-            ratio = _permille(deed)
-            entry = HistoryEntry(deed.ts_ms, number, deed.item_id, ratio, deed.category, deed.creator)
-            draft.engage(entry)
-
     # --- again ------------------------------------------------------------------------------------
 
     def _again(self, fact: Fact) -> None:
@@ -218,12 +229,14 @@ class Deciding:
         user_id = fact.event.user_id
         documents = self.drafts.get(user_id) or self._documents[user_id]
         if not is_undo(fact.event):
-            return _told(fact.mark, signed[0][0], documents, alive=len(signed) == 1)
+            deed = signed[0][0]
+            return _told(list_mark(fact.mark, deed), deed, documents, alive=len(signed) == 1)
         memory, told = documents.memory, list[Told]()
         for at in memory.targets(target_of(fact), memory.find(fact.mark, self._place(fact))):
-            deed = memory.deed(at)[0]
-            if deed is not None:
-                told += _told(memory.mark(at), deed, documents, alive=False)
+            target = memory.deed(at)[0]
+            if target is not None:
+                number = list_mark(memory.mark(at), target)
+                told += _told(number, target, documents, alive=False)
         return tuple(told)
 
     def _as_decided(self, fact: Fact) -> tuple[Signed, ...]:
@@ -246,13 +259,65 @@ class Deciding:
         return ((deed, 1), (deed, -1)) if undone else ((deed, 1),)
 
 
+def _by_message(facts: Sequence[Fact]) -> Iterator[Sequence[Fact]]:
+    """Neighbours of one message and one user, at most MANY of them together."""
+    start = 0
+    while start < len(facts):
+        first, end = facts[start], start + 1
+        offset, source, user_id = first.offset, first.source, first.event.user_id
+        while end < len(facts) and end - start < MANY:
+            fact = facts[end]
+            if fact.offset != offset or fact.source != source or fact.event.user_id != user_id:
+                break
+            end += 1
+        yield facts[start:end]
+        start = end
+
+
+def _list(number: int, deed: Deed, draft: UserDocuments) -> None:
+    """Adds a click or a watch to the history, an impression to what was shown, and the like."""
+    act, item_id = deed.act, deed.item_id
+    if act is Act.IMPRESSION:
+        if item_id is not None:
+            draft.show(ShownEntry(deed.ts_ms, number, item_id))
+    elif act is Act.CLICK or act is Act.WATCH:
+        if item_id is not None:
+            ratio = _permille(deed)
+            draft.engage(HistoryEntry(deed.ts_ms, number, item_id, ratio, deed.category, deed.creator))
+    elif (name := listed_as(deed)) is not None:
+        if act is Act.FOLLOW:
+            draft.follow(ShownEntry(deed.ts_ms, number, name))
+        elif act is Act.HIDE or act is Act.DISLIKE:
+            draft.hide(ShownEntry(deed.ts_ms, number, name))
+
+
+def _list_all(
+    marks: Sequence[bytes], deeds: Sequence[Deed], act: Act, draft: UserDocuments
+) -> list[Told] | None:
+    """Adds impressions to what was shown, clicks or watches to the history; returns what sets are told."""
+    if act is Act.IMPRESSION:
+        draft.show_all(
+            [ShownEntry(d.ts_ms, list_mark(m, d), d.item_id or "") for m, d in zip(marks, deeds, strict=True)]
+        )
+        return []
+    found = draft.engage_all(
+        [
+            HistoryEntry(d.ts_ms, list_mark(m, d), d.item_id or "", _permille(d), d.category, d.creator)
+            for m, d in zip(marks, deeds, strict=True)
+        ],
+        REACH,
+    )
+    return None if found is None else told_of_row(*found)
+
+
 def list_mark(mark: bytes, deed: Deed) -> int:
     """16 bits of an event's hash and topic, odd for those that pair: clicks and watches that
     lasted, unless they were flagged."""
-    ratio = _permille(deed)
-    liked = deed.act is Act.CLICK or (deed.act is Act.WATCH and (ratio is None or ratio >= LIKED_PERMILLE))
-    liked = liked and not deed.flagged
-    return (int.from_bytes(mark[:2], "big") ^ mark[-1] << 1) & 0xFFFE | liked
+    act, liked = deed.act, False
+    if not deed.flagged and (act is Act.CLICK or act is Act.WATCH):
+        ratio = _permille(deed) if act is Act.WATCH else None
+        liked = ratio is None or ratio >= LIKED_PERMILLE
+    return (mark[0] << 8 ^ mark[1] ^ mark[-1] << 1) & 0xFFFE | liked
 
 
 def _permille(deed: Deed) -> int | None:
@@ -262,16 +327,15 @@ def _permille(deed: Deed) -> int | None:
     return round(1_000 * min(deed.watch_ms / deed.duration_ms, MAX_WATCH_RATIO))
 
 
-def _bury(mark: bytes, deed: Deed, documents: UserDocuments) -> None:
+def _bury(number: int, deed: Deed, documents: UserDocuments) -> None:
     """Makes a tombstone of what a deed put into the user's lists."""
     name = listed_as(deed)
     if name is not None:
-        documents.take_back(deed.ts_ms, list_mark(mark, deed), name)
+        documents.take_back(deed.ts_ms, number, name)
 
 
-def _told(mark: bytes, deed: Deed, documents: UserDocuments, alive: bool = True) -> tuple[Told, ...]:
+def _told(number: int, deed: Deed, documents: UserDocuments, alive: bool = True) -> tuple[Told, ...]:
     """What a liked engagement tells its item's set and those of its companions."""
-    number = list_mark(mark, deed)
     if deed.item_id is None or not number & 1:
         return ()
     place = (deed.ts_ms, number, deed.item_id)

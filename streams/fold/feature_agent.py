@@ -1,5 +1,6 @@
 """The role `features`: folds `events.*` into online state, each event exactly once."""
 
+import gc
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -36,7 +37,16 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     health.set("catalogue", False, "reading items")
     handler.catch_up(stop)
     health.set("catalogue", True)
+    rarely_collected()
     run_worker(settings, health, stop, handler)
+
+
+def rarely_collected() -> None:
+    """Lets Python look for garbage cycles seldom, and never among what stands by now: the fold makes many
+    small objects and no cycles, and looking through them took an eighth of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class _Kafka:

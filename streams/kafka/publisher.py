@@ -48,12 +48,16 @@ class Publisher:
     """Produces with acks from all replicas, partitioned by murmur2 of the key. Thread safe.
 
     With `idempotent=False` a retry may repeat or reorder, and the first message need not wait half a
-    second for a producer id. `send` returns at once; delivery is told to `on_delivery` (on another
-    thread) and by `flush`.
+    second for a producer id. With `patient=False` a topic or partition that is not there is an error at
+    once, for who writes where others tell it to. `send` returns at once; delivery is told to `on_delivery`
+    (on another thread) and by `flush`.
     """
 
-    def __init__(self, settings: Settings, *, linger_ms: int = 5, idempotent: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, linger_ms: int = 5, idempotent: bool = True, patient: bool = True
+    ) -> None:
         self._settings = settings
+        self._passing = PASSING if patient else ()
         self._config = kafka_config(settings) | {
             "enable.idempotence": idempotent,
             "acks": "all",
@@ -125,6 +129,7 @@ class Publisher:
 
         Raises:
             KafkaUnavailable: the queue stayed full, or the topic unknown.
+            ValueError: it cannot be produced as it is.
         """
         arguments: dict[str, Any] = {
             "topic": self._settings.topic_prefix + topic_name,
@@ -193,7 +198,7 @@ class Publisher:
             what = f"{arguments['topic']}: {cause.str()}"
             if cause.fatal() or cause.code() == KafkaError._FATAL:
                 self._replace(producer, cause.str())
-            elif cause.code() not in PASSING:
+            elif cause.code() not in self._passing:
                 raise ValueError(what) from error
             return what
         return ""

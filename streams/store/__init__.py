@@ -4,11 +4,12 @@
 Importing this package does not import redis.
 """
 
-from streams.store.contract import Document, Move, Outcomes, Position, ShardFence, ShardWrite, Store
+from streams.store.contract import Document, Looked, Move, Outcomes, Position, ShardFence, ShardWrite, Store
 from streams.store.memory import MemoryStore
 
 __all__ = [
     "Document",
+    "Looked",
     "MemoryStore",
     "Move",
     "Outcomes",

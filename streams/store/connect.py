@@ -10,9 +10,10 @@ from redis.retry import Retry
 from streams.redis_address import RedisAddress, redis_address
 from streams.settings import Settings
 from streams.store.flights import ClusterFlights, Flights, ServerFlights
+from streams.store.item_vectors import VectorStore
 from streams.store.redis_store import RedisStore
 
-__all__ = ["connect", "open_flights"]
+__all__ = ["connect", "connect_vectors", "open_flights"]
 
 _TIMEOUT_S = 5.0
 
@@ -20,6 +21,11 @@ _TIMEOUT_S = 5.0
 def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> RedisStore:
     """A RedisStore in the settings' namespace. Nothing is sent before its first call."""
     return RedisStore(open_flights(settings, timeout_s), settings.namespace)
+
+
+def connect_vectors(settings: Settings, timeout_s: float = _TIMEOUT_S) -> VectorStore:
+    """The item vectors in the settings' namespace. Nothing is sent before the first call."""
+    return VectorStore(open_flights(settings, timeout_s), settings.namespace)
 
 
 def open_flights(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Flights:

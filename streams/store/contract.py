@@ -1,6 +1,6 @@
 """What a store does. `MemoryStore` and `RedisStore` pass one suite of tests against this."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ __all__ = [
     "NO_ROWS",
     "Companions",
     "Document",
+    "Looked",
     "Move",
     "Outcomes",
     "Position",
@@ -121,6 +122,16 @@ class ShardWrite(msgspec.Struct, frozen=True):
     companions: tuple[Companions, ...] = ()
 
 
+class Looked(NamedTuple):
+    """A ranking whose features are asked for; fields as of `Store.view`."""
+
+    user_id: str
+    item_ids: Sequence[str]
+    items: Sequence[Item | None] | Known
+    scene: Scene = ANYWHERE
+    person: Person | None = None
+
+
 class Store(Protocol):
     """Online state. Every method may raise StoreUnavailable."""
 
@@ -137,8 +148,15 @@ class Store(Protocol):
         columns, `person` is what
         was read of the user already, for the same request."""
 
+    def begin_views(self, asked: Sequence[Looked]) -> Callable[[], list[View]]:
+        """Asks for what several rankings need, in one round trip; what it returns must be called, once,
+        and waits for the views."""
+
     def person(self, user_id: str) -> Person:
         """What retrieval needs of a user, in one round trip."""
+
+    def persons(self, user_ids: Sequence[str]) -> list[Person]:
+        """What retrieval needs of each user, in one round trip."""
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope]; zeros where nothing is known."""
@@ -157,6 +175,9 @@ class Store(Protocol):
 
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it, as streams.facts.co_watch reads it; None: nothing."""
+
+    def begin_companions(self, item_ids: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """Asks for them; what it returns must be called, once, and waits for the answer."""
 
     # features, written
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import redis
+from hiredis import pack_command
 from redis.cluster import PipelineCommand, RedisCluster
 
 from streams.errors import StoreHangs, StoreUnavailable
@@ -19,6 +20,7 @@ from streams.errors import StoreHangs, StoreUnavailable
 __all__ = ["Call", "ClusterFlights", "Command", "Flights", "Script", "ServerFlights", "tag_of_key"]
 
 Command = Sequence[Any]
+Values = Callable[[], list[bytes | None]]
 _NO_SCRIPT = redis.exceptions.NoScriptError
 _ELSEWHERE = (redis.exceptions.AskError, redis.exceptions.TryAgainError)  # a slot on its way; includes MOVED
 _MOVED = (
@@ -50,6 +52,9 @@ class Flights(Protocol):
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Values of any keys, in their order, in one flight."""
+
+    def begin_mget(self, keys: Sequence[str]) -> "Values":
+        """Sends an MGET; calling what it returns, once, waits for the values."""
 
     def flight(self, commands: Sequence[Command]) -> list[Any]:
         """Answers to commands, in their order, in one flight. The first argument of each is its first
@@ -121,6 +126,19 @@ class _Sending:
         raise NotImplementedError
 
 
+def _answer(connection: Any, packed: bytes, sent: bool) -> Any:
+    """The answer to a command; it is sent again once where the connection was lost."""
+    if sent:
+        try:
+            return connection.read_response()
+        except redis.exceptions.TimeoutError:
+            raise
+        except redis.ConnectionError:
+            connection.disconnect()
+    connection.send_packed_command([packed])
+    return connection.read_response()
+
+
 class ServerFlights(_Sending):
     """Flights to one server."""
 
@@ -134,8 +152,34 @@ class ServerFlights(_Sending):
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Values of any keys, by one MGET."""
+        return self.begin_mget(keys)()
+
+    def begin_mget(self, keys: Sequence[str]) -> Values:
+        """Sends one MGET; what it returns waits for the values.
+
+        A ranking names a thousand keys: they are packed by hiredis alone, where the client would look at
+        each one first. A connection that was closed while idle is opened anew, once, as for any command.
+        """
+        if not keys:
+            return list
+        packed = pack_command(("MGET", *keys))  # type: ignore[arg-type]
+        pool = self._redis.connection_pool
         with _asking():
-            return self._redis.mget(keys) if keys else []
+            connection = pool.get_connection()
+        failed: list[Exception] = []
+        try:
+            connection.send_packed_command([packed])
+        except redis.RedisError as error:
+            failed.append(error)
+
+        def values() -> list[bytes | None]:
+            try:
+                with _asking():
+                    return _answer(connection, packed, not failed)
+            finally:
+                pool.release(connection)
+
+        return values
 
     def scan(self, pattern: str) -> Iterator[bytes]:
         """Every key that matches."""
@@ -196,6 +240,10 @@ class ClusterFlights(_Sending):
             for place, value in zip(own, part, strict=True):
                 values[place] = value
         return values
+
+    def begin_mget(self, keys: Sequence[str]) -> Values:
+        """An MGET a tag; they leave when the values are asked for."""
+        return lambda: self.mget(keys)
 
     def scan(self, pattern: str) -> Iterator[bytes]:
         """Every key that matches, node by node."""

@@ -5,9 +5,9 @@ braces, so that on a cluster they live on one node and one script may write them
 its fences stand under the layout's hash: another layout is another state.
 """
 
-import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from zlib import crc32
 
 from streams.features import LAYOUT, Scope
 
@@ -21,6 +21,7 @@ __all__ = [
     "item_tag",
     "layout_of",
     "tag_of",
+    "tags_of",
     "user_tag",
 ]
 
@@ -54,13 +55,13 @@ _REMEMBERED = 100_000  # keys of a scope kept ready; after that the oldest half 
 @lru_cache(_REMEMBERED)
 def user_tag(user_id: str) -> str:
     """The shard of a user's state, documents, sessions and pairs."""
-    return USER_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
+    return USER_TAGS[crc32(user_id.encode()) % SHARDS]
 
 
 @lru_cache(_REMEMBERED)
 def item_tag(name: str) -> str:
     """The shard of an item, a category, a creator, a surface or a query."""
-    return ITEM_TAGS[zlib.crc32(name.encode()) % SHARDS]
+    return ITEM_TAGS[crc32(name.encode()) % SHARDS]
 
 
 def tag_of(scope: Scope, name: str) -> str:
@@ -68,6 +69,13 @@ def tag_of(scope: Scope, name: str) -> str:
     if scope in OF_USERS:
         return user_tag(name.partition("/")[0])
     return item_tag(name.partition("/")[0] if scope in OF_QUERIES else name)
+
+
+def tags_of(scope: Scope, names: Sequence[str]) -> list[str]:
+    """The shard of each state row of one scope."""
+    if scope in OF_USERS or scope in OF_QUERIES:
+        return [tag_of(scope, name) for name in names]
+    return list(map(item_tag, names))
 
 
 def layout_of(key: str) -> str:
@@ -86,6 +94,11 @@ class Keys:
         self._namespace = namespace
         self._state = f"{namespace}:{layout}"
         self._rows: dict[Scope, dict[str, str]] = {scope: {} for scope in Scope}
+        tags = {scope: USER_TAGS if scope in OF_USERS else ITEM_TAGS for scope in Scope}
+        self._starts = {
+            scope: [f"{{{tag}}}:{self._state}:{letter}:" for tag in tags[scope]]
+            for scope, letter in _LETTERS.items()
+        }
 
     def row(self, scope: Scope, name: str) -> str:
         """A state row."""
@@ -93,8 +106,16 @@ class Keys:
 
     def rows(self, scope: Scope, names: Iterable[str]) -> list[str]:
         """State rows of one scope: a ranking names a thousand of them."""
+        if scope is Scope.ITEM:  # too many to remember
+            starts = self._starts[scope]
+            return [starts[crc32(name.encode()) % SHARDS] + name for name in names]
         known = self._rows[scope].get
         return [known(name) or self._named(scope, name) for name in names]
+
+    def rows_of_user(self, user_id: str, scope: Scope, names: Iterable[str]) -> list[str]:
+        """State rows of a scope of users, all of one user."""
+        start = self._starts[scope][USER_TAGS.index(user_tag(user_id))]
+        return [start + name for name in names]
 
     def rows_of(self, tag: str, keys: Sequence[tuple[Scope, str]]) -> list[str]:
         """State rows that are all of one shard: a write names many that are not met again soon."""
@@ -125,6 +146,16 @@ class Keys:
     def document(self, kind: str, user_id: str) -> str:
         """One of a user's documents (see streams.facts.documents)."""
         return f"{{{user_tag(user_id)}}}:{self._state}:{_DOCUMENTS[kind]}:{user_id}"
+
+    def documents(self, user_id: str, kinds: Sequence[str]) -> list[str]:
+        """Documents of one user."""
+        start = f"{{{user_tag(user_id)}}}:{self._state}:"
+        return [f"{start}{_DOCUMENTS[kind]}:{user_id}" for kind in kinds]
+
+    def documents_of(self, tag: str, documents: Iterable[tuple[str, str]]) -> list[str]:
+        """Documents, by kind and user, that are all of one shard."""
+        start = f"{{{tag}}}:{self._state}:"
+        return [f"{start}{_DOCUMENTS[kind]}:{user_id}" for kind, user_id in documents]
 
     def companions(self, item_id: str) -> str:
         """An item's set of what was watched with it."""

@@ -24,7 +24,7 @@ from streams.facts.documents import (
 from streams.features import LAYOUTS, NOWHERE, Floats, Known, Scene, Scope, View, keys_of
 from streams.features.layout import merge
 from streams.messages import Source
-from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
+from streams.store.contract import Looked, Outcomes, Position, ShardFence, ShardWrite
 from streams.store.keys import USER_TAGS, tag_of
 
 __all__ = ["MemoryStore"]
@@ -61,6 +61,18 @@ class MemoryStore:
         }
         history, shown, follows, hides = person or self.person(user_id)
         return View(rows, history, shown, scene, follows, hides)
+
+    def begin_views(self, asked: Sequence[Looked]) -> Callable[[], list[View]]:
+        """What several rankings need."""
+        return lambda: [self.view(*each) for each in asked]
+
+    def persons(self, user_ids: Sequence[str]) -> list[Person]:
+        """What retrieval needs of each user."""
+        return [self.person(user_id) for user_id in user_ids]
+
+    def begin_companions(self, item_ids: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """Sets of what was watched with each item."""
+        return lambda: self.companions(item_ids)
 
     def person(self, user_id: str) -> Person:
         """What retrieval needs of a user."""

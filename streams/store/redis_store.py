@@ -1,11 +1,12 @@
 """The store in Redis: rows as packed doubles, one read a ranking, one script a shard and batch."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby, islice
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.errors import OperatorError
 from streams.events import Item
@@ -20,12 +21,12 @@ from streams.facts.documents import (
     read_history,
     read_shown,
 )
-from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Known, Scene, Scope, View, keys_of
+from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Known, Rows, Scene, Scope, View, keys_of
 from streams.messages import Source
-from streams.store.contract import Outcomes, Position, ShardFence, ShardWrite
+from streams.store.contract import Looked, Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
 from streams.store.forget import forget_replies, forget_users, stands
-from streams.store.keys import USER_TAGS, Keys
+from streams.store.keys import OF_USERS, USER_TAGS, Keys
 from streams.store.merging import merges
 
 __all__ = ["RedisStore"]
@@ -42,6 +43,7 @@ return got
 """)
 _READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
+Wanted = dict[Scope, tuple[Sequence[str], NDArray[np.intp] | None]]
 
 
 class RedisStore:
@@ -62,22 +64,43 @@ class RedisStore:
         person: Person | None = None,
     ) -> View:
         """What one ranking needs, by one MGET; a row that several candidates share is read once."""
-        keys = [self._keys.document(kind, user_id) for kind in _READ] if person is None else []
-        at, rows = len(keys), {}
-        wanted = keys_of(user_id, item_ids, items, scene)
+        return self.begin_views([Looked(user_id, item_ids, items, scene, person)])()[0]
+
+    def begin_views(self, asked: Sequence[Looked]) -> Callable[[], list[View]]:
+        """Asks for what several rankings need, by one MGET; what it returns, called once, waits for it."""
+        keys: list[str] = []
+        wanted = [self._wanted(each, keys) for each in asked]
+        values = self._flights.begin_mget(keys)
+
+        def views() -> list[View]:
+            held, at, out = values(), 0, []
+            for each, of in zip(asked, wanted, strict=True):
+                view, at = _view(each, of, held, at)
+                out.append(view)
+            return out
+
+        return views
+
+    def _wanted(self, asked: Looked, keys: list[str]) -> Wanted:
+        """What a ranking reads by scope; its keys are added to `keys`."""
+        user_id = asked.user_id
+        if asked.person is None:
+            keys += [self._keys.document(kind, user_id) for kind in _READ]
+        wanted = keys_of(user_id, asked.item_ids, asked.items, asked.scene)
         for scope, (names, _) in wanted.items():
-            keys += self._keys.rows(scope, names)
-        values = self._flights.mget(keys)
-        for scope, (names, places) in wanted.items():
-            held = values[at : at + len(names)]
-            rows[scope] = _rows(scope, held) if places is None else _rows(scope, [*held, None])[places]
-            at += len(names)
-        history, shown, follows, hides = Person.read(*values[: len(_READ)]) if person is None else person
-        return View(rows, history, shown, scene, follows, hides)
+            own = scope in OF_USERS
+            keys += self._keys.rows_of_user(user_id, scope, names) if own else self._keys.rows(scope, names)
+        return wanted
 
     def person(self, user_id: str) -> Person:
         """What retrieval needs of a user, by one MGET."""
-        return Person.read(*self._flights.mget([self._keys.document(kind, user_id) for kind in _READ]))
+        return self.persons([user_id])[0]
+
+    def persons(self, user_ids: Sequence[str]) -> list[Person]:
+        """What retrieval needs of each user, by one MGET."""
+        values = self._flights.mget([self._keys.document(kind, u) for u in user_ids for kind in _READ])
+        n = len(_READ)
+        return [Person.read(*values[at : at + n]) for at in range(0, len(values), n)]
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""
@@ -110,9 +133,11 @@ class RedisStore:
 
     def companions(self, item_ids: Sequence[str]) -> list[bytes | None]:
         """Each item's set of what was watched with it, by one MGET."""
-        return (
-            self._flights.mget([self._keys.companions(item_id) for item_id in item_ids]) if item_ids else []
-        )
+        return self.begin_companions(item_ids)()
+
+    def begin_companions(self, item_ids: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """Asks for each item's set; what it returns, called once, waits for them."""
+        return self._flights.begin_mget([self._keys.companions(item_id) for item_id in item_ids])
 
     # --- features, written ------------------------------------------------------------------------
 
@@ -125,8 +150,8 @@ class RedisStore:
         """Every user's documents, by one MGET."""
         if not user_ids:
             return {}
-        values = self._flights.mget([self._keys.document(k, user) for user in user_ids for k in DOCUMENTS])
-        n = len(DOCUMENTS)
+        named, n = self._keys.documents, len(DOCUMENTS)
+        values = self._flights.mget([key for user in user_ids for key in named(user, DOCUMENTS)])
         return {user: UserDocuments.read(*values[n * i : n * i + n]) for i, user in enumerate(user_ids)}
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
@@ -140,7 +165,7 @@ class RedisStore:
         keys = [
             self._keys.fence(write.tag),
             *self._keys.rows_of(write.tag, write.keys),
-            *(self._keys.document(document.kind, document.user_id) for document in write.documents),
+            *self._keys.documents_of(write.tag, [document[:2] for document in write.documents]),
             *(self._keys.companions(each.item_id) for each in write.companions),
         ]
         moves = [(_source_name(m.source), m.epoch, m.before, m.after, m.stream_ms) for m in write.moves]
@@ -242,6 +267,20 @@ class RedisStore:
     def close(self) -> None:
         """Closes the connections."""
         self._flights.close()
+
+
+def _view(asked: Looked, wanted: Wanted, values: Sequence[bytes | None], at: int) -> tuple[View, int]:
+    """A view of the values from `at` on, and where they end."""
+    person, distinct, places = asked.person, {}, {}
+    if person is None:
+        person, at = Person.read(*values[at : at + len(_READ)]), at + len(_READ)
+    for scope, (names, of) in wanted.items():
+        held = values[at : at + len(names)]
+        distinct[scope] = _rows(scope, held if of is None else [*held, None])
+        places[scope] = of
+        at += len(names)
+    history, shown, follows, hides = person
+    return View(Rows(distinct, places), history, shown, asked.scene, follows, hides), at
 
 
 def _rows(scope: Scope, values: Sequence[bytes | None]) -> Floats:

@@ -28,6 +28,8 @@ MAY_BE_EMPTY = {
     "Offsets lost",
     "Keys of the last verify",
     "Time since the last verify",
+    "Features that ask",
+    "PSI of candidates",  # 5,000 of them are a window
     "Conversions",  # simulated viewers buy nothing
     "Value and sponsored revenue",
     "Undos",

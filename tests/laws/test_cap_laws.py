@@ -1,8 +1,11 @@
 """Full lists and full sets hold the same however events came: with caps of 1 to 4 every log fills them."""
 
 import secrets
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -90,6 +93,65 @@ def test_full_sets_hold_the_same_in_any_order_and_any_cut(log: Log, cap: int, da
         deliver(make_applier(store), log, data.draw)
         deliver(make_applier(store), log, data.draw)
         assert sets(store) == sets(expected)
+
+
+def sent_together(events: Sequence[Any], sizes: Iterator[int]) -> MemoryStore:
+    """The store after one user's events of one topic, so many of them in each message."""
+    store, left, offset = MemoryStore(), list(events), 0
+    applier = make_applier(store)
+    while left:
+        n = next(sizes)
+        own, left = left[:n], left[n:]
+        topic = CLICKS if hasattr(own[0], "position") else WATCHES
+        applier.apply([Message(topic.name, 0, offset, T0, b"ann", encode(own))])
+        offset += 1
+    return store
+
+
+@LAW
+@given(st.booleans(), st.integers(2, 6), st.data())
+def test_what_comes_in_one_message_leaves_what_it_leaves_one_by_one(
+    clicks: bool, cap: int, data: Any
+) -> None:
+    """Plain events of a message are decided together; a history that overflows just then, equal times and
+    repeats need a closer look."""
+    make, events, now = make_click if clicks else make_watch, list[Any](), 100
+    for n in range(data.draw(st.integers(2, 14))):
+        if events and data.draw(st.integers(0, 6)) == 0:
+            events.append(data.draw(st.sampled_from(events)))
+            continue
+        now += data.draw(st.sampled_from((1, 1, 1, 5, 30, 0, -7)))
+        longs = {} if clicks else {"watch_ms": data.draw(st.integers(0, 12_000))}
+        item_id = data.draw(st.sampled_from(ITEMS))
+        events.append(
+            make(event_id=f"e{n}", user_id="ann", item_id=item_id, ts_ms=T0 + now * 60_000, **longs)
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(documents._CAPS, "history", data.draw(st.sampled_from((cap, 100))))
+        patch.setattr(co_watch, "CO_WATCH_CAP", cap)
+        alone = sent_together(events, repeat(1))
+        together = sent_together(events, (data.draw(st.integers(1, 8)) for _ in repeat(None)))
+    assert lists(together) == lists(alone)
+    assert sets(together) == sets(alone)
+    assert together.ledger() == alone.ledger()
+    assert together.rows.keys() == alone.rows.keys()
+    for key, row in alone.rows.items():
+        np.testing.assert_allclose(together.rows[key], row, rtol=1e-9)
+
+
+@pytest.mark.parametrize("cap", [2, 3, 4, 100])
+def test_a_companion_that_a_message_pushes_out_of_a_full_history_is_told_as_if_events_came_alone(
+    cap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(documents._CAPS, "history", cap)
+    clicks = [
+        make_click(event_id=f"e{n}", user_id="ann", item_id=ITEMS[n % 4], ts_ms=T0 + n * 1_000)
+        for n in range(6)
+    ]
+    expected = sent_together(clicks, repeat(1))
+    for cut in ((1, 5), (2, 4), (3, 3), (4, 2), (6,)):
+        store = sent_together(clicks, iter(cut))
+        assert (sets(store), lists(store)) == (sets(expected), lists(expected))
 
 
 @pytest.mark.deep

@@ -1,8 +1,10 @@
 """The learner's state: a restart at any place, and repeats at any place, change nothing."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.learning.heads import KINDS
 from models.learning.lessons import Lessons
 from models.learning.online import OnlineModel
 from streams.events import Example, Labels, ServedBy
@@ -32,8 +34,8 @@ def examples(draw: st.DrawFn) -> list[Example]:
     ]
 
 
-def begun() -> Lessons:
-    return Lessons(OnlineModel("v1", COLUMNS), COLUMNS, "abc123")
+def begun(kind: str = "ftrl") -> Lessons:
+    return Lessons(OnlineModel("v1", COLUMNS, kind=kind), COLUMNS, "abc123")
 
 
 def taught(state: Lessons, given_: list[Example]) -> Lessons:
@@ -43,19 +45,21 @@ def taught(state: Lessons, given_: list[Example]) -> Lessons:
     return state
 
 
-@settings(max_examples=60, deadline=None)
-@given(examples(), st.integers(0, 30))
-def test_a_snapshot_restored_equals_never_having_stopped(given_: list[Example], cut: int) -> None:
-    straight = taught(begun(), given_).snapshot()
-    halted = taught(begun(), given_[:cut]).snapshot()
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None)
+@given(given_=examples(), cut=st.integers(0, 30))
+def test_a_snapshot_restored_equals_never_having_stopped(kind: str, given_: list[Example], cut: int) -> None:
+    straight = taught(begun(kind), given_).snapshot()
+    halted = taught(begun(kind), given_[:cut]).snapshot()
     resumed = taught(Lessons.restore(halted, COLUMNS, "abc123"), given_[cut:])
     assert resumed.snapshot() == straight
 
 
-@settings(max_examples=60, deadline=None)
-@given(examples(), st.integers(0, 30))
-def test_examples_sent_again_change_nothing(given_: list[Example], again: int) -> None:
-    once, twice = begun(), begun()
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None)
+@given(given_=examples(), again=st.integers(0, 30))
+def test_examples_sent_again_change_nothing(kind: str, given_: list[Example], again: int) -> None:
+    once, twice = begun(kind), begun(kind)
     for n, example in enumerate(given_):
         once.apply(example)
         twice.apply(example)

@@ -1,9 +1,11 @@
 """The online model: arrays score as River does, and a restored model goes on bit for bit."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.learning.heads import KINDS
 from models.learning.online import OnlineModel, Weights
 from streams.events import HEADS
 
@@ -39,10 +41,11 @@ def learn(model: OnlineModel, examples: list) -> None:
                 model.learn_one(head, x, label)
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows())
-def test_score_many_equals_river_one_by_one(examples: list) -> None:
-    model = OnlineModel("v", COLUMNS)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None)
+@given(examples=rows())
+def test_score_many_equals_river_one_by_one(kind: str, examples: list) -> None:
+    model = OnlineModel("v", COLUMNS, kind=kind)
     learn(model, examples)
     weights = Weights.from_bytes(model.weights().to_bytes())
     logits, features, buckets = (np.array([e[n] for e in examples]) for n in range(3))
@@ -53,12 +56,13 @@ def test_score_many_equals_river_one_by_one(examples: list) -> None:
         np.testing.assert_allclose(many[n], one, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows(), st.integers(0, 25))
-def test_a_restored_model_goes_on_bit_for_bit(examples: list, cut: int) -> None:
-    straight = OnlineModel("v", COLUMNS)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None)
+@given(examples=rows(), cut=st.integers(0, 25))
+def test_a_restored_model_goes_on_bit_for_bit(kind: str, examples: list, cut: int) -> None:
+    straight = OnlineModel("v", COLUMNS, kind=kind)
     learn(straight, examples)
-    halted = OnlineModel("v", COLUMNS)
+    halted = OnlineModel("v", COLUMNS, kind=kind)
     learn(halted, examples[:cut])
     resumed = OnlineModel.restore(halted.snapshot())
     assert resumed.snapshot() == halted.snapshot()

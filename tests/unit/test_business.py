@@ -4,9 +4,11 @@ import msgspec
 import pytest
 
 from monitors import business
-from monitors.business import Returns, Sessions, Variety
+from monitors.business import Ages, Returns, Sessions, Variety
 from monitors.meter import Meter
+from monitors.quality import Labels
 from streams.events import DAY_MS, Sponsored
+from streams.features import COLUMN_NAMES, columns_hash
 from streams.metrics import POSITION_CLICKS, SLATE_VALUE, SLATE_WATCH, SPONSORED_REVENUE
 from tests.build import (
     make_click,
@@ -20,35 +22,52 @@ from tests.build import (
 
 NOON = 1_700_000_000_000
 MINUTE = 60_000
+A, B = Labels("home", "m1", "slate=a"), Labels("home", "m1", "slate=b")
 
 
 def slate(ts_ms: int, session: str | None = "s1", user: str = "u1"):
     return make_served(ts_ms=ts_ms, session_id=session, user_id=user)
 
 
-def test_a_session_is_over_after_half_an_hour_and_as_long_as_from_first_to_last() -> None:
+def test_a_session_is_over_after_half_an_hour_and_counts_for_what_served_it_first() -> None:
     sessions = Sessions()
-    assert sessions.take(slate(NOON)) == []
-    assert sessions.take(slate(NOON + 10 * MINUTE)) == []
-    assert sessions.take(slate(NOON + 20 * MINUTE, "s2")) == []
-    assert sessions.take(slate(NOON + 41 * MINUTE, None)) == [600.0]
-    assert sessions.take(slate(NOON + 51 * MINUTE, None)) == [0.0]
+    assert sessions.take(slate(NOON), A) == []
+    assert sessions.take(slate(NOON + 10 * MINUTE), B) == []
+    assert sessions.take(slate(NOON + 20 * MINUTE, "s2"), B) == []
+    assert sessions.take(slate(NOON + 41 * MINUTE, None), A) == [(600.0, A)]
+    assert sessions.take(slate(NOON + 51 * MINUTE, None), A) == [(0.0, B)]
 
 
 def test_open_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(business, "MAX_SESSIONS", 3)
     sessions = Sessions()
-    assert [len(sessions.take(slate(NOON, f"s{i}"))) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert [len(sessions.take(slate(NOON, f"s{i}"), A)) for i in range(6)] == [0, 0, 0, 1, 1, 1]
 
 
-def test_next_day_return_is_told_once_the_day_after_is_over() -> None:
+def test_next_day_return_is_told_by_variant_once_the_day_after_is_over() -> None:
     returns = Returns()
     for user in ("a", "b", "c", "d"):
-        returns.take(slate(0, user=user))
-    returns.take(slate(DAY_MS, user="a"))
-    assert returns.ratio() is None
-    returns.take(slate(2 * DAY_MS, user="z"))
-    assert returns.ratio() == 0.25
+        returns.take(slate(0, user=user), "x")
+    returns.take(slate(0, user="e"), "y")
+    for user in ("a", "e"):
+        returns.take(slate(DAY_MS, user=user), "x")
+    assert returns.ratios() == {}
+    returns.take(slate(2 * DAY_MS, user="z"), "x")
+    assert returns.ratios() == {"x": 0.25, "y": 1.0}
+
+
+def test_ages_of_what_is_shown_are_read_from_what_was_logged() -> None:
+    ages, place = Ages(), COLUMN_NAMES.index("item_age_h")
+    assert ages.median_s() is None
+
+    def aged(hours: float) -> tuple[float, ...]:
+        return tuple(hours if i == place else 0.0 for i in range(len(COLUMN_NAMES)))
+
+    items = tuple(make_served_item(item_id=f"i{h}", features=aged(h)) for h in (1.0, 2.0, 9.0))
+    ages.take(make_served(columns="of another time", slate=items))
+    assert ages.median_s() is None
+    ages.take(make_served(columns=columns_hash(), slate=items))
+    assert ages.median_s() == 2 * 3_600
 
 
 def test_variety_follows_what_was_shown_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +95,7 @@ def test_watch_time_and_conversions_count_once_for_the_model_that_served() -> No
     meter, labels = Meter(), ("business", "m-business", "none")
     served = make_served(request_id="rb", surface="business")
     served = msgspec.structs.replace(served, model=msgspec.structs.replace(served.model, ranker="m-business"))
-    clicks = POSITION_CLICKS.labels("3")._value.get()
+    clicks = POSITION_CLICKS.labels("business", "3")._value.get()
     events = [
         make_impression(request_id="rb", item_id="i1", position=3),
         make_click(request_id="rb", item_id="i1", position=3),
@@ -93,4 +112,4 @@ def test_watch_time_and_conversions_count_once_for_the_model_that_served() -> No
     assert SLATE_WATCH.labels(*labels)._value.get() == 5.0
     assert SLATE_VALUE.labels(*labels)._value.get() == 2.5
     assert SPONSORED_REVENUE.labels(*labels)._value.get() == pytest.approx(0.3)
-    assert POSITION_CLICKS.labels("3")._value.get() == clicks + 1
+    assert POSITION_CLICKS.labels("business", "3")._value.get() == clicks + 1

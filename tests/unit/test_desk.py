@@ -4,7 +4,7 @@ import pytest
 
 from models.serving.budget import Guard
 from models.serving.funnel import Ranked
-from models.serving.requests.desk import Desk
+from models.serving.requests.desk import TOGETHER, Desk
 from models.serving.requests.reply_cache import ReplyCache
 from streams.codec import decode, encode
 from streams.errors import StoreUnavailable
@@ -53,7 +53,7 @@ class Ranks:
     """Counts what it ranks, and breaks on one user."""
 
     def __init__(self) -> None:
-        self.asked = []
+        self.asked, self.together = [], []
 
     def rank(self, request, now_ms, budget):
         self.asked.append((request.request_id, now_ms))
@@ -63,13 +63,22 @@ class Ranks:
         reply = RankReply(request_id=request.request_id, user_id=request.user_id, items=(item,))
         return Ranked(reply, make_served(request_id=request.request_id, user_id=request.user_id))
 
+    def rank_many(self, asked):
+        self.together.append([each.request.request_id for each in asked])
+        return [self.rank(*each) for each in asked]
+
 
 class World:
     def __init__(self, store=None, unable=None, **settings: object) -> None:
-        self.out, self.ranks, self.now_ms = Out(unable), Ranks(), T0
+        self.out, self.ranks, self.now_ms, self.s = Out(unable), Ranks(), T0, 0.0
         self.cache = ReplyCache(store or MemoryStore(), Guard(pause_s=0))
         made = Settings(**settings)
-        self.desk = Desk(made, self.ranks, self.out, self.cache, wall_ms=lambda: self.now_ms)
+        clock, wall_ms = (lambda: self.s), (lambda: self.now_ms)
+        self.desk = Desk(made, self.ranks, self.out, self.cache, wall_ms=wall_ms, clock=clock)
+
+    def take(self, *requests, **given) -> None:
+        for each in requests:
+            self.desk.take([make_message(REQUESTS.name, encode(each), key=each.user_id.encode(), **given)])
 
     def ask(self, request, *headers, **given) -> RankReply:
         raw = request if isinstance(request, bytes) else encode(request)
@@ -103,6 +112,60 @@ def test_beyond_the_limit_a_request_is_told_at_once_that_too_many_wait():
     assert [r.request_id for r in world.out.replies()] == ["r2", "r3"]
     assert world.desk.work(1) == 1
     assert world.desk.waiting == 1
+
+
+def test_those_that_wait_are_ranked_together_and_one_alone_waits_for_nobody():
+    world = World()
+    world.take(*[make_request(request_id=f"r{k}", user_id=f"u{k}") for k in range(TOGETHER + 1)])
+    assert world.desk.work(100) == TOGETHER + 1
+    assert world.ranks.together == [[f"r{k}" for k in range(TOGETHER)]]
+    assert [reply.request_id for reply in world.out.replies()] == [f"r{k}" for k in range(TOGETHER + 1)]
+
+
+def test_of_those_that_wait_together_one_that_breaks_is_an_error_and_a_repeat_the_same_slate():
+    world = World()
+    asked = [("r1", "u1"), ("r2", "breaks"), ("r1", "u1"), ("r3", "u3")]
+    world.take(*[make_request(request_id=r, user_id=u) for r, u in asked])
+    assert world.desk.work(100) == 4
+    replies = world.out.replies()
+    assert [(r.request_id, r.error and r.error.code) for r in replies] == [
+        ("r1", None),
+        ("r2", "INTERNAL"),
+        ("r1", None),
+        ("r3", None),
+    ]
+    assert replies[0].items == replies[2].items
+
+
+def test_of_those_that_wait_together_none_whose_time_is_up_is_ranked():
+    world = World()
+    world.take(make_request(request_id="old"))
+    world.now_ms += 600
+    world.take(make_request(request_id="new"), timestamp_ms=world.now_ms)
+    world.now_ms += 600
+    world.desk.work(100)
+    codes = [(r.request_id, r.error and r.error.code) for r in world.out.replies()]
+    assert codes == [("old", "DEADLINE_EXCEEDED"), ("new", None)]
+    assert [request_id for request_id, _ in world.ranks.asked] == ["new"]
+
+
+def test_who_would_wait_beyond_the_deadline_is_told_at_once_that_too_many_wait():
+    world = World()
+    slow = world.ranks.rank
+
+    def rank(*asked):
+        world.s += 0.3
+        return slow(*asked)
+
+    world.ranks.rank = rank
+    for n in range(30):  # until it knows its pace
+        world.ask(make_request(request_id=f"before{n}"))
+    world.out.sent.clear()
+    world.take(*[make_request(request_id=f"r{k}") for k in range(5)])
+    assert [(r.request_id, r.error.code) for r in world.out.replies()] == [
+        ("r3", "OVERLOADED"),
+        ("r4", "OVERLOADED"),
+    ]
 
 
 def test_a_bug_in_the_funnel_is_an_internal_error_and_the_next_request_is_answered():

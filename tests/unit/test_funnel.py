@@ -2,13 +2,14 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
 from models.serving.candidates.shelf import build_shelf
-from models.serving.funnel import Funnel
+from models.serving.funnel import Asked, Funnel
 from models.serving.slates.purse import Purse
 from models.serving.slot import Pair, pair_of
 from streams.catalogue.catalogue import Catalogue
@@ -17,6 +18,7 @@ from streams.errors import StoreUnavailable
 from streams.events import CLICKS, HEADS, ITEMS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.fold.applier import Applier
+from streams.metrics import STAGE_FAILURES
 from streams.settings import Settings
 from streams.store import MemoryStore
 from tests.build import T0, make_click, make_item, make_message, make_request
@@ -117,6 +119,82 @@ def test_without_a_model_the_slate_is_popular_with_features_logged_for_the_first
     assert [item.item_id for item in reply.items] == ["i00", "i01", "i02"]
     assert served.columns == columns_hash()
     assert len(served.slate[0].features) == len(COLUMN_NAMES)
+
+
+class Counted(MemoryStore):
+    def __init__(self):
+        super().__init__()
+        self.flights = []
+
+    def persons(self, user_ids):
+        self.flights.append(("persons", len(user_ids)))
+        return super().persons(user_ids)
+
+    def begin_views(self, asked):
+        self.flights.append(("views", len(asked)))
+        return super().begin_views(asked)
+
+
+class Calls(ByTags):
+    def __init__(self, ruins=None):
+        super().__init__()
+        self.rows, self._ruins = [], ruins
+
+    def score_many(self, x):
+        self.rows.append(len(x))
+        logits = super().score_many(x)
+        return np.where(x[:, [TAGS]] == self._ruins, np.nan, logits)
+
+
+def together(funnel, *requests):
+    return funnel.rank_many([Asked(make_request(**each), T0, Budget(1_000)) for each in requests])
+
+
+MIXED = (
+    {"request_id": "r1", "limit": 3},
+    {"request_id": "r2", "user_id": "u2", "candidates": ("i03", "nobody", "i11")},
+    {"request_id": "r3", "user_id": "u3", "limit": 5, "query": "t17"},
+)
+
+
+def test_several_requests_are_one_flight_and_one_run_and_get_what_each_gets_alone():
+    store, ranker = Counted(), Calls()
+    found = together(funnel_of(pair_of("v1", ranker, weights()), store), *MIXED)
+    assert store.flights == [("persons", 2), ("views", 3)]
+    assert ranker.rows == [20 + 3 + 20]
+    for each, (reply, served) in zip(MIXED, found, strict=True):
+        alone = ranked(funnel_of(FULL), **each)
+        assert reply.items == alone.reply.items
+        assert encode(served) == encode(alone.served)
+
+
+def test_rows_that_ruin_a_run_for_several_cost_their_own_request_alone():
+    ranker = Calls(ruins=3.0)
+    asked = ({"request_id": "r1", "candidates": ("i03",)}, {"request_id": "r2", "candidates": ("i05",)})
+    found = together(funnel_of(pair_of("v1", ranker, weights())), *asked)
+    assert [reply.degraded for reply, _ in found] == ["light", None]
+    assert ranker.rows == [2, 1, 1]
+
+
+def test_without_neighbours_the_slate_is_full_all_the_same():
+    store = MemoryStore()
+    catalogue = Catalogue()
+    funnel = funnel_of(FULL, store)
+    applied = Applier(store, catalogue, lambda _: "e", lambda: T0)
+    event = make_click(user_id="u1", item_id="i03", ts_ms=T0 - 1_000)
+    applied.apply([make_message(CLICKS.name, encode(event), offset=0, key=b"u1")])
+
+    class Dead:
+        size = 20
+
+        def search(self, *_):
+            raise RuntimeError("no index")
+
+    funnel._shelves.current = msgspec.structs.replace(funnel._shelves.current, nearest=Dead())
+    before = STAGE_FAILURES.labels("neighbours")._value.get()
+    reply, _ = ranked(funnel, limit=5)
+    assert (reply.degraded, len(reply.items)) == (None, 5)
+    assert STAGE_FAILURES.labels("neighbours")._value.get() == before + 1
 
 
 def test_a_surface_may_weigh_otherwise_and_lean_to_what_is_shown_much_or_little():

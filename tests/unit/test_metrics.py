@@ -16,6 +16,8 @@ WITHOUT_UNIT = {
     "streamrec_ready",
     "streamrec_alert_receiver_off",
     "streamrec_drift_score",
+    "streamrec_candidate_drift_score",
+    "streamrec_drift_raised",
     "streamrec_alerts_waiting",
 }
 PERSONAL = {

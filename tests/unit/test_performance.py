@@ -1,11 +1,14 @@
 import math
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from monitors.drift import Verdict
-from monitors.performance import Performance, Season, Settling
+from monitors.performance import Performance, Settling
 from monitors.performance_watch import PERFORMANCE, PerformanceWatch
+from monitors.seasons import Season, load_seasons, save_seasons
 from streams.events import DAY_MS, Labels, ModelRecord, RetrainTrigger, ServedBy
 from streams.settings import Settings
 from tests.build import make_example
@@ -95,6 +98,37 @@ def test_an_hour_is_held_against_the_same_hour_of_earlier_days() -> None:
         season.add(NOON + day * DAY_MS, 0.2)
         season.add(NOON + day * DAY_MS + DAY_MS // 2, 0.8)
     assert season.usual(NOON + 3 * DAY_MS) == pytest.approx(0.2)
+
+
+def test_a_monitor_that_starts_again_knows_the_hours_of_earlier_days(tmp_path: Path) -> None:
+    file, settings = tmp_path / "monitor" / "seasons.json", Settings(drift_window_rows=5_000)
+    champion = ModelRecord(version="m1", ts_ms=NOON, state="champion", uri="u", sha256="0" * 64)
+
+    def ctr_on(day: int, clicks_of_ten: int) -> str:
+        """What a monitor that starts on that day says of its first window."""
+        watch = PerformanceWatch(settings, load_seasons(file), partial(save_seasons, file))
+        watch.take(champion, NOON)
+        for number in range(5_000):
+            written = watch.take(
+                example(number, 0.1, number % 10 < clicks_of_ten, NOON + day * DAY_MS + number), NOON
+            )
+            if written:
+                return next(r.state for _, r in written if r.feature == "ctr")
+        raise AssertionError("no window was judged")
+
+    assert [ctr_on(0, 1), ctr_on(1, 1), ctr_on(2, 1), ctr_on(3, 3)] == [
+        "no_reference", "no_reference", "ok", "drifted",
+    ]  # fmt: skip
+
+
+def test_a_file_of_baselines_that_cannot_be_read_begins_anew(tmp_path: Path) -> None:
+    file = tmp_path / "seasons.json"
+    file.write_bytes(b'{"ctr": {"hours": ')
+    assert load_seasons(file) == {}
+    season = Season()
+    season.add(NOON, 0.2)
+    save_seasons(file, {"ctr": season})
+    assert load_seasons(file) == {"ctr": season}
 
 
 def test_a_night_as_every_night_is_no_news_and_a_day_of_half_the_clicks_is() -> None:

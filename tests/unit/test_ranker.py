@@ -173,3 +173,8 @@ def test_heads_unknown_here_are_refused():
 
 def test_the_sizes_cover_a_request_of_every_allowed_length():
     assert SIZES[-1] >= 1_000
+
+
+def test_a_version_without_8_bits_is_ranked_in_32_also_where_8_are_asked_for():
+    version = linear_version()
+    assert not Ranker.load(version.manifest, version.files, int8=True).int8

@@ -2,15 +2,19 @@
 
 import msgspec
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 
 from models.learning.online import OnlineModel
 from models.serving.ranker import Ranker
 from models.training import recipe
+from models.training.int8 import KEPT_OVERLAP
 from models.training.recipe import Order, ignored_columns, make_version
 from models.training.training_set import TrainingSet, read_training_set
-from models.versions.manifest import CURVE, GOLDEN, ONLINE, PICTURE, PROFILE, RANKER
+from models.versions.manifest import CURVE, GOLDEN, GOLDEN_INT8, INT8, ONLINE, PICTURE, PROFILE, RANKER
 from models.versions.profile import Profile
+from streams.errors import ModelRefused
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.archived import examples, write_archive
 
@@ -36,7 +40,7 @@ def version(data):
 
 def test_a_version_holds_all_its_parts_and_passes_its_gate(version, rows):
     manifest = version.manifest
-    assert set(version.files) == {RANKER, GOLDEN, ONLINE, PROFILE, CURVE, PICTURE}
+    assert set(version.files) == {RANKER, GOLDEN, ONLINE, PROFILE, CURVE, PICTURE, INT8, GOLDEN_INT8}
     assert manifest.gate == ()
     assert manifest.rows == manifest.window.rows == len(rows)
     assert manifest.window.to_ms == rows.ts_ms[-1] + 1
@@ -56,6 +60,32 @@ def test_its_profile_covers_every_column_and_row(version, rows):
     assert profile.rows == len(rows)
     assert len(msgspec.json.decode(version.files[CURVE])) == version.manifest.metrics["epochs"]
     assert b"<polyline" in version.files[PICTURE]
+
+
+def test_the_graph_in_8_bits_serves_where_it_was_kept_and_is_asked_for(version):
+    exact, rough = (Ranker.load(*version, COLUMN_NAMES, int8=int8) for int8 in (False, True))
+    assert (exact.int8, rough.int8) == (False, True)
+    assert version.manifest.metrics["int8_overlap"] >= KEPT_OVERLAP
+    assert len(version.files[INT8]) < len(version.files[RANKER]) / 2
+    other = {**version.files, INT8: version.files[RANKER]}
+    with pytest.raises(ModelRefused, match=r"ranker_int8.onnx.*sha256"):
+        Ranker.load(version.manifest, other, int8=True)
+
+
+def test_where_the_ranking_does_not_hold_one_graph_is_kept_and_the_figure_says_why(
+    version, data, monkeypatch
+):
+    def upside_down(graph):
+        model = onnx.load_from_string(graph)
+        head = next(each for each in model.graph.initializer if each.name == "heads.kernel")
+        head.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(head), head.name))
+        return model.SerializeToString()
+
+    monkeypatch.setattr(recipe, "quantised", upside_down)
+    ranker, files = Ranker.load(version.manifest, version.files), dict(version.files)
+    files = {name: files[name] for name in (RANKER, GOLDEN)}
+    assert recipe._add_int8(ORDER, data, ranker, files)["int8_overlap"] < 0.5
+    assert set(files) == {RANKER, GOLDEN}
 
 
 def test_the_next_version_is_compared_with_it_on_the_same_rows(version, data):

@@ -1,13 +1,17 @@
 """The two towers: what they learn, what a step touches, and what is made of them. One compilation for all."""
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 import onnx
 import pytest
 
 from models.serving.candidates.content import content_vectors
+from models.serving.candidates.retrieval import SEMANTIC, Ask, retrieve
+from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
-from models.training.retrieval import training
+from models.training.retrieval import engagements, training
 from models.training.retrieval.batches import Batches
 from models.training.retrieval.export import tower_files
 from models.training.retrieval.judge import judge, recall_at, weighted_mean
@@ -94,6 +98,33 @@ def test_a_query_of_a_kinds_words_is_nearest_to_its_kinds(seen, catalogue, tower
     assert towers.query("  ... ") is None
 
 
+class Told(NamedTuple):
+    """Vectors of a stock by these towers, as they are."""
+
+    towers: Towers
+
+    def of(self, items, own):
+        return self.towers.items(items)
+
+    def arrived(self, still):
+        return []
+
+
+def test_a_query_gets_what_it_means_behind_what_holds_its_words(seen, towers):
+    """The words of kind 3 stand in all titles of kind 3 and in no other; its viewers like kind 2 as well."""
+    shelf = Stock(seen.items, Told(towers)).shelf()
+    shelf = shelf.counted(np.zeros(shelf.size), np.zeros(shelf.size))
+    found = retrieve(shelf, Ask(now_ms=T0 + 1, size=60, limit=10, query="w3a"))
+    kinds = {source: [] for source in found.sources}
+    for item_id, source in zip(found.item_ids, found.sources, strict=True):
+        kinds[source].append(int(seen.kinds[shelf.rows[item_id]]))
+    assert kinds["search"] == [3] * 25
+    assert len(kinds["semantic"]) == round(SEMANTIC * 60)
+    assert np.mean(np.array(kinds["semantic"]) == 2) > 0.7
+    assert found.sources[:25] == ("search",) * 25
+    assert "semantic" not in retrieve(shelf, Ask(now_ms=T0 + 1, size=60, limit=10, query="zzz")).sources
+
+
 def test_the_graphs_answer_as_jax_does_and_hold_all_their_data(seen, catalogue, fitted, towers):
     part = catalogue.take(slice(0, 16))
     np.testing.assert_allclose(towers.of_inputs(part), fitted.towers.items(part), atol=1e-5)
@@ -163,6 +194,20 @@ def test_a_version_gets_its_towers_from_the_archive(seen, tmp_path):
     assert note == "no towers: 0 clicks with a history, 100 are needed"
     assert set(empty.files) == set(plain.files)
     assert Towers.load(empty) is None
+
+
+def test_the_newest_clicks_are_read_with_the_newest_of_their_histories(seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(engagements, "MAX_POSITIVES", 50)
+    write_world(str(tmp_path), seen)
+    window = Window(from_ms=T0, to_ms=T0 + 10**6, rows=1)
+    found = engagements.read_engagements(str(tmp_path), window, columns_hash(), 3, lambda n: n // 10)
+    names = [item.item_id for item in seen.items]
+    assert found.ts_ms.tolist() == [T0 + 1_000 * at for at in range(550, 600)]
+    assert found.held_out_ms == T0 + 1_000 * 540
+    assert [found.names[at] for at in found.positives.items] == [names[at] for at in seen.learned.items[550:]]
+    for mine, theirs in zip(found.positives.histories, seen.learned.histories[550:, :3], strict=True):
+        assert [found.names[at] for at in mine] == [names[at] for at in theirs]
+    assert found.positives.weights.tolist() == [1.0, 2.0] * 25
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import threading
 
 from streams.edge.handler import Rewind
 from streams.edge.health import Health
-from streams.edge.worker import _credentials, _Worker
+from streams.edge.reader import credentials, in_turns
+from streams.edge.worker import _Worker
 from streams.errors import KafkaUnavailable
 from streams.settings import Settings
 from tests.edge import Recorder
@@ -20,10 +21,10 @@ def test_a_reader_that_ends_by_itself_is_begun_anew_once() -> None:
 
 
 def test_credentials_follow_the_settings() -> None:
-    assert _credentials(Settings()) is None
-    tls = _credentials(Settings(kafka_security="SSL"))
+    assert credentials(Settings()) is None
+    tls = credentials(Settings(kafka_security="SSL"))
     assert tls.protocol.value == "SSL"
-    sasl = _credentials(
+    sasl = credentials(
         Settings(
             kafka_security="SASL_SSL",
             kafka_sasl_mechanism="SCRAM-SHA-512",
@@ -33,3 +34,12 @@ def test_credentials_follow_the_settings() -> None:
     )
     assert (sasl.protocol.value, sasl.mechanism.value) == ("SASL_SSL", "SCRAM-SHA-512")
     assert sasl.ssl_context is not None
+
+
+def test_parcels_hold_neighbours_in_order_and_every_partition_has_its_turn() -> None:
+    records = {"a": list(range(150)), "b": [7], "c": []}
+    parcels = list(in_turns(records, 64))
+    assert [tp for tp, _ in parcels] == ["a", "b", "a", "a"]
+    assert max(len(own) for _, own in parcels) == 64
+    for tp, whole in records.items():
+        assert [record for name, own in parcels if name == tp for record in own] == whole

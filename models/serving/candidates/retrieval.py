@@ -16,18 +16,35 @@ import numpy.typing as npt
 
 from models.serving.candidates.content import unit
 from models.serving.candidates.shelf import NOTHING, Rows, Shelf
+from models.serving.towers import Towers
 from streams.catalogue.catalogue import Catalogue
+from streams.errors import ModelRefused
+from streams.metrics import STAGE_FAILURES
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
-__all__ = ["Ask", "Candidates", "given", "retrieve", "search", "similar", "still_there", "taste"]
+__all__ = [
+    "MATCHED",
+    "Ask",
+    "Candidates",
+    "given",
+    "meant",
+    "neighbours",
+    "retrieve",
+    "search",
+    "similar",
+    "still_there",
+    "taste",
+]
 
 Floats = npt.NDArray[np.floating]
 
 RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
 MATCHES = 1_000  # of a query, at the most
+SEMANTIC = 0.2  # of the candidates, for what is near to a query in meaning
 SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
+MATCHED = ("search", "semantic")  # sources that answer a query
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
 GONE = 255  # taken, or excluded by the request itself
 
@@ -46,6 +63,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     history: Sequence[tuple[str, float]] = ()  # (item_id, weight > 0), newest first
     beside: Mapping[int, float] = {}  # weight by item hash of what is watched with the history's items
     query: str | None = None
+    near: Rows | None = None  # neighbours of the user's taste, found already
     quotas: Mapping[Source, float] = MappingProxyType(QUOTAS)  # shares of `size` by source
     eligible: Eligible = ANYTHING
     seed: str = ""  # where the exploration pool is entered
@@ -62,21 +80,50 @@ class Candidates(msgspec.Struct, frozen=True):
 
 
 def taste(shelf: Shelf, history: Sequence[tuple[str, float]]) -> Floats | None:
-    """Unit vector of a history: a mean of its items, newer ones weighing more; None if none is known."""
+    """Unit vector of a history, None if none is known: as the user tower says, or without one a mean of its
+    items, newer ones weighing more."""
     if not history:
         return None
     item_ids, given_weights = zip(*history, strict=True)
     rows = shelf.places_of(item_ids)
+    if shelf.towers is not None:
+        vectors = shelf.vectors[rows[rows >= 0]]
+        told = _told(shelf.towers, vectors[vectors.any(axis=1)])
+        if told is not None:
+            return told
     known = rows >= 0
     weights = np.array(given_weights) * np.exp2(-np.arange(len(rows)) / RECENT)
     vector = weights[known].astype(np.float32) @ shelf.vectors[rows[known]]
     return unit(vector) if np.any(vector) else None
 
 
+def _told(towers: Towers, history: Floats) -> Floats | None:
+    """What the user tower says of a history [h, d]; None of an empty one, or where it fails."""
+    if not len(history):
+        return None
+    try:
+        return towers.user(history)
+    except ModelRefused:
+        STAGE_FAILURES.labels("user_tower").inc()
+        return None
+
+
 def search(shelf: Shelf, query: str) -> Rows:
     """Rows that hold a word of the query, best first by BM25, ties by row."""
     rows = np.array(shelf.lexicon.search(query, MATCHES), np.intp)
     return rows[rows < shelf.size]
+
+
+def meant(shelf: Shelf, query: str) -> Rows:
+    """Rows nearest to the query as the item tower reads it, a title and nothing else; none without towers."""
+    if shelf.towers is None:
+        return NOTHING
+    try:
+        vector = shelf.towers.query(query)
+    except ModelRefused:
+        STAGE_FAILURES.labels("query_tower").inc()
+        return NOTHING
+    return NOTHING if vector is None else similar(shelf, vector, SPARE)
 
 
 def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
@@ -94,6 +141,18 @@ def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
         best = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
         rows, scores = rows[best], scores[best]
     return rows[np.lexsort((rows, -scores))]
+
+
+def neighbours(shelf: Shelf, ask: Ask) -> Rows:
+    """Rows nearest to what the history is about, best first: enough for their quota once some are held
+    back."""
+    quota = _quota(ask, "similar")
+    liked = taste(shelf, ask.history) if quota else None
+    return NOTHING if liked is None else similar(shelf, liked, 2 * quota + SPARE)
+
+
+def _quota(ask: Ask, source: Source) -> int:
+    return round(ask.quotas.get(source, 0.0) * max(ask.size, ask.limit))
 
 
 def given(candidates: Sequence[str], exclude: Collection[str]) -> Candidates:
@@ -121,7 +180,7 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     size = max(ask.size, ask.limit)
     pick = _Pick(shelf, ask)
     if ask.query:
-        pick.claim("search", search(shelf, ask.query), size)
+        _claim_matches(pick, shelf, ask.query, size)
     for source, quota, order in _orders(shelf, ask, size):
         pick.claim(source, order, min(quota, size - len(pick.rows)))
     free = len(pick.rows)
@@ -131,6 +190,16 @@ def retrieve(shelf: Shelf, ask: Ask) -> Candidates:
     ids, rows = shelf.ids, np.array(pick.rows, np.intp)
     held = len(pick.rows) - free
     return Candidates(tuple([ids[row] for row in pick.rows]), tuple(pick.sources), held, rows)
+
+
+def _claim_matches(pick: "_Pick", shelf: Shelf, query: str, size: int) -> None:
+    """What holds a word of the query, and behind it what is near to it in meaning."""
+    found = search(shelf, query)
+    near = meant(shelf, query) if len(found) else NOTHING  # words that no item has mean nothing
+    room = round(SEMANTIC * size) if len(near) else 0
+    pick.claim("search", found, size - room)
+    pick.claim("semantic", near, room)
+    pick.claim("search", found, size - len(pick.rows))
 
 
 class _Pick:
@@ -200,14 +269,12 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     """Each source with its quota and its rows, best first."""
 
     def quota(source: Source) -> int:
-        return round(ask.quotas.get(source, 0.0) * size)
+        return _quota(ask, source)
 
     if ask.beside and quota("co_watch"):
         yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside)
     if quota("similar"):
-        liked = taste(shelf, ask.history)
-        if liked is not None:
-            yield "similar", quota("similar"), similar(shelf, liked, 2 * quota("similar") + SPARE)
+        yield "similar", quota("similar"), neighbours(shelf, ask) if ask.near is None else ask.near
     if ask.follows and quota("followed"):
         yield "followed", quota("followed"), _followed(shelf, ask.follows)
     yield "trending", quota("trending"), shelf.by_trend

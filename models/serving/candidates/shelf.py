@@ -15,7 +15,9 @@ import numpy.typing as npt
 from models.learning.crosses import id_hash
 from models.serving.candidates.ann import Nearest
 from models.serving.candidates.content import content_vectors, own_length
+from models.serving.candidates.learned import CONTENT, Of, Plain, Vectors
 from models.serving.candidates.lexicon import Lexicon
+from models.serving.towers import Towers
 from streams.events import Item
 from streams.facts.co_watch import item_hash
 from streams.features import Known, metadata_of
@@ -25,7 +27,6 @@ __all__ = ["Counts", "Shelf", "Stock", "build_shelf"]
 
 Floats = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
-Vectors = Callable[[Sequence[Item], int], Floats]  # of items, and the length of their own embeddings
 
 LITTLE_SHOWN = 20.0  # impressions of a week, below which an item is explored
 NOTHING: Rows = np.zeros(0, np.intp)
@@ -72,6 +73,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     by_trend: Rows
     by_published: Rows
     little_shown: Rows  # shuffled
+    towers: Towers | None = None  # of the version that the vectors are of; None: of content alone
     nearest: Nearest | None = None  # over the first rows; those behind are searched exactly
 
     def __len__(self) -> int:
@@ -159,10 +161,10 @@ class Stock:
     def __init__(
         self,
         items: Iterable[Item] = (),
-        vectors: Vectors = content_vectors,
+        source: Vectors = CONTENT,
         breathe: Callable[[], None] = lambda: None,
     ) -> None:
-        self._vectors_of, self._breathe = vectors, breathe
+        self.source, self._breathe = source, breathe
         self._ids: list[str] = []
         self._items: list[Item] = []
         self._rows: dict[str, int] = {}
@@ -178,7 +180,7 @@ class Stock:
         self._columns: dict[str, npt.NDArray[np.generic]] = {}
         self._nearest: Nearest | None = None
         ordered = sorted(items, key=lambda item: item.item_id)
-        self._own = own_length(ordered)
+        self._own = 0 if source.towers else own_length(ordered)
         self._append(ordered)
 
     @property
@@ -271,6 +273,7 @@ class Stock:
             by_published=living,
             little_shown=NOTHING,
             nearest=self._nearest,
+            towers=self.source.towers,
             version=version,
         )
 
@@ -297,7 +300,7 @@ class Stock:
 
     def _append(self, items: Sequence[Item]) -> None:
         start = self.size
-        vectors = self._vectors_of(items, self._own)
+        vectors = self.source.of(items, self._own)
         published = np.array([item.published_ts_ms for item in items], np.int64)
         columns: dict[str, npt.NDArray[np.generic]] = {
             "vectors": vectors,
@@ -354,7 +357,7 @@ def _grown(
     return out
 
 
-def build_shelf(items: Iterable[Item], vectors: Vectors = content_vectors) -> Shelf:
+def build_shelf(items: Iterable[Item], vectors: Of = content_vectors) -> Shelf:
     """A shelf of these items, not yet counted: popularity and trend are zero."""
-    shelf = Stock(items, vectors).shelf()
+    shelf = Stock(items, Plain(vectors)).shelf()
     return shelf.counted(np.zeros(shelf.size), np.zeros(shelf.size))

@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from models.serving.candidates import ann
 from models.serving.candidates.content import content_vectors
-from models.serving.candidates.shelf import Rows, Shelf, Stock, Vectors
+from models.serving.candidates.learned import Learned, Of, Plain, Vectors
+from models.serving.candidates.shelf import Rows, Shelf, Stock
 from streams.catalogue.catalogue import Catalogue
+from streams.errors import StoreUnavailable
 from streams.features import LAYOUTS, Scope
 from streams.metrics import INDEX_BYTES, INDEX_RECALL, INDEX_SECONDS
 from streams.store import Store
@@ -87,14 +89,16 @@ class Shelves:
         self,
         catalogue: Catalogue,
         store: Store,
-        vectors: Vectors = content_vectors,
+        vectors: Of = content_vectors,
         breathe: Callable[[], None] = lambda: None,
         indexed: int = INDEXED,
+        learned: Learned | None = None,
     ) -> None:
         self._catalogue, self._store = catalogue, store
-        self._vectors, self._breathe, self._indexed = vectors, breathe, indexed
+        self._learned, self._plain = learned, Plain(vectors)
+        self._breathe, self._indexed = breathe, indexed
         self._version = 0
-        self._stock = Stock((), vectors)
+        self._stock = Stock((), self._plain)
         self._counts: Floats = np.zeros((4, 0))
         self._counted_ms: Floats = np.zeros(0)
         self._newest_ms = 0.0
@@ -112,7 +116,11 @@ class Shelves:
             StoreUnavailable: the counts could not be read; items are up to date all the same.
         """
         anew = self._take_built()
+        if self._learned is not None:
+            with suppress(StoreUnavailable):  # the counts say so below
+                self._learned.refresh()
         changed = self._restock() or anew
+        changed = self._revector() or changed
         self._maybe_build()
         try:
             self._count()
@@ -137,18 +145,40 @@ class Shelves:
             return False
         if changes is None or self._stock.size <= SMALL or not self._stock.apply(changes):
             self._adopt(self._laid_out())
+        self._make_room()
+        self._version = version
+        return True
+
+    def _make_room(self) -> None:
         grown = self._stock.size - len(self._counted_ms)
         if grown:
             self._counts = np.concatenate([self._counts, np.zeros((4, grown))], axis=1)
             self._counted_ms = np.concatenate([self._counted_ms, np.zeros(grown)])
-        self._version = version
+
+    @property
+    def _source(self) -> Vectors:
+        return self._plain if self._learned is None else self._learned.current
+
+    @property
+    def _is_of_old_vectors(self) -> bool:
+        return self._stock.source is not self._source
+
+    def _revector(self) -> bool:
+        """Takes in vectors that have come; lays all items out anew where they are another version's."""
+        if self._is_of_old_vectors and self._stock.size < self._indexed:
+            self._adopt(self._laid_out())
+            return True
+        came = self._stock.source.arrived(lambda item: self._catalogue.get(item.item_id) is item)
+        if not came or not self._stock.apply({item.item_id: item for item in came}):
+            return False
+        self._make_room()
         return True
 
     def _is_wasteful(self) -> bool:
         return self._stock.dead > max(SMALL, self._stock.size // 4)
 
     def _laid_out(self) -> Stock:
-        return Stock(self._catalogue.items(), self._vectors, self._breathe)
+        return Stock(self._catalogue.items(), self._source, self._breathe)
 
     def _adopt(self, stock: Stock) -> None:
         """Another stock; what was counted of its items is kept."""
@@ -190,7 +220,7 @@ class Shelves:
     # --- index ------------------------------------------------------------------------------------
 
     def _maybe_build(self) -> None:
-        stock, anew = self._stock, self._is_wasteful()
+        stock, anew = self._stock, self._is_wasteful() or self._is_of_old_vectors
         if self._building or stock.size < self._indexed or time.monotonic() < self._next_build:
             return
         if not anew and stock.indexed and stock.waiting <= REBUILD_RATIO * stock.size:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from models.serving.budget import Budget, Guard
+from models.serving.candidates.learned import Learned
 from models.serving.candidates.shelves import Shelves
 from models.serving.funnel import Funnel, Ranked
 from models.serving.requests.precomputed import Precomputed, keep
@@ -19,6 +20,7 @@ from streams.kafka import Follower
 from streams.messages import Message
 from streams.settings import Settings
 from streams.store import Store
+from streams.store.connect import connect_vectors
 
 __all__ = ["Job", "opened", "precompute"]
 
@@ -43,7 +45,7 @@ def opened(settings: Settings, store: Store) -> Iterator[tuple[Funnel, str]]:
         ModelRefused: no version can serve.
     """
     plain = settings.model_copy(update={"exploration": 0.0, "sponsored_positions": ""})
-    catalogue, slot = Catalogue(), ModelSlot(store)
+    catalogue, slot, vectors = Catalogue(), ModelSlot(store), connect_vectors(settings)
 
     def take(message: Message) -> None:
         catalogue.apply(message)
@@ -60,12 +62,13 @@ def opened(settings: Settings, store: Store) -> Iterator[tuple[Funnel, str]]:
         slot.refresh()
         if slot.current.version is None or slot.current.weights is None:
             raise ModelRefused("precompute: there is no model yet that can serve")
-        shelves = Shelves(catalogue, store)
+        shelves = Shelves(catalogue, store, learned=Learned(vectors))
         shelves.refresh()
         yield Funnel(plain, catalogue, store, shelves, slot, guard=Guard()), slot.current.version
     finally:
         for follower in followers:
             follower.stop()
+        vectors.close()
 
 
 class Job:

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.serving.answer import Case, Floats, Read, Scored
 from models.serving.candidates.content import content_vector
+from models.serving.candidates.retrieval import MATCHED
 from models.serving.slates.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
 from streams.errors import OperatorError
 from streams.events import Sponsored
@@ -62,14 +63,14 @@ def _listed(text: str) -> list[str]:
 
 def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) -> Pool:
     """The candidates of a request. `may_sell` says whether a campaign has impressions left."""
-    items, sources = case.items, case.candidates.sources
+    sources, known = case.candidates.sources, case.known
     x = None if read is None else read.x
     return Pool(
         item_ids=case.candidates.item_ids,
         scores=scored.scores.tolist(),
         tiers=_tiers(case, read),
-        categories=[item.category if item else None for item in items],
-        creators=[item.creator_id if item else None for item in items],
+        categories=known.categories.codes(),
+        creators=known.creators.codes(),
         sources=sources,
         bids=_bids(case, scored, may_sell),
         vectors=_about(case),
@@ -84,27 +85,28 @@ def matching(sources: Sequence[str]) -> Floats:
 
     Candidates that a query found stand in the order of their match; the others are left as they are.
 
-    >>> matching(["search", "search", "popular"]).round(2).tolist()
+    >>> matching(["search", "semantic", "popular"]).round(2).tolist()
     [1.0, 0.91, 1.0]
     """
     factor = np.ones(len(sources))
-    found = [row for row, source in enumerate(sources) if source == "search"]
+    found = [row for row, source in enumerate(sources) if source in MATCHED]
     factor[found] = MATCH_HALF / (MATCH_HALF + np.arange(len(found)))
     return factor
 
 
-def _tiers(case: Case, read: Read | None) -> list[int]:
+def _tiers(case: Case, read: Read | None) -> Sequence[int]:
+    ids, sources = case.candidates.item_ids, case.candidates.sources
     seen: set[str] = set()
     if read is not None:
         seen.update(past.item_id for past in read.view.history)
         seen.update(past.item_id for past in read.view.shown)
-    free = len(case.candidates.item_ids) - case.candidates.held
     searched = bool(case.request.query) and case.request.candidates is None
+    if not searched and not case.candidates.held and seen.isdisjoint(ids):
+        return bytes(len(ids))  # NEW, all of them
+    free = len(ids) - case.candidates.held
     return [
-        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source != "search" else NEW
-        for at, (item_id, source) in enumerate(
-            zip(case.candidates.item_ids, case.candidates.sources, strict=True)
-        )
+        SEEN if item_id in seen or at >= free else OFF_QUERY if searched and source not in MATCHED else NEW
+        for at, (item_id, source) in enumerate(zip(ids, sources, strict=True))
     ]
 
 
@@ -124,13 +126,15 @@ _UNKNOWN = content_vector(None, None, ())
 
 
 def _bids(case: Case, scored: Scored, may_sell: MaySell) -> Sequence[Bid | None]:
-    paid = [(row, item.sponsored) for row, item in enumerate(case.items) if item and item.sponsored]
+    paid = case.known.sponsored.tolist()
     if not paid:
         return ()
     chances = _click_chances(scored)
     bids: list[Bid | None] = [None] * len(case.items)
-    for row, offer in paid:
-        if may_sell(offer, case.now_ms):
+    for row in paid:
+        item = case.items[row]
+        offer = item.sponsored if item else None
+        if offer and may_sell(offer, case.now_ms):
             bids[row] = Bid(offer.campaign_id, offer.bid_micros, float(chances[row]))
     return bids
 

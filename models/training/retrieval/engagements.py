@@ -52,39 +52,42 @@ def read_engagements(
 
     `held_out` says how many of so many examples, the newest ones, are the gate's.
     """
-    tables, every_ms, wanted = [], [], [*KEYS, *_COLUMNS]
+    tables, every_ms, wanted = list[pa.Table](), [np.zeros(0, np.int64)], [*KEYS, *_COLUMNS]
     for batch in read_examples(url, window.from_ms, window.to_ms, columns_hash, wanted):
         table = pa.Table.from_batches([batch])
         every_ms.append(table["ts_ms"].to_numpy())
-        tables.append(table.filter(pc.equal(table["label_click"], True)))
-    times = np.sort(np.concatenate(every_ms)) if every_ms else np.zeros(1, np.int64)
-    held_out_ms = int(times[len(times) - max(1, held_out(len(times)))])
+        table = table.filter(pc.equal(table["label_click"], True)).select(["ts_ms", *_COLUMNS])
+        newest = pc.list_slice(table["history"], 0, depth)
+        tables.append(table.set_column(table.schema.get_field_index("history"), "history", newest))
+        if sum(map(len, tables[1:])) >= MAX_POSITIVES:
+            tables.pop(0)  # examples come in order of time
+    times = np.sort(np.concatenate(every_ms))
+    held_out_ms = int(times[len(times) - max(1, held_out(len(times)))]) if len(times) else 0
     if not tables:
         nothing = Positives(np.zeros(0, np.int64), np.zeros((0, depth), np.int64), np.zeros(0, np.float32))
         return Engagements([], nothing, np.zeros(0, np.int64), {}, held_out_ms)
     clicked = pa.concat_tables(tables).sort_by("ts_ms").combine_chunks()
-    clicked = clicked.slice(max(0, clicked.num_rows - MAX_POSITIVES))
-    return _engagements(clicked, depth, held_out_ms)
+    return _engagements(clicked.slice(max(0, clicked.num_rows - MAX_POSITIVES)), depth, held_out_ms)
 
 
 def _engagements(clicked: pa.Table, depth: int, held_out_ms: int) -> Engagements:
-    histories = clicked["history"].to_pylist()
-    items, categories, creators = (
-        clicked[name].to_pylist() for name in ("item_id", "category", "creator_id")
-    )
-    places: dict[str, int] = {}
+    items, histories = (clicked[name].combine_chunks() for name in ("item_id", "history"))
+    lengths = pc.fill_null(pc.list_value_length(histories), 0).to_numpy()
     past = np.full((len(items), depth), -1, np.int64)
-    for row, history in enumerate(histories):
-        for at, name in enumerate((history or ())[:depth]):
-            past[row, at] = places.setdefault(name, len(places))
-    engaged = np.array([places.setdefault(name, len(places)) for name in items], np.int64)
+    every = pa.concat_arrays([pc.list_flatten(histories), items]).dictionary_encode()
+    places = every.indices.to_numpy().astype(np.int64)
+    split = len(places) - len(items)
+    starts = np.cumsum(lengths) - lengths
+    past[np.repeat(np.arange(len(items)), lengths), np.arange(split) - np.repeat(starts, lengths)] = places[
+        :split
+    ]
     long = pc.fill_null(clicked["label_long_view"], False).to_numpy()
-    weights = 1.0 + LONG_VIEW * long
+    said = zip(*(clicked[name].to_pylist() for name in ("category", "creator_id")), strict=True)
     return Engagements(
-        list(places),
-        Positives(engaged, past, weights.astype(np.float32)),
+        every.dictionary.to_pylist(),
+        Positives(places[split:], past, (1.0 + LONG_VIEW * long).astype(np.float32)),
         clicked["ts_ms"].to_numpy(),
-        dict(zip(items, zip(categories, creators, strict=True), strict=True)),
+        dict(zip(items.to_pylist(), said, strict=True)),
         held_out_ms,
     )
 

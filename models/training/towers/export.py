@@ -64,8 +64,8 @@ class Graph:
         """`rows` times the layer's kernel, plus its bias where it has one."""
         kernel = self.constant(f"{layer}.kernel", params["kernel"])
         if "bias" not in params:
-            return self.node("MatMul", rows, kernel)
-        return self.node("Gemm", rows, kernel, self.constant(f"{layer}.bias", params["bias"]))
+            return self.node("MatMul", rows, kernel, named=layer)
+        return self.node("Gemm", rows, kernel, self.constant(f"{layer}.bias", params["bias"]), named=layer)
 
 
 def to_onnx(tower: Tower) -> bytes:

@@ -48,6 +48,18 @@ BUSINESS = Board(
                     "max(streamrec_slate_diversity_ratio)",
                 ),
                 number(
+                    "Age of what is shown",
+                    "s",
+                    "From an item's publication to the slate, the median of the last 10,000 places.",
+                    "max(streamrec_slate_item_age_seconds)",
+                ),
+                number(
+                    "Newest item",
+                    "s",
+                    "Since the newest item of the catalogue was published.",
+                    "time() - max(streamrec_catalogue_newest_timestamp_seconds)",
+                ),
+                number(
                     "CTR expected",
                     "percentunit",
                     "What the probabilities served expect; needs no label.",
@@ -82,6 +94,33 @@ BUSINESS = Board(
                     "A second, in units of their currency.",
                     (_rate("streamrec_slate_value_total", "surface"), "value {{surface}}"),
                     (_rate("streamrec_sponsored_revenue_total", "surface"), "sponsored {{surface}}"),
+                ),
+            ),
+        ),
+        Row(
+            "Visits",
+            (
+                lines(
+                    "Sessions by variant",
+                    "s",
+                    "From a session's first request to its last, the mean, by the arms of its first slate.",
+                    (
+                        "sum by (variant) (rate(streamrec_session_seconds_sum[1h])) / "
+                        "sum by (variant) (rate(streamrec_session_seconds_count[1h]))",
+                        "{{variant}}",
+                    ),
+                ),
+                lines(
+                    "Next-day return by variant",
+                    "percentunit",
+                    "Users of a day who came the day after, under whichever arm.",
+                    ("max by (variant) (streamrec_next_day_return_ratio)", "{{variant}}"),
+                ),
+                lines(
+                    "Age of what is shown, by surface",
+                    "s",
+                    "From an item's publication to the slate, the median.",
+                    ("max by (surface) (streamrec_slate_item_age_seconds)", "{{surface}}"),
                 ),
             ),
         ),

@@ -33,6 +33,30 @@ DRIFT = Board(
                     "KS statistics and the like: each has a threshold of its own.",
                     'topk(10, max by (feature, method) (streamrec_drift_score{method!="psi"}))',
                 ),
+                table(
+                    "Features that ask",
+                    "short",
+                    "1 where a column that may ask for retraining drifted three windows in a row.",
+                    "feature:streamrec_drift_raised:max > 0",
+                    width=24,
+                ),
+            ),
+        ),
+        Row(
+            "Candidates",
+            (
+                lines(
+                    "PSI of candidates",
+                    "short",
+                    "What there was to choose from, by a few candidates of each request, against training "
+                    "and the model's first window of them. Reported, never asking.",
+                    (
+                        'topk(10, max by (feature) (streamrec_candidate_drift_score{method="psi"}))',
+                        "{{feature}}",
+                    ),
+                    width=24,
+                    limit=0.2,
+                ),
             ),
         ),
         Row(

@@ -70,6 +70,14 @@ SERVING = Board(
                     "Against exact search, on sampled queries, when it was built.",
                     ("min(streamrec_index_recall_ratio)", "recall"),
                 ),
+                lines(
+                    "Item vectors",
+                    "short",
+                    "Written a second; items whose vector is not written, or has not reached a scorer.",
+                    ("sum(rate(streamrec_embedded_total[$__rate_interval]))", "written a second"),
+                    ("max(streamrec_embedding_waiting_items)", "not written"),
+                    ("max(streamrec_vectors_waiting_items)", "a scorer waits for"),
+                ),
             ),
         ),
         Row(

@@ -21,9 +21,17 @@ def is_clickbait(pool: Pool) -> npt.NDArray[np.bool_]:
     proven = pool.watches >= EVIDENCE
     if not proven.any():
         return np.asarray(proven)
-    attracts = pool.ctr >= CTR_RATIO * np.median(pool.ctr)
-    disappoints = pool.completion <= COMPLETION_RATIO * np.median(pool.completion)
+    attracts = pool.ctr >= CTR_RATIO * _median(pool.ctr)
+    disappoints = pool.completion <= COMPLETION_RATIO * _median(pool.completion)
     return np.asarray(attracts & disappoints & proven)
+
+
+def _median(values: Floats) -> float:
+    """Of numbers without NaN; NumPy's own looks for it, and takes four times as long."""
+    middle = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, middle)[middle])
+    return float(np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].mean())
 
 
 def demote_clickbait(draft: Draft, pool: Pool, rules: Rules) -> Draft:

@@ -42,11 +42,12 @@ def _picks(rows: list[int], draft: Draft, vectors: Floats, pool: Pool, rules: Ru
     span = worth.max() - worth.min()
     value = (1.0 - rules.diversity) * (worth - worth.min()) / (span if span > 0 else 1.0)
     value -= 10.0 * np.array([pool.tiers[row] for row in rows])  # more than all else together
-    likeness = np.zeros(len(rows))
+    alike = rules.diversity * (vectors @ vectors.T)
+    likeness = np.zeros(len(rows), alike.dtype)
     picked = []
     for _ in range(min(rules.limit, len(rows))):
-        at = int(np.argmax(value - rules.diversity * likeness))
+        at = int((value - likeness).argmax())
         picked.append(rows[at])
         value[at] = -np.inf
-        np.maximum(likeness, vectors @ vectors[at], out=likeness)
+        np.maximum(likeness, alike[at], out=likeness)
     return picked

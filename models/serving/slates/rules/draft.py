@@ -13,6 +13,7 @@ __all__ = [
     "Bid",
     "Draft",
     "Floats",
+    "Group",
     "Pool",
     "Rule",
     "Rules",
@@ -23,6 +24,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.floating]
 Why = Mapping[int, tuple[str, ...]]
+Group = str | int  # a creator or a category
 
 NEW, OFF_QUERY, SEEN = 0, 1, 2
 
@@ -45,13 +47,14 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     A lower tier stands before a higher one whatever the scores: `NEW`, `OFF_QUERY`, `SEEN`. Empty
     columns and None mean that nothing is known; a bid is None where it must not or cannot be shown.
+    A group is named, or has a number that is its own among these candidates.
     """
 
     item_ids: Sequence[str]
     scores: Sequence[float]
     tiers: Sequence[int]
-    categories: Sequence[str | None]
-    creators: Sequence[str | None]
+    categories: Sequence[Group | None]
+    creators: Sequence[Group | None]
     sources: Sequence[str] = ()
     bids: Sequence[Bid | None] = ()
     vectors: Floats | None = None  # [n, d] of what an item is about, unit length or zero

@@ -1,6 +1,6 @@
 """Neighbours of one category are parted."""
 
-from models.serving.slates.rules.draft import Draft, Pool, Rules
+from models.serving.slates.rules.draft import Draft, Group, Pool, Rules
 
 __all__ = ["spread"]
 
@@ -15,7 +15,7 @@ def spread(draft: Draft, pool: Pool, rules: Rules) -> Draft:
     size = len(left) + len(pinned)
     slate: list[int] = []
     reasons: dict[int, tuple[str, ...]] = {}
-    last: str | None = None
+    last: Group | None = None
     while len(slate) < size:
         row = draft.pins.get(len(slate))
         if row is None:
@@ -28,7 +28,7 @@ def spread(draft: Draft, pool: Pool, rules: Rules) -> Draft:
     return draft.moved([*slate, *draft.order[size:]], reasons)
 
 
-def _fits(row: int, first: int, last: str | None, draft: Draft, pool: Pool, rules: Rules) -> bool:
+def _fits(row: int, first: int, last: Group | None, draft: Draft, pool: Pool, rules: Rules) -> bool:
     if last is not None and pool.categories[row] == last:
         return False
     given_up = draft.worth[first] - draft.worth[row]

@@ -11,5 +11,7 @@ def unseen_first(draft: Draft, pool: Pool, rules: Rules) -> Draft:  # noqa: ARG0
     """Lower tiers first, each in its order."""
     tiers = pool.tiers
     lowest = min(tiers, default=0)
+    if lowest == max(tiers, default=0):
+        return draft
     late = {row: (REASONS[tiers[row]],) for row in draft.order if tiers[row] > lowest}
-    return draft.moved(sorted(draft.order, key=tiers.__getitem__), late) if late else draft
+    return draft.moved(sorted(draft.order, key=tiers.__getitem__), late)

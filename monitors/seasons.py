@@ -1,0 +1,61 @@
+"""What a rate is at each hour of the day (UTC), kept over restarts of the monitor."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from streams.events import DAY_MS
+
+__all__ = ["Season", "load_seasons", "save_seasons"]
+
+log = logging.getLogger(__name__)
+
+SEASON_DAYS = 14
+LEAST_DAYS = 2  # of the same hour before it is a baseline
+HOUR_MS = 3_600_000
+
+
+class Season(msgspec.Struct):
+    """The median over up to 14 earlier days; `hours` holds rates by hour of the day and by day."""
+
+    hours: dict[int, dict[int, float]] = {}
+
+    def usual(self, ts_ms: int) -> float | None:
+        """The baseline of that hour from the days before; None with fewer than two of them."""
+        day, hour = divmod(ts_ms, DAY_MS)
+        days = self.hours.get(hour // HOUR_MS, {})
+        earlier = [value for known, value in days.items() if known < day]
+        return median(earlier) if len(earlier) >= LEAST_DAYS else None
+
+    def add(self, ts_ms: int, value: float) -> None:
+        """Notes the rate of a window; of several in one hour the latest stands."""
+        day, hour = divmod(ts_ms, DAY_MS)
+        days = self.hours.setdefault(hour // HOUR_MS, {})
+        days[day] = value
+        for old in sorted(days)[:-SEASON_DAYS]:
+            del days[old]
+
+
+def load_seasons(file: Path) -> dict[str, Season]:
+    """The seasons in a file, by name; none where there is no file, or none that can be read."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Season])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as error:
+        log.warning("baselines by the hour begin anew: %s: %s", file, error)
+        return {}
+
+
+def save_seasons(file: Path, seasons: Mapping[str, Season]) -> None:
+    """Writes them whole or not at all; a disk that is full costs a restart its baselines, not the monitor."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".part")
+        draft.write_bytes(msgspec.json.encode(seasons))
+        draft.replace(file)
+    except OSError as error:
+        log.warning("baselines by the hour are not kept: %s", error)

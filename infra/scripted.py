@@ -7,6 +7,7 @@ import numpy as np
 
 from infra.attacks.bots import Account
 from infra.injecting import Wishes
+from infra.truth import Truth
 from infra.viewers import Happening, Happenings, Population
 from streams.events import Event, Item, RankReply
 from streams.metrics import TRAFFIC_TRUE_CLICKS, TRAFFIC_TRUE_PLACES
@@ -25,8 +26,8 @@ MOST_MS = 5_000  # that a late look makes up for
 class Script:
     """What happens in one world by request. Not thread safe."""
 
-    def __init__(self, population: Population, wishes: Wishes) -> None:
-        self._population, self._wishes = population, wishes
+    def __init__(self, population: Population, wishes: Wishes, truth: Truth | None = None) -> None:
+        self._population, self._wishes, self._truth = population, wishes, truth
         self._happenings = Happenings(population)
         self._looked_ms = self._answers = 0
         self._bots: list[Account] = []
@@ -85,3 +86,5 @@ class Script:
         best = self._population.best_clicks(reply.user_id, len(shown), now_ms)
         TRAFFIC_TRUE_CLICKS.labels("best").inc(best)
         TRAFFIC_TRUE_PLACES.inc(len(shown))
+        if self._truth is not None:
+            self._truth.note(now_ms, len(shown), float(chances.sum()), best)

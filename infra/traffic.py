@@ -16,6 +16,7 @@ from tenacity import retry, retry_if_exception_type, wait_exponential
 
 from infra.injecting import Wishes
 from infra.scripted import Script
+from infra.truth import Truth
 from infra.viewers import KUAIRAND, Habits, Population
 from streams.edge.health import Health
 from streams.errors import KafkaUnavailable, OperatorError, RankError
@@ -182,7 +183,7 @@ class _Traffic:
         self._flying: set[asyncio.Task[None]] = set()
         self._shift_at: float | None = None
         self._failure: BaseException | None = None
-        self._script = Script(population, Wishes(settings.state))
+        self._script = Script(population, Wishes(settings.state), Truth(settings.state))
 
     async def drive(self, health: Health, stop: threading.Event) -> None:
         """Asks until `stop`, then lets what is in flight land."""

@@ -7,7 +7,7 @@ raised whatever was trained: then nothing asks any more until it is well, and a 
 
 from collections.abc import Collection
 
-from monitors.drift import Verdict
+from monitors.drift.judge import Verdict
 from monitors.triggers import Judged, State
 from streams.events import Alert
 

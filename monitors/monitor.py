@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from monitors.evidence import Evidence
-from monitors.meter import Meter
-from monitors.performance_watch import PerformanceWatch
+from monitors.drift.evidence import Evidence
+from monitors.drift.shelf import Shelf
+from monitors.drift.watch import DriftWatch
+from monitors.performance.seasons import load_seasons, save_seasons
+from monitors.performance.watch import PerformanceWatch
+from monitors.quality.meter import Meter
 from monitors.regular import Regular
 from monitors.reports import Outgoing
-from monitors.seasons import load_seasons, save_seasons
-from monitors.shelf import Shelf
-from monitors.watch import DriftWatch
 from streams.codec import decode
 from streams.edge.health import Health
 from streams.errors import KafkaUnavailable

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from monitors.drift import Verdict
+from monitors.drift.judge import Verdict
 from streams.events import DRIFT, DriftReport, Record, Topic, Window
 
 __all__ = ["ALL_SURFACES", "Outgoing", "report_of"]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from monitors.drift import Verdict
+from monitors.drift.judge import Verdict
 from streams.events import DAY_MS, RetrainTrigger, Window
 
 __all__ = ["REASON", "Judged", "Rules", "State", "remember", "step", "trigger_id"]

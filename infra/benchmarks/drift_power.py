@@ -14,9 +14,9 @@ import psutil
 
 from infra.benchmarks.drift_streams import COLUMNS, HARMLESS, PLACES, SHIFTS, Pair, Quiet, planted
 from models.versions.profile import Profile
-from monitors.drift import Size, Verdict, judge
-from monitors.evidence import by_defaults, default_report
-from monitors.references import reference_of
+from monitors.drift.evidence import by_defaults, default_report
+from monitors.drift.judge import Size, Verdict, judge
+from monitors.drift.references import reference_of
 from monitors.triggers import Judged, Rules, State, step
 from streams.events import Window
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.versions.profile import LevelProfile, Profile
-from monitors.references import Reference, coded, levels_of, reference_of
+from monitors.drift.references import Reference, coded, levels_of, reference_of
 
 __all__ = ["COLUMNS", "HARMLESS", "SHIFTS", "Pair", "Quiet", "planted"]
 

@@ -3,7 +3,7 @@ do, `balance` what leaning towards popular items brings, `memory` what state tak
 how fast it is, `soak` whether it stays as large, `scorer` what a slate costs, `search` how well a query's
 documents are ranked, `trust` how many attacks are found, `drift` how right drift verdicts are, `train`
 how fast a ranker is trained, `freshness` how soon a click changes a ranking, `viewers` how fast the
-simulated ones are."""
+simulated ones are, `loop` whether drift is found, answered and over."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from infra.commands.bench_balance import balance
 from infra.commands.bench_drift import drift
 from infra.commands.bench_features import features
 from infra.commands.bench_freshness import freshness
+from infra.commands.bench_loop import loop
 from infra.commands.bench_scorer import scorer
 from infra.commands.bench_search import search
 from infra.commands.bench_soak import soak
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     bench.command("viewers")(viewers)
     bench.command("train")(train)
     bench.command("freshness")(freshness)
+    bench.command("loop")(loop)
     app.add_typer(bench, name="bench")
 
 

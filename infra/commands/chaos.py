@@ -108,18 +108,15 @@ def _run(plan: "tuple[Fault, ...]", options: "Options", log: "Log | None", keep:
 
 
 def _show(report: "Report", picture: Path | None) -> None:
-    import io
-
-    from rich.console import Console
+    from rich.console import Console, Group
 
     from infra.chaos.report import as_picture, as_table
+    from infra.screenshot import save_svg
 
-    for console in (Console(), Console(record=True, file=io.StringIO(), width=120) if picture else None):
-        if console is not None:
-            console.print(as_table(report))
-            console.print(as_picture(report))
-            if console.record and picture is not None:
-                console.save_svg(str(picture), title="streamrec chaos")
+    shown = Group(as_table(report), as_picture(report))
+    Console().print(shown)
+    if picture is not None:
+        save_svg(shown, picture, "streamrec chaos")
 
 
 def _write(report: "Report", file: Path) -> None:

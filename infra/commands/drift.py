@@ -11,8 +11,8 @@ from streams.errors import OperatorError
 
 if TYPE_CHECKING:
     from models.versions.manifest import Version
-    from monitors.drift import Verdict
-    from monitors.evidence import Evidence
+    from monitors.drift.evidence import Evidence
+    from monitors.drift.judge import Verdict
 
 __all__ = ["register"]
 
@@ -37,7 +37,7 @@ def show(version: Named = None, as_json: Json = False) -> None:
 
     from models.versions.manifest import PROFILE
     from models.versions.profile import Profile
-    from monitors.profiles import lines_of
+    from monitors.drift.profiles import lines_of
 
     found = _version(version)
     lines = lines_of(Profile.from_json(found.files[PROFILE]))
@@ -65,7 +65,7 @@ def compare(
     """Compare what two versions were trained on, by the bins of the first."""
     from models.versions.manifest import PROFILE
     from models.versions.profile import Profile
-    from monitors.profiles import compare as compared
+    from monitors.drift.profiles import compare as compared
 
     before, after = _version(old), _version(new)
     profiles = [Profile.from_json(each.files[PROFILE]) for each in (before, after)]
@@ -80,7 +80,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Judge the newest rows that a version served, and write Evidently's report on them."""
-    from monitors.shelf import Shelf
+    from monitors.drift.shelf import Shelf
 
     found = _version(version)
     evidence = _judged(found, rows)
@@ -97,11 +97,11 @@ def _judged(found: "Version", rows: int) -> "Evidence":
 
     import numpy as np
 
-    from monitors.columns import cluster_of
-    from monitors.drift import Size, judge
-    from monitors.evidence import Evidence
-    from monitors.frozen import clusters_of, freeze, rows_of
-    from monitors.windows import Clusters
+    from monitors.drift.columns import cluster_of
+    from monitors.drift.evidence import Evidence
+    from monitors.drift.frozen import clusters_of, freeze, rows_of
+    from monitors.drift.judge import Size, judge
+    from monitors.drift.windows import Clusters
     from streams.codec import decode
     from streams.events import SERVED, Served, Window
     from streams.kafka import read_all

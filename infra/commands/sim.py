@@ -1,5 +1,6 @@
-"""`streamrec sim`: simulated viewers against a running system, and scripted events among them."""
+"""`streamrec sim`: simulated viewers against a running system, scripted events among them, and the truth."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,10 +11,11 @@ __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `sim` and `sim inject`."""
+    """Adds `sim`, `sim inject` and `sim truth`."""
     group = typer.Typer(help="Simulated viewers against a running system.", invoke_without_command=True)
     group.callback()(sim)
     group.command("inject")(inject)
+    group.command("truth")(truth)
     app.add_typer(group, name="sim")
 
 
@@ -69,4 +71,32 @@ def inject(
         raise OperatorError(f"sim inject: expected one of {', '.join(EVENTS)}, got {event!r}")
     state = read_settings().state
     ask_for(state, Wish(event, for_s, size))
-    print(f"{event} begins, for {for_s:g} s; the truth is in {state / 'sim' / 'happenings.jsonl'}")
+    print(f"{event} begins, for {for_s:g} s; `streamrec sim truth` shows what it costs")
+
+
+def truth(
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
+) -> None:
+    """Show the true click rate and regret before, during and after each event of the traffic that runs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from infra.commands.bench_features import write_json
+    from infra.truth import read_truth, spans
+    from streams.settings import read_settings
+
+    happenings, points = read_truth(read_settings().state)
+    if not points:
+        raise OperatorError("sim truth: no simulator has run on STREAMREC_STATE, or it has just begun")
+    found = spans(happenings, points)
+    table = Table("event", "", "seconds", "slates", "true CTR", "best there was", "regret")
+    for span in found:
+        rates = (span.true_ctr, span.best_ctr, span.regret)
+        told = ("-" if rate is None else f"{rate:.3f}" for rate in rates)
+        table.add_row(span.event, span.when, f"{span.seconds:.0f}", str(span.slates), *told)
+    shown, best, places = (sum(getattr(p, name) for p in points) for name in ("shown", "best", "places"))
+    console = Console()
+    console.print(table)
+    console.print(f"in all: true CTR {shown / places:.3f}, regret {(best - shown) / places:.3f} a place")
+    if json_file is not None:
+        write_json(found, json_file)

@@ -56,6 +56,9 @@ def up(
         Path | None, typer.Option(help="folder of all state (default: STREAMREC_STATE, else by platform)")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="write a summary at the end")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write the last table at the end, as SVG")
+    ] = None,
     rate: Annotated[float | None, typer.Option(help="simulated requests a second")] = None,
     seed: Annotated[int | None, typer.Option(help="of the simulated viewers")] = None,
     shift_after: Annotated[
@@ -83,4 +86,4 @@ def up(
         redis_port=redis_port,
         http_port=http_port,
     )
-    sys.exit(run_session(wish, json))
+    sys.exit(run_session(wish, json, picture))

@@ -17,6 +17,7 @@ from infra.local.readings import Numbers
 from infra.local.stack import Stack, Wish
 from infra.local.summary import Summary, require_writable, write
 from infra.process_edge import stop_on_signals
+from infra.screenshot import save_svg
 
 __all__ = ["run_session"]
 
@@ -33,6 +34,7 @@ class _Screen:
         )
         self._next_s = 0.0
         self._past: deque[Numbers] = deque(maxlen=SPARK)
+        self.last: Picture | None = None  # of the system as it ran
 
     def opened(self) -> AbstractContextManager[object]:
         """The table's life; it stays on the screen when it ends."""
@@ -40,24 +42,29 @@ class _Screen:
 
     def draw(self, picture: Picture) -> None:
         """Shows the newest picture."""
+        picture = msgspec.structs.replace(picture, past=tuple(self._past))
+        self._past.append(picture.numbers)
+        if not picture.doing:
+            self.last = picture
         if self._live is not None:
-            self._live.update(table(msgspec.structs.replace(picture, past=tuple(self._past))))
-            self._past.append(picture.numbers)
-            return
-        if (now_s := time.monotonic()) >= self._next_s:
+            self._live.update(table(picture))
+        elif (now_s := time.monotonic()) >= self._next_s:
             self._next_s = now_s + LINE_S
             print(line(picture), flush=True)
 
 
-def run_session(wish: Wish, json: Path | None) -> int:
+def run_session(wish: Wish, json: Path | None, svg: Path | None = None) -> int:
     """Runs a stack to its end; returns the exit code: 0, or 1 if something was not well.
+
+    `json` gets the summary, `svg` the last table of the running system.
 
     Raises:
         OperatorError: what was asked for cannot be.
         KafkaUnavailable, StoreUnavailable: a neighbour does not answer.
     """
-    if json is not None:
-        require_writable(json)
+    for option, file in (("--json", json), ("--picture", svg)):
+        if file is not None:
+            require_writable(file, option)
     stop = threading.Event()
     stop_on_signals(stop)
     signal.signal(signal.SIGHUP, lambda *_: stop.set())
@@ -67,6 +74,8 @@ def run_session(wish: Wish, json: Path | None) -> int:
         summary = Stack(wish, stop, screen.draw).run()
     if json is not None:
         write(summary, json)
+    if svg is not None and screen.last is not None:
+        save_svg(table(screen.last), svg, "streamrec up")
     _say(summary, json)
     if wish.traffic.once:
         print(f"report of the replay: {wish.state / 'logs' / 'traffic.log'}")

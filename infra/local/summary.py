@@ -128,14 +128,14 @@ def _fault(life: Life) -> str:
     return "; ".join([*parts, *life.faults[-1:]])
 
 
-def require_writable(path: Path) -> None:
-    """Does nothing if the summary can be written there.
+def require_writable(path: Path, option: str) -> None:
+    """Does nothing if what an option asks for can be written there.
 
     Raises:
         OperatorError: the folder does not exist.
     """
     if not path.absolute().parent.is_dir():
-        raise OperatorError(f"--json: no such folder: {path.absolute().parent}")
+        raise OperatorError(f"{option}: no such folder: {path.absolute().parent}")
 
 
 def write(summary: Summary, path: Path) -> None:

@@ -44,7 +44,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     leaves_after_click: float = 0.15
 
     # how the world moves
-    session_requests: float = 15.0  # mean length of a session
+    session_requests: float = 15.0  # mean length of a session; its median where a deviation is given
+    session_log_sd: float | None = None  # of a session's length; None: as if each request might be the last
     online_share: float = 0.1  # of the viewers, at any time
     taste_drift: float = 0.12  # share of noise taken up with each session
     births_per_hour: float = 30.0

@@ -181,6 +181,8 @@ class Population:
             moved = (1 - h.taste_drift) * self._tastes[viewer] + h.taste_drift * noise
             self._tastes[viewer] = moved / np.linalg.norm(moved)
             left = int(rng.geometric(1 / h.session_requests))
+            if h.session_log_sd is not None:
+                left = max(1, round(h.session_requests * np.exp(h.session_log_sd * rng.normal())))
             self._online.append(_Session(viewer, f"{self.run}-s{self._sessions}", left))
 
     # --- answering -------------------------------------------------------------------------------

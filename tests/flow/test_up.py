@@ -59,7 +59,8 @@ def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
     monkeypatch.setenv("STREAMREC_BOOTSTRAP_ROWS", "1000")
     monkeypatch.setenv("STREAMREC_SIM_TIMEOUT_MS", "10000")  # a busy machine may be slow, but answers
     out, state = tmp_path / "out.json", tmp_path / "state"
-    up = ups(state, "--json", str(out))
+    picture = tmp_path / "up.svg"
+    up = ups(state, "--json", str(out), "--picture", str(picture))
     up.line_with(f"roles {len(ROLES) + 1}/{len(ROLES) + 1} ready")
     version = eventually(lambda: champion_in_use(up), 90, "a first model", 0.1)
     rival = ups(state)
@@ -70,6 +71,7 @@ def test_the_numbers_of_a_run_agree_and_a_second_run_goes_on(
     assert up.stop() == 0, "".join(up.lines)
     assert none_left(family)
     first = told(out)
+    assert all(role in picture.read_text() for role in ROLES)
     agree(first)
     assert first["models"][-1] == {"version": version, "state": "champion"}
     assert not list((state / "logs").glob("*.part"))

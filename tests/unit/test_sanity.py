@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from models.versions.profile import Profile
-from monitors.references import Reference, reference_of
-from monitors.sanity import sanity
+from monitors.drift.references import Reference, reference_of
+from monitors.drift.sanity import sanity
 
 RNG = np.random.default_rng(9)
 VALUES = RNG.uniform(10, 20, 6_000)

@@ -104,6 +104,6 @@ def test_the_file_has_every_field_that_the_command_promises(tmp_path: Path) -> N
 
 
 def test_a_summary_in_a_missing_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    require_writable(tmp_path / "out.json")
+    require_writable(tmp_path / "out.json", "--json")
     with pytest.raises(OperatorError, match="no such folder"):
-        require_writable(tmp_path / "no" / "out.json")
+        require_writable(tmp_path / "no" / "out.json", "--json")

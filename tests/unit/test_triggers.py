@@ -1,6 +1,6 @@
 import pytest
 
-from monitors.drift import Verdict
+from monitors.drift.judge import Verdict
 from monitors.triggers import Judged, Rules, State, remember, step, trigger_id
 from streams.events import DAY_MS, RetrainTrigger, Window
 

@@ -5,7 +5,7 @@ import pytest
 from models.versions.manifest import PROFILE, Version
 from models.versions.profile import Profile
 from models.versions.registry import seal
-from monitors.watch import DriftWatch
+from monitors.drift.watch import DriftWatch
 from streams.errors import ModelRefused
 from streams.events import (
     Alert,

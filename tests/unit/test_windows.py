@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from monitors.windows import Clusters, Reservoir, Windows
+from monitors.drift.windows import Clusters, Reservoir, Windows
 
 
 def rows(count: int, value: float = 0.0) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_what_a_row_is_worth_follows_its_cluster() -> None:
 
 
 def test_beyond_the_most_clusters_new_ones_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitors.windows.MAX_CLUSTERS", 4)
+    monkeypatch.setattr("monitors.drift.windows.MAX_CLUSTERS", 4)
     clusters = Clusters()
     for i in range(8):
         clusters.add("item", [f"i{i}", f"i{i}"])

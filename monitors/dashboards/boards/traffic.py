@@ -29,6 +29,24 @@ TRAFFIC = Board(
             ),
         ),
         Row(
+            "Truth (simulated traffic)",
+            (
+                lines(
+                    "True click rate",
+                    "percentunit",
+                    "Of simulated viewers: clicks to expect of what is shown, and of the best there was; "
+                    "the gap is regret.",
+                    (
+                        "sum by (slate) (rate(streamrec_traffic_true_clicks_total[$__rate_interval])) / "
+                        "ignoring (slate) group_left () "
+                        "sum(rate(streamrec_traffic_true_places_total[$__rate_interval]))",
+                        "{{slate}}",
+                    ),
+                    width=24,
+                ),
+            ),
+        ),
+        Row(
             "Click-through rate",
             (
                 lines(

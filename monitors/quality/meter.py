@@ -1,7 +1,7 @@
 """Counters and gauges of quality and business, from served slates and what viewers did with them."""
 
-from monitors.business import Ages, Returns, Sessions, Variety
-from monitors.quality import ClickThrough
+from monitors.quality.business import Ages, Returns, Sessions, Variety
+from monitors.quality.click_through import ClickThrough
 from streams.events import Click, Event, Impression, Item, Record, Served
 from streams.metrics import (
     CATALOGUE_NEWEST,

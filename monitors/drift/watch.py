@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from models.versions.manifest import Version
 from models.versions.registry import Champions, load_version
 from monitors.alarms import alerts_of, fingerprints
-from monitors.candidates import Candidates
-from monitors.columns import cluster_of, may_trigger
-from monitors.drift import Size, Verdict, gentler, judge, ks, psi
-from monitors.evidence import Evidence
-from monitors.frozen import Frozen, clusters_of, freeze, rows_of
-from monitors.references import Reference, observed
+from monitors.drift.candidates import Candidates
+from monitors.drift.columns import cluster_of, may_trigger
+from monitors.drift.evidence import Evidence
+from monitors.drift.frozen import Frozen, clusters_of, freeze, rows_of
+from monitors.drift.judge import Size, Verdict, gentler, judge, ks, psi
+from monitors.drift.references import Reference, observed
+from monitors.drift.sanity import sanity
+from monitors.drift.windows import Sampled, Windows
 from monitors.reports import Outgoing, report_of
-from monitors.sanity import sanity
 from monitors.triggers import Judged, Rules, State, remember, step
-from monitors.windows import Sampled, Windows
 from streams.errors import ModelRefused
 from streams.events import (
     ALERTS,

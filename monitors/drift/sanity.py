@@ -6,8 +6,8 @@ Only what is amiss is told: a column that is as it should be has its PSI and nee
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.drift import Verdict
-from monitors.references import Reference
+from monitors.drift.judge import Verdict
+from monitors.drift.references import Reference
 
 __all__ = ["sanity"]
 

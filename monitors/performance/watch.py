@@ -8,10 +8,10 @@ While labels are late, what the probabilities served expect of themselves stands
 from collections.abc import Callable, Mapping, Sequence
 
 from models.versions.registry import Champions
-from monitors.drift import Verdict
-from monitors.performance import Performance, entropy, told
+from monitors.drift.judge import Verdict
+from monitors.performance.outcomes import Performance, entropy, told
+from monitors.performance.seasons import Season
 from monitors.reports import Outgoing, report_of
-from monitors.seasons import Season
 from monitors.triggers import Judged, Rules, State, remember, step
 from streams.events import (
     TRIGGERS,

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from river.drift import ADWIN
 
-from monitors.drift import Verdict
-from monitors.seasons import Season
+from monitors.drift.judge import Verdict
+from monitors.performance.seasons import Season
 from streams.events import DriftState, Example, Window
 
 __all__ = ["Outcome", "Performance", "Settling", "entropy", "told"]

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from models.versions.profile import ColumnProfile, LevelProfile, Profile
-from monitors.drift import Size, Verdict, judge
-from monitors.references import Reference, coded, levels_of, reference_of
+from monitors.drift.judge import Size, Verdict, judge
+from monitors.drift.references import Reference, coded, levels_of, reference_of
 
 __all__ = ["ColumnLine", "compare", "lines_of"]
 

@@ -4,7 +4,7 @@ import logging
 import re
 from pathlib import Path
 
-from monitors.evidence import Evidence, shown
+from monitors.drift.evidence import Evidence, shown
 
 __all__ = ["MOST", "Shelf"]
 

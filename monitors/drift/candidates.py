@@ -8,11 +8,11 @@ are reported and never ask: what they bring about on slates does.
 
 import numpy as np
 
-from monitors.columns import cluster_of, tells_of_candidates
-from monitors.drift import Size, Verdict, gentler, judge
-from monitors.frozen import Frozen, clusters_of, rows_of
-from monitors.references import Reference, observed
-from monitors.windows import Sampled, Windows
+from monitors.drift.columns import cluster_of, tells_of_candidates
+from monitors.drift.frozen import Frozen, clusters_of, rows_of
+from monitors.drift.judge import Size, Verdict, gentler, judge
+from monitors.drift.references import Reference, observed
+from monitors.drift.windows import Sampled, Windows
 from streams.events import Served, Window
 
 __all__ = ["Candidates"]

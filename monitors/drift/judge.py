@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from monitors.references import KS_ROWS, Reference, bin_labels, thin
+from monitors.drift.references import KS_ROWS, Reference, bin_labels, thin
 from streams.events import DriftState
 
 __all__ = [

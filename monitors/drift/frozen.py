@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from models.versions.manifest import PROFILE, Version
 from models.versions.profile import SCORE, Profile
-from monitors.columns import ITEM_CATEGORY, REQUEST_SURFACE
-from monitors.references import Reference, coded, levels_of, reference_of
+from monitors.drift.columns import ITEM_CATEGORY, REQUEST_SURFACE
+from monitors.drift.references import Reference, coded, levels_of, reference_of
 from streams.events import Candidate, Served, ServedItem
 from streams.features import COLUMN_NAMES, columns_hash, unfit
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import msgspec
 
-from monitors.quality import Labels
+from monitors.quality.click_through import Labels
 from streams.events import DAY_MS, Served
 from streams.features import COLUMN_NAMES, columns_hash
 

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.drift import Verdict
-from monitors.references import Reference, bin_labels
+from monitors.drift.judge import Verdict
+from monitors.drift.references import Reference, bin_labels
 from streams.events import Window
 
 __all__ = ["Evidence", "by_defaults", "default_report", "shown"]

@@ -1,0 +1,1 @@
+"""Does the model still tell the truth? Labels held against what was believed."""

@@ -1,0 +1,1 @@
+"""What slates are worth: clicks, watch time, conversions, visits, and how varied and fresh they are."""

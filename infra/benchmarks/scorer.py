@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.benchmarks.conditions import Conditions, conditions
+from infra.benchmarks.kept_world import KeptWorld
 from infra.benchmarks.report import Goal
 from infra.benchmarks.scorer_world import NOW_MS, Plan, World
+from infra.benchmarks.serving import GOODPUT_GOAL, P99_KAFKA_GOAL_MS, Serving, measure_serving
 from infra.benchmarks.speeds import MeasureError, Middle, Times, ratio, times_of
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
 from models.serving.candidates import ann
 from models.serving.candidates.retrieval import similar, taste
-from models.serving.candidates.shelves import INDEXED, Shelves
+from models.serving.candidates.shelves import A_TURN, INDEXED, Shelves
 from models.serving.funnel import Funnel
 from models.serving.ranker import Ranker
 from models.serving.slot import Pair, pair_of
@@ -74,6 +76,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     index_bytes: int
     index_seconds: float
     stock_seconds: float  # to lay the items out
+    serving: Serving | None = None  # through Kafka
 
 
 class _Noted:
@@ -110,8 +113,11 @@ class _Held:
         self.current = current
 
 
-def measure(settings: Settings, plan: Plan, told: Told = lambda *_: None) -> Figures:
-    """Fills the Redis that `settings` name, our own, and answers the plan's requests.
+def measure(
+    settings: Settings, plan: Plan, kept: KeptWorld, told: Told = lambda *_: None, rate: float = 0.0
+) -> Figures:
+    """Fills the Redis that `settings` name, our own, and answers the plan's requests; with `rate`, requests
+    a second, through the Kafka that they name as well.
 
     Raises:
         MeasureError: the index was not built, or not one slate was full.
@@ -120,20 +126,31 @@ def measure(settings: Settings, plan: Plan, told: Told = lambda *_: None) -> Fig
     world, catalogue = World(plan), Catalogue(wall_ms=lambda: NOW_MS)
     world.stock(catalogue, lambda n: told("items", n))
     bare = open_flights(settings)
-    world.write(bare, Keys(settings.namespace), lambda n: told("Redis", n))
+    if not kept.filled:
+        world.write(bare, Keys(settings.namespace), lambda n: told("Redis", n))
+        bare.run("SAVE")
+        kept.note_filled()
     noted = _Noted(open_flights(settings))
     store = RedisStore(noted, settings.namespace)
-    shelves = Shelves(catalogue, RedisStore(open_flights(settings), settings.namespace), world.vectors_of)
+    beside = RedisStore(open_flights(settings), settings.namespace)
+    shelves = Shelves(catalogue, beside, world.vectors_of, build=kept.build)
     began = time.perf_counter()
     shelves.refresh()
     laid_out = time.perf_counter() - began
     _await_index(shelves, told)
-    _count_all(shelves, plan.items)
+    _count_all(shelves, plan.items, told)
     pair = _pair(plan.seed)
     funnel = Funnel(settings, catalogue, store, shelves, _Held(pair), guard=_Strict())
     gc.collect()
     gc.freeze()  # as the role `scorer` does with a large catalogue
     found = _Run(plan, funnel, noted, bare, shelves, pair).run(world.asking.tolist(), told)
+    served = None
+    if rate:
+        plain = Funnel(settings, catalogue, beside, shelves, _Held(pair))
+        users = [f"u{user:06d}" for user in world.asking.tolist()]
+        served = measure_serving(
+            settings, plain, store, users, plan.limit, rate, found["requests_per_s"], told
+        )
     nearest = shelves.current.nearest
     tastes = _tastes(world, shelves, store)
     return Figures(
@@ -146,6 +163,7 @@ def measure(settings: Settings, plan: Plan, told: Told = lambda *_: None) -> Fig
         probes=nearest.probes if nearest else 0,
         index_bytes=nearest.bytes if nearest else 0,
         index_seconds=nearest.seconds if nearest else 0.0,
+        serving=served,
         **found,
     )
 
@@ -260,10 +278,11 @@ def _await_index(shelves: Shelves, told: Told) -> None:
         told("index", 0)
 
 
-def _count_all(shelves: Shelves, items: int) -> None:
+def _count_all(shelves: Shelves, items: int, told: Told) -> None:
     """Refreshes until every item was counted once, and orders them."""
-    for _ in range(items // 5_000 + 2):
+    for _ in range(items // A_TURN + 2):
         shelves.refresh()
+        told("counts", A_TURN)
 
 
 def _tastes(world: World, shelves: Shelves, store: RedisStore) -> NDArray[np.float32]:
@@ -320,4 +339,16 @@ def goals(found: Figures) -> Sequence[Goal]:
     ]
     if found.recall is not None:
         out.append(Goal(f"recall at {DEPTH}", found.recall, RECALL_GOAL, True))
+    if found.serving is not None:
+        served = found.serving
+        out += [
+            Goal(
+                f"through Kafka at {served.rate:g} a second, p99 in ms",
+                served.times.p99_ms,
+                P99_KAFKA_GOAL_MS,
+                False,
+            ),
+            Goal("goodput at 3 x overload, of the peak", served.overload_ratio, GOODPUT_GOAL, True),
+            Goal("scored after their deadline", float(served.scored_late), 0.0, False),
+        ]
     return out

@@ -36,6 +36,16 @@ def as_picture(found: Figures) -> Group:
             f"index: recall@500 {found.recall:.3f}, {found.probes} probes, {found.index_bytes / 2**20:,.0f} "
             f"MiB, built in {found.index_seconds:.0f} s; vectors {found.vectors}"
         )
+    if found.serving is not None:
+        served = found.serving
+        lines += [
+            f"through Kafka, {served.rate:g} requests/s: p50 {served.times.p50_ms:.1f}, p99 "
+            f"{served.times.p99_ms:.1f} ms; {served.codes}",
+            f"peak {served.peak_per_s:,.0f} slates/s in time (offered: in time "
+            f"{ {rate: round(got) for rate, got in served.steps.items()} })",
+            f"three times that: {served.overload_per_s:,.0f}/s in time, {served.together:.1f} ranked "
+            f"at once; {served.overload_codes}",
+        ]
     for goal in goals(found):
         sign = ">=" if goal.at_least else "<="
         word = "met" if goal.is_met else "missed"

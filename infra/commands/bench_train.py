@@ -44,13 +44,14 @@ def train(
     with Console(stderr=True).status(f"training on {rows} rows"):
         found = bench_training(sizes, seed, folder)
     table = Table(
-        *("rows", "s, all in", "reading", "compiling", "training", "rows/s"),
+        *("rows", "s, all in", "CPU s", "reading", "compiling", "training", "rows/s"),
         *("floor rows/s", "over floor", "peak MiB", "data MiB"),
     )
     for run in found.runs:
         table.add_row(
             f"{run.rows:,}",
             f"{run.seconds:.1f}",
+            f"{run.cpu_s:.1f}",
             f"{run.read_s:.1f}",
             f"{run.compile_s:.1f}",
             f"{run.train_s:.1f}",

@@ -18,7 +18,17 @@ from infra.evaluation.walk import walked
 from models.learning.online import OnlineModel, Tuning, refit
 from streams.events import DAY_MS, HEADS
 
-__all__ = ["BUDGET", "CONTENDERS", "REFIT_ROWS", "Contender", "online", "popularity", "ranker_alone"]
+__all__ = [
+    "BUDGET",
+    "CONTENDERS",
+    "REFIT_ROWS",
+    "Contender",
+    "begun",
+    "online",
+    "popularity",
+    "ranker_alone",
+    "stint_scores",
+]
 
 BUDGET = 6  # settings that each contender may try
 REFIT_ROWS = 4_000  # as in models.training.recipe
@@ -84,14 +94,15 @@ def online(course: Course, tuning: Tuning, stints: Sequence[Stint], sync_ms: int
     """Scores [n] by River over each stint's logits, with weights as of the last sync (0: every event)."""
     scores = np.full(len(course.served), np.nan)
     for stint in stints:
-        found = _one_stint(course, tuning, stint, sync_ms)
+        found = stint_scores(course, begun(course, tuning, stint), stint, sync_ms)
         scores[stint.rows] = found[stint.rows]
     return scores
 
 
-def _one_stint(course: Course, tuning: Tuning, stint: Stint, sync_ms: int) -> Floats:
+def stint_scores(course: Course, model: OnlineModel, stint: Stint, sync_ms: int = 0) -> Floats:
+    """Scores [n] of the stint's rows by a model that learns them as their labels become known."""
     rows, head, window_ms = course.served.rows, course.head, course.served.window_ms
-    model, first_ms = _begun(course, tuning, stint), float(rows.ts_ms[0])
+    first_ms = float(rows.ts_ms[0])
 
     def learn(n: int, now_ms: float) -> None:
         x = model.inputs(stint.logits[n], rows.features[n], rows.buckets[n])
@@ -108,7 +119,7 @@ def _one_stint(course: Course, tuning: Tuning, stint: Stint, sync_ms: int) -> Fl
     return walked(course, learn, score, sync_ms, stint.rows, mine)
 
 
-def _begun(course: Course, tuning: Tuning, stint: Stint) -> OnlineModel:
+def begun(course: Course, tuning: Tuning, stint: Stint) -> OnlineModel:
     """The online half as it was published with the ranker: fitted on rows that the ranker was not."""
     rows = course.served.rows
     if stint.fitted_rows == 0:

@@ -12,7 +12,7 @@ from infra.evaluation.report import Figure, Standing
 from models.evaluate import bootstrap, calibration_error, log_loss, ndcg_at, roc_auc
 from models.evaluate.slices import slices
 
-__all__ = ["Scored", "behind", "figure", "score", "standings"]
+__all__ = ["Scored", "behind", "figure", "score", "standings", "told"]
 
 ROUNDS = 200  # of the bootstrap
 MIN_ROWS = 50  # below which a slice or a day is not told
@@ -48,9 +48,9 @@ def standings(course: Course, scored: Sequence[Scored]) -> tuple[Standing, ...]:
             setting=setting,
             auc=figure(course, rows, scores),
             behind=behind(course, rows, first, scores),
-            log_loss=_told(log_loss(course.labels[rows], scores[rows])),
-            calibration_error=_told(calibration_error(course.labels[rows], scores[rows])),
-            ndcg_10=_told(ndcg_at(course.labels[rows], scores[rows], course.served.pages[rows], 10)),
+            log_loss=told(log_loss(course.labels[rows], scores[rows])),
+            calibration_error=told(calibration_error(course.labels[rows], scores[rows])),
+            ndcg_10=told(ndcg_at(course.labels[rows], scores[rows], course.served.pages[rows], 10)),
             slices=_by_slice(course, rows, scores),
             days=_by_day(course, rows, scores),
             seconds=round(seconds, 1),
@@ -79,12 +79,12 @@ def _figure(course: Course, rows: NDArray[np.bool_], metric: Callable[..., float
     users = np.unique(np.array(course.served.rows.user_ids)[rows], return_inverse=True)[1]
     parts = (each[rows] for each in scores)
     found = bootstrap(metric, course.labels[rows], *parts, seed=0, rounds=ROUNDS, groups=users)
-    return Figure(*map(_told, found))
+    return Figure(*map(told, found))
 
 
 def _by_slice(course: Course, rows: NDArray[np.bool_], scores: Floats) -> dict[str, float | None]:
     found = slices(course.served.rows.user_ids, course.served.rows.item_ids)
-    return {name: _told(_auc(course, rows & mask, scores)) for name, mask in found.items()}
+    return {name: told(_auc(course, rows & mask, scores)) for name, mask in found.items()}
 
 
 def _by_day(course: Course, rows: NDArray[np.bool_], scores: Floats) -> dict[str, float | None]:
@@ -93,7 +93,7 @@ def _by_day(course: Course, rows: NDArray[np.bool_], scores: Floats) -> dict[str
         mask = np.zeros(len(rows), bool)
         mask[day] = rows[day]
         if mask.any():
-            found[str(np.datetime64(start_ms, "ms"))[:16]] = _told(_auc(course, mask, scores))
+            found[str(np.datetime64(start_ms, "ms"))[:16]] = told(_auc(course, mask, scores))
     return found
 
 
@@ -104,5 +104,6 @@ def _auc(course: Course, rows: NDArray[np.bool_], scores: Floats) -> float:
     return roc_auc(course.labels[known], scores[known])
 
 
-def _told(value: float) -> float | None:
+def told(value: float) -> float | None:
+    """The value to six places; None for one that cannot be said."""
     return round(float(value), 6) if np.isfinite(value) else None

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.evaluation.counterfactual import OffPolicy
-from infra.evaluation.report import Figure, Freshness, Report
+from infra.evaluation.report import Figure, Freshness, Report, Swap
+from infra.evaluation.swaps import AROUND
 from models.evaluate.curves import lines_svg
 
 __all__ = ["as_tables", "off_policy_table", "write_curves"]
@@ -19,6 +20,8 @@ def as_tables(report: Report) -> Group:
     parts: list[RenderableType] = [_standings(report), *_verdicts(report), _slices(report)]
     if report.freshness:
         parts.append(_freshness(report.freshness))
+    if report.swaps:
+        parts.append(_swaps(report.swaps))
     if report.leaks:
         parts.append(_leaks(report))
     return Group(*parts)
@@ -93,6 +96,27 @@ def _freshness(rows: tuple[Freshness, ...]) -> Table:
             _span(row.auc),
             _told(row.behind.value, "+"),
             _span(row.behind, "+"),
+        )
+    return out
+
+
+def _swaps(rows: tuple[Swap, ...]) -> Table:
+    out = Table(
+        *("online half", "AUC before", "after", "log loss before", "after", "calibration before", "after"),
+        title=f"{rows[0].swaps} swaps of the ranker: {AROUND} rows before and after each",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    for row in rows:
+        out.add_row(
+            row.way,
+            _told(row.auc_before),
+            _told(row.auc_after),
+            _told(row.log_loss_before),
+            _told(row.log_loss_after),
+            _told(row.calibration_before),
+            _told(row.calibration_after),
         )
     return out
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["Figure", "Freshness", "Leak", "Report", "Standing"]
+__all__ = ["Figure", "Freshness", "Leak", "Report", "Standing", "Swap"]
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -41,6 +41,19 @@ class Freshness(msgspec.Struct, frozen=True):
     behind: Figure  # the freshest one's AUC less this one's
 
 
+class Swap(msgspec.Struct, frozen=True):
+    """How one way of swapping rankers did on the rows just before and just after `swaps` swaps, pooled."""
+
+    way: str
+    swaps: int
+    auc_before: float | None
+    log_loss_before: float | None
+    calibration_before: float | None
+    auc_after: float | None
+    log_loss_after: float | None
+    calibration_after: float | None
+
+
 class Leak(msgspec.Struct, frozen=True):
     """A figure as it is often told, and the same one told honestly."""
 
@@ -66,4 +79,5 @@ class Report(msgspec.Struct, frozen=True):
     tried: int  # settings each contender chose from, on the rows before `judged_from_ms`
     standings: tuple[Standing, ...]
     freshness: tuple[Freshness, ...] = ()
+    swaps: tuple[Swap, ...] = ()
     leaks: tuple[Leak, ...] = ()

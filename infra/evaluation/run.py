@@ -10,7 +10,9 @@ from infra.evaluation.course import Course
 from infra.evaluation.freshness import freshness
 from infra.evaluation.judging import score, standings
 from infra.evaluation.leaks import leaks
+from infra.evaluation.rankers import stints
 from infra.evaluation.report import Report
+from infra.evaluation.swaps import swaps
 
 __all__ = ["evaluate_log", "head_of"]
 
@@ -54,5 +56,6 @@ def evaluate_log(
         tried=BUDGET,
         standings=standings(course, scored),
         freshness=freshness(course, done=done) if fresh else (),
+        swaps=swaps(course, stints(course)) if fresh and "full" in names else (),
         leaks=leaks(course, popularity(course, (20.0, 1e6)) if plain is None else plain),
     )

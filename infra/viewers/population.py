@@ -83,13 +83,13 @@ class Population:
         """Items born since the last call."""
         return self._items.born(now_ms)
 
-    def shift(self, now_ms: int) -> list[Item]:
+    def shift(self, now_ms: int, clickiness: float = 0.8) -> list[Item]:
         """Turns every taste round and changes the mix of items; returns the new ones.
 
-        The planted drift: CTR, watch time, durations and ages all move.
+        The planted drift: CTR, watch time, durations and ages all move, clicks by so many logits besides.
         """
         self.turn_tastes()
-        self._clickiness += 0.8
+        self._clickiness += clickiness
         return self._items.shift(now_ms)
 
     def turn_tastes(self) -> None:

@@ -139,6 +139,8 @@ class Asked:
     def of_items(self, values: Mapping[str, float], missing: float) -> Floats:
         """Every candidate's value [n] by its id; few of the ids are among the candidates."""
         out = np.full(len(self.item_ids), missing)
+        if not values:
+            return out
         if len(self._places) < len(out):  # an id stands there twice
             return np.array([values.get(item_id, missing) for item_id in self.item_ids], dtype=np.float64)
         for item_id in self._places.keys() & values.keys():

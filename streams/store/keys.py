@@ -104,13 +104,17 @@ class Keys:
         """A state row."""
         return self._rows[scope].get(name) or self._named(scope, name)
 
-    def rows(self, scope: Scope, names: Iterable[str]) -> list[str]:
+    def rows(self, scope: Scope, names: Sequence[str]) -> list[str]:
         """State rows of one scope: a ranking names a thousand of them."""
         if scope is Scope.ITEM:  # too many to remember
-            starts = self._starts[scope]
-            return [starts[crc32(name.encode()) % SHARDS] + name for name in names]
+            return self.rows_of_items(names, (crc32(name.encode()) for name in names))
         known = self._rows[scope].get
         return [known(name) or self._named(scope, name) for name in names]
+
+    def rows_of_items(self, names: Iterable[str], hashes: Iterable[int]) -> list[str]:
+        """State rows of items, whose ids have these crc32."""
+        starts = self._starts[Scope.ITEM]
+        return [starts[number % SHARDS] + name for name, number in zip(names, hashes, strict=True)]
 
     def rows_of_user(self, user_id: str, scope: Scope, names: Iterable[str]) -> list[str]:
         """State rows of a scope of users, all of one user."""

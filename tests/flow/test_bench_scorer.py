@@ -13,7 +13,9 @@ pytestmark = pytest.mark.deep
 def test_a_short_run_tells_every_stage_the_floor_and_the_goals(tmp_path):
     file = tmp_path / "scorer.json"
     asked = ["--items", "2000", "--candidates", "100", "--requests", "250", "--users", "50"]
-    result = CliRunner().invoke(app, ["bench", "scorer", *asked, "--json", str(file)])
+    result = CliRunner().invoke(
+        app, ["bench", "scorer", *asked, "--state", str(tmp_path), "--json", str(file)]
+    )
     assert result.exit_code == 0, result.output
     found = json.loads(file.read_bytes())
     assert set(found["stages"]) >= {"retrieve", "features", "ranker", "online", "slate", "reply", "total"}

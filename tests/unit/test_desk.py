@@ -137,6 +137,21 @@ def test_of_those_that_wait_together_one_that_breaks_is_an_error_and_a_repeat_th
     assert replies[0].items == replies[2].items
 
 
+def test_of_those_that_failed_together_one_that_came_too_late_is_told_once():
+    world = World()
+    asked = [("r1", "u1"), ("r2", "breaks"), ("late", "u3")]
+    for request_id, user_id in asked:
+        world.take(
+            make_request(request_id=request_id, user_id=user_id),
+            timestamp_ms=T0 - 999 * (request_id == "late"),
+        )
+    looks = iter([T0, T0, T0])  # each is in time when it is taken from those that wait
+    world.desk._wall_ms = lambda: next(looks, T0 + 5)
+    world.desk.work(100)
+    codes = [(r.request_id, r.error and r.error.code) for r in world.out.replies()]
+    assert sorted(codes) == [("late", "DEADLINE_EXCEEDED"), ("r1", None), ("r2", "INTERNAL")]
+
+
 def test_of_those_that_wait_together_none_whose_time_is_up_is_ranked():
     world = World()
     world.take(make_request(request_id="old"))

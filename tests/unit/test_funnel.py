@@ -18,7 +18,7 @@ from streams.errors import StoreUnavailable
 from streams.events import CLICKS, HEADS, ITEMS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.fold.applier import Applier
-from streams.metrics import STAGE_FAILURES
+from streams.metrics import DEGRADED, STAGE_FAILURES
 from streams.settings import Settings
 from streams.store import MemoryStore
 from tests.build import T0, make_click, make_item, make_message, make_request
@@ -174,6 +174,53 @@ def test_rows_that_ruin_a_run_for_several_cost_their_own_request_alone():
     found = together(funnel_of(pair_of("v1", ranker, weights())), *asked)
     assert [reply.degraded for reply, _ in found] == ["light", None]
     assert ranker.rows == [2, 1, 1]
+
+
+class Clock:
+    """Seconds that pass only where a store is slow."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+class Slow(MemoryStore):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def persons(self, user_ids):
+        self._clock.s += 0.004
+        return super().persons(user_ids)
+
+    def begin_views(self, asked):
+        self._clock.s += 0.004
+        return super().begin_views(asked)
+
+
+DIED = ByTags(answer=RuntimeError("session died"))
+LOSSES = {
+    "Redis is away": (FULL, Broken, "popular", "history"),
+    "no model yet": (Pair(), MemoryStore, "popular", None),
+    "the model's file is missing": (pair_of("v1", None, weights()), MemoryStore, "light", None),
+    "a run of the graph fails": (pair_of("v1", DIED, weights()), MemoryStore, "light", "ranker"),
+    "five milliseconds are left": (FULL, Slow, "popular", None),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_loss_is_a_whole_slate_by_its_name_and_counted(loss):
+    pair, store, step, stage = LOSSES[loss]
+    clock = Clock()
+    funnel = funnel_of(pair, store(clock) if store is Slow else store())
+    counts = [DEGRADED.labels(step), *([STAGE_FAILURES.labels(stage)] if stage else [])]
+    before = [count._value.get() for count in counts]
+    reply, served = funnel.rank(make_request(limit=5), T0, Budget(5.0, clock))
+    assert (reply.degraded, len(reply.items), reply.error) == (step, 5, None)
+    assert len(served.slate) == 5
+    assert [count._value.get() for count in counts] == [n + 1 for n in before]
 
 
 def test_without_neighbours_the_slate_is_full_all_the_same():

@@ -14,7 +14,7 @@ from models.learning.heads.linear import Linear
 __all__ = ["Factorised"]
 
 FACTORS = 8
-_RATE, _DEVIATION = 0.05, 0.1  # of the latents' steps, and of their first values
+_RATE, _DEVIATION = 0.05, 0.03  # of the latents' steps, and of their first values
 _LONGEST = 5.0  # labels' worth of a step: latents multiply, and a longer one may run away
 
 
@@ -63,10 +63,10 @@ class Factorised(Linear):
         self._pairs.learn_one(crossed, y, w=min(weight, _LONGEST))
 
     def extra(self) -> Extra:
-        """The latents that have learned."""
-        latents = self._pairs.latents
-        values = np.array(list(latents.values())).reshape(-1, FACTORS)
-        return {"keys": np.fromiter(latents, "<u4", len(latents)), "latents": values}
+        """The latents that have learned, in the order of their keys."""
+        keys = sorted(self._pairs.latents)
+        values = np.array([self._pairs.latents[key] for key in keys]).reshape(-1, FACTORS)
+        return {"keys": np.array(keys, "<u4"), "latents": values}
 
     @staticmethod
     def added(extra: Extra, _context: Floats, crosses: NDArray[np.uint32], /) -> Floats | float:
@@ -74,9 +74,7 @@ class Factorised(Linear):
         keys = extra["keys"]
         if not len(keys):
             return 0.0
-        order = np.argsort(keys)
-        at = np.minimum(np.searchsorted(keys, crosses, sorter=order), len(keys) - 1)
-        places = order[at]
+        places = np.minimum(np.searchsorted(keys, crosses), len(keys) - 1)
         found = extra["latents"][places] * (keys[places] == crosses)[..., None]
         # a cross that stands twice in a row is one input of twice the size, and no pair with itself
         same = crosses[:, :, None] == crosses[:, None, :]

@@ -8,13 +8,14 @@ here with scalar codes.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TARGET", "Nearest", "build", "exact", "recall_of"]
+__all__ = ["TARGET", "Nearest", "build", "exact", "load", "recall_of", "save"]
 
 Floats = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
@@ -24,6 +25,7 @@ DEPTH = 500  # neighbours asked for when the recall is measured
 SAMPLES, MIXED = 48, 24  # queries, and items that each is made of
 PER_CLUSTER = 40  # vectors that a centre is fitted on
 TURNS = 8  # of k-means: more move the centres hardly and the build much
+_INDEX, _TOLD = "index.faiss", "index.json"
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024, 2_048)
 
 
@@ -75,6 +77,27 @@ def build(vectors: Floats, seed: int = 0) -> Nearest:
         bytes=size,
         seconds=time.perf_counter() - began,
     )
+
+
+def save(nearest: Nearest, folder: Path) -> None:
+    """Writes an index into a folder, from which `load` takes it: whole or not at all."""
+    import faiss
+
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {name: getattr(nearest, name) for name in ("size", "probes", "recall", "bytes", "seconds")}
+    (folder / _TOLD).unlink(missing_ok=True)
+    faiss.write_index(nearest.index, str(folder / _INDEX))
+    (folder / _TOLD).write_bytes(msgspec.json.encode(known))
+
+
+def load(folder: Path) -> Nearest | None:
+    """The index that `save` wrote; None where there is none."""
+    import faiss
+
+    if not (folder / _TOLD).is_file():
+        return None
+    known: dict[str, Any] = msgspec.json.decode((folder / _TOLD).read_bytes())
+    return Nearest(index=faiss.read_index(str(folder / _INDEX)), **known)
 
 
 def exact(vectors: Floats, queries: Floats, most: int) -> Rows:

@@ -93,10 +93,11 @@ class Shelves:
         breathe: Callable[[], None] = lambda: None,
         indexed: int = INDEXED,
         learned: Learned | None = None,
+        build: Callable[[npt.NDArray[np.floating]], ann.Nearest] = ann.build,
     ) -> None:
         self._catalogue, self._store = catalogue, store
         self._learned, self._plain = learned, Plain(vectors)
-        self._breathe, self._indexed = breathe, indexed
+        self._breathe, self._indexed, self._build = breathe, indexed, build
         self._version = 0
         self._stock = Stock((), self._plain)
         self._counts: Floats = np.zeros((4, 0))
@@ -143,7 +144,8 @@ class Shelves:
         version, changes = self._catalogue.changes(self._version)
         if version == self._version:
             return False
-        if changes is None or self._stock.size <= SMALL or not self._stock.apply(changes):
+        anew = self._stock.size <= SMALL and self._stock.source.towers is None  # nothing is read for it
+        if changes is None or anew or not self._stock.apply(changes):
             self._adopt(self._laid_out())
         self._make_room()
         self._version = version
@@ -230,7 +232,7 @@ class Shelves:
         def work() -> None:
             _be_nice()
             version, of = (self._catalogue.version, self._laid_out()) if anew else (None, stock)
-            self._built = _Built(of, version, ann.build(of.vectors))
+            self._built = _Built(of, version, self._build(of.vectors))
 
         def guarded() -> None:
             try:

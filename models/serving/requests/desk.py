@@ -230,9 +230,8 @@ class Desk:
         Raises:
             RankError: it came too late, or under another user's request id.
         """
-        request, left_ms = job.request, job.caller.envelope.deadline_ms - self._wall_ms()
-        if left_ms <= 0:
-            raise RankError("DEADLINE_EXCEEDED", f"the deadline passed {-left_ms} ms before scoring")
+        request = job.request
+        self._left_ms(job)
         kept = self._replies.get(request.request_id)
         if kept is None:
             return False
@@ -241,26 +240,42 @@ class Desk:
         self._answer(job.caller, kept.value, REPEAT)
         return True
 
-    def _rank(self, batch: list[Job]) -> None:
-        if len(batch) > 1:
+    def _rank(self, batch: Sequence[Job]) -> None:
+        asked = self._in_time(batch)
+        if len(asked) > 1:
             try:
-                found = self._funnel.rank_many([self._asked(job) for job in batch])
+                found = self._funnel.rank_many([each for _, each in asked])
             except Exception:  # whose fault it was shows when each is ranked alone
-                log.warning(
-                    "%d requests failed together, and are ranked one by one", len(batch), exc_info=True
-                )
+                log.warning("%d requests failed together: each is ranked alone", len(asked), exc_info=True)
+                for job, _ in asked:
+                    self._rank([job])
             else:
-                for job, ranked in zip(batch, found, strict=True):
+                for (job, _), ranked in zip(asked, found, strict=True):
                     with self._answering(job):
                         self._ranked(job, ranked)
-                return
+        for job, each in asked if len(asked) == 1 else ():
+            with self._answering(job):
+                self._ranked(job, self._funnel.rank(*each))
+
+    def _in_time(self, batch: Sequence[Job]) -> list[tuple[Job, Asked]]:
+        """Those whose deadline is yet to come, with what the funnel is asked; the others are told."""
+        asked = []
         for job in batch:
             with self._answering(job):
-                self._ranked(job, self._funnel.rank(*self._asked(job)))
+                allowed_ms = min(self._settings.latency_budget_ms, self._left_ms(job))
+                asked.append((job, Asked(job.request, job.now_ms, Budget(allowed_ms))))
+        return asked
 
-    def _asked(self, job: Job) -> Asked:
+    def _left_ms(self, job: Job) -> int:
+        """Milliseconds until the deadline, more than 0.
+
+        Raises:
+            RankError: it passed.
+        """
         left_ms = job.caller.envelope.deadline_ms - self._wall_ms()
-        return Asked(job.request, job.now_ms, Budget(min(self._settings.latency_budget_ms, left_ms)))
+        if left_ms <= 0:
+            raise RankError("DEADLINE_EXCEEDED", f"the deadline passed {-left_ms} ms before scoring")
+        return left_ms
 
     def _ranked(self, job: Job, ranked: Ranked) -> None:
         """Keeps, sends and logs an answer."""

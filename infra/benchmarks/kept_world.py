@@ -1,0 +1,44 @@
+"""A filled Redis and an index that are kept, so that the same world need not be made twice."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.benchmarks.scorer_world import Plan
+from models.serving.candidates import ann
+from streams.features import LAYOUT
+
+__all__ = ["KeptWorld"]
+
+FORMAT = 1  # raised when the world is made otherwise
+
+
+class KeptWorld:
+    """The folder of one plan's world under `root`. Redis keeps its data in `redis_folder`."""
+
+    def __init__(self, root: Path, plan: Plan) -> None:
+        whole = msgspec.json.encode([FORMAT, LAYOUT, plan])
+        self.folder = root / f"{plan.items}-{hashlib.blake2b(whole, digest_size=6).hexdigest()}"
+        self.redis_folder = self.folder / "redis"
+        self._mark = self.redis_folder / "filled"
+
+    @property
+    def filled(self) -> bool:
+        """True once Redis was filled whole and has written it."""
+        return self._mark.is_file() and (self.redis_folder / "dump.rdb").is_file()
+
+    def note_filled(self) -> None:
+        """Redis was filled, and has written it."""
+        self._mark.touch()
+
+    def build(self, vectors: NDArray[np.floating]) -> ann.Nearest:
+        """The index of these vectors: as it was kept, or built and kept."""
+        kept = ann.load(self.folder)
+        if kept is not None and kept.size == len(vectors):
+            return kept
+        built = ann.build(vectors)
+        ann.save(built, self.folder)
+        return built

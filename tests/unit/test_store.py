@@ -178,6 +178,8 @@ def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
         (Scope.SESSION, "ann/-"),
         (Scope.SURFACE, "home"),
         (Scope.QUERY, query_key("street  FOOD") or ""),
+        (Scope.QUERY_CATEGORY, f"{query_key('street food')}/c2"),
+        (Scope.QUERY_ITEM, f"{query_key('street food')}/d"),
     ]
     for n, key in enumerate(names, 1):
         tag = tag_of(*key)
@@ -194,6 +196,8 @@ def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
         Scope.SESSION: [9],
         Scope.SURFACE: [11],
         Scope.QUERY: [12],
+        Scope.QUERY_CATEGORY: [0, 0, 13, 0],
+        Scope.QUERY_ITEM: [0, 0, 0, 14],
     }
     assert view.scene == scene
     assert store.view("ann", ["a"], [None]).rows[Scope.SESSION][0, 2] == 10  # without a session

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     namespace: str = Field(
         "streamrec", pattern=r"^[A-Za-z0-9_.\-]{1,64}$", description="prefix of Redis keys and groups"
     )
+    kafka_group_protocol: Literal["classic", "consumer"] = Field(
+        "classic", description="of readers in groups; consumer: KIP-848, where the broker has it"
+    )
     kafka_epoch: str = Field("", description="overrides the cluster's id in the names of fences")
     reply_prefix: str = Field(
         "rank.replies", description="only reply topics that start so (after topic_prefix) are honoured"

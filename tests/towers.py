@@ -1,11 +1,11 @@
 """Towers that nobody trained, in a version: enough to embed, to pool and to be told apart by their seed."""
 
+from models.training.retrieval.carried import resealed
 from models.training.retrieval.export import tower_files
 from models.training.retrieval.network import TwoTowers, first_params, first_table
 from models.training.towers.network import fit_scaling
 from models.vectors.inputs import item_inputs, outline_of
 from models.versions.manifest import Version
-from models.versions.registry import seal
 from tests.build import make_item
 
 
@@ -16,6 +16,4 @@ def with_untrained_towers(version: Version, seed: int = 0) -> Version:
     inputs = item_inputs(outline, items)
     scaling = fit_scaling(inputs.numbers)
     towers = TwoTowers(outline, scaling, first_table(outline, seed), first_params(outline, seed))
-    manifest = version.manifest
-    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
-    return seal({**version.files, **tower_files(towers, inputs, seed)}, **fields)
+    return resealed(version, tower_files(towers, inputs, seed))

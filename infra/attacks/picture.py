@@ -38,9 +38,13 @@ def as_tables(trial: Trial) -> Group:
             f"{point.false_positive_ratio:.2%}",
             str(point.honest_users_flagged),
         )
-    kinds = Table("attack", "recall", title="at the limits as they stand", title_justify="left")
+    columns = ("attack", "recall", "by a process made anew every hour")
+    kinds = Table(*columns, title="at the limits as they stand", title_justify="left")
+    again = {} if trial.restarted is None else trial.restarted.recall_by_kind
     for kind, recall in _standing(trial).recall_by_kind.items():
-        kinds.add_row(kind, f"{recall:.3f}")
+        kinds.add_row(kind, f"{recall:.3f}", f"{again[kind]:.3f}" if kind in again else "-")
+    if trial.restarted is not None:
+        kinds.caption = f"recall of all events {_standing(trial).recall:.3f}, {trial.restarted.recall:.3f}"
     people = trial.people
     if people is None:
         return Group(curve, kinds)

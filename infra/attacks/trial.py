@@ -1,5 +1,6 @@
 """How many attacks are found, and how many honest events are taken for one, at limits of every strictness."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from streams.trust.limits import LIMITS, Limits
 __all__ = ["FACTORS", "People", "Point", "Trial", "flags", "try_traffic"]
 
 FACTORS = (0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.25, 1.6, 2.0, 3.0, 5.0)  # 1: the limits as they stand
+RESTART_MS = 3_600_000.0
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -53,13 +55,18 @@ class Trial(msgspec.Struct, frozen=True):
     attack_accounts: int
     points: tuple[Point, ...]
     people: People | None = None  # of a log, where one was given
+    restarted: Point | None = None  # the limits as they stand, by a process made anew every hour
 
 
-def flags(events: Sequence[Event], limits: Limits = LIMITS) -> list[str | None]:
-    """The reason for which each event is flagged, judged in order of time by a new detector."""
+def flags(events: Sequence[Event], limits: Limits = LIMITS, restart_ms: float = math.inf) -> list[str | None]:
+    """The reason for which each event is flagged, judged in order of time by a new detector, which is made
+    anew whenever `restart_ms` have passed; users' conduct stands in the store and stays."""
     detector, conducts = Detector(limits), defaultdict[str, Conduct](Conduct)
     found: list[str | None] = []
+    ends_ms = (events[0].ts_ms if events else 0) + restart_ms
     for event in events:
+        if event.ts_ms >= ends_ms:
+            detector, ends_ms = Detector(limits), event.ts_ms + restart_ms
         if is_undo(event):
             found.append(None)
             continue
@@ -83,6 +90,10 @@ def try_traffic(
             tally.take(seed, traffic, flags(traffic.events, LIMITS.scaled(factor)))
             done()
         points.append(tally.point(factor))
+    again = _Tally()
+    for seed, traffic in traffics:
+        again.take(seed, traffic, flags(traffic.events, restart_ms=RESTART_MS))
+        done()
     kinds = Counter(kind != HONEST for _, traffic in traffics for kind in traffic.kinds)
     users = {(s, e.user_id, k != HONEST) for s, t in traffics for e, k in zip(t.events, t.kinds, strict=True)}
     return Trial(
@@ -93,6 +104,7 @@ def try_traffic(
         honest_users=sum(not attacks for *_, attacks in users),
         attack_accounts=sum(attacks for *_, attacks in users),
         points=tuple(points),
+        restarted=again.point(1.0),
     )
 
 

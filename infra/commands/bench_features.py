@@ -37,6 +37,10 @@ def features(
     feast: Annotated[
         bool, typer.Option(help="read through Feast too, which is installed once into the cache")
     ] = True,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="only write where a fold's time goes: fold-profile.md in a folder"),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
 ) -> None:
     """Measure the feature store beside others, on a real Apache Kafka and a Redis of its own.
@@ -55,6 +59,11 @@ def features(
         Part.BATCHES: Load(batched, 50, users, items, seed),
         Part.READS: Load(200_000, 50, max(10, users // 10), items, seed),
     }
+    if profile is not None:
+        _profile(
+            [Load(20_000, 1, users, items, seed), Load(100_000, 50, users, items, seed)], profile, json_file
+        )
+        return
     wanted = [each for each in loads if part in (Part.ALL, each)]
     report = run_bench({each: loads[each] for each in wanted}, rounds, feast)
     Console().print(as_picture(report))
@@ -107,6 +116,46 @@ def run_bench(loads: "Mapping[Part, Load]", rounds: int, feast: bool) -> "Report
                 found[part] = throughput.measure(settings, load, rounds, told)
     single, batches, read = (found.get(part) for part in (Part.SINGLE, Part.BATCHES, Part.READS))
     return Report(conditions(), rounds, single, batches, read)
+
+
+def _profile(loads: "list[Load]", folder: Path, json_file: Path | None) -> None:
+    """Folds the loads in this process, each into an empty Redis, and writes where the time went."""
+    import tempfile
+
+    from rich.console import Console
+
+    from infra.benchmarks.anatomy import anatomy, as_markdown
+    from infra.benchmarks.conditions import conditions
+    from infra.redis_server import RedisServer
+    from streams.fold.feature_agent import rarely_collected
+    from streams.settings import Settings
+    from streams.store.connect import connect, open_flights
+
+    rarely_collected()
+    found = []
+    for load in loads:
+        with tempfile.TemporaryDirectory() as scratch, RedisServer(Path(scratch)) as redis:
+            settings = Settings(redis=redis, namespace="bench")
+            store, flights = connect(settings), open_flights(settings)
+
+            def redis_s(flights: Any = flights) -> float:
+                used = flights.run("INFO", "cpu")
+                return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+            found.append(anatomy(store, load, redis_s))
+            store.close()
+            flights.close()
+    text = as_markdown(found, tuple(conditions().lines()))
+    Console().print(text, markup=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "fold-profile.md").write_text(text)
+    except OSError as error:
+        raise OperatorError(
+            f"bench features: --profile: cannot write {error.filename}: {error.strerror}"
+        ) from None
+    if json_file is not None:
+        write_json(found, json_file)
 
 
 def write_json(report: object, file: Path) -> None:

@@ -41,7 +41,7 @@ def trust(
         raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
     people = None if log is None else try_people(read_log(log))
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("traffic", total=len(wanted) * (1 + len(FACTORS)))
+        task = bars.add_task("traffic", total=len(wanted) * (2 + len(FACTORS)))
         traffics = []
         for seed in wanted:
             traffics.append((seed, make_traffic(seed, hours, viewers)))

@@ -197,6 +197,10 @@ class ApacheKafka(Server):
             "log.dirs": str(self._home(node) / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
+            "group.consumer.min.session.timeout.ms": "6000",  # of KIP-848: a killed member is missed as soon
+            "group.consumer.session.timeout.ms": "6000",
+            "group.consumer.min.heartbeat.interval.ms": "1500",
+            "group.consumer.heartbeat.interval.ms": "1500",
             "offsets.topic.replication.factor": copies,
             "offsets.topic.num.partitions": "4",
             "transaction.state.log.replication.factor": copies,

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 from streams.errors import StreamrecError
@@ -30,6 +31,13 @@ class Budget:
         return self._clock() >= self._end
 
 
+@cache
+def _seconds(stage: str) -> Callable[[float], None]:
+    """What takes a stage's seconds; looked up once, since each request tells five."""
+    observe: Callable[[float], None] = STAGE_SECONDS.labels(stage).observe
+    return observe
+
+
 class Stopwatch:
     """Times of the stages of one request, in the order in which they ended."""
 
@@ -42,7 +50,7 @@ class Stopwatch:
         """Ends a stage that began where the one before ended."""
         now = self._clock()
         self.timings_ms[stage] = round((now - self._last) * 1_000, 3)
-        STAGE_SECONDS.labels(stage).observe(now - self._last)
+        _seconds(stage)(now - self._last)
         self._last = now
 
     def total(self) -> dict[str, float]:

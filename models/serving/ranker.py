@@ -132,8 +132,9 @@ def _run(session: ort.InferenceSession, rows: np.ndarray) -> np.ndarray:
             [_run(session, rows[at : at + SIZES[-1]]) for at in range(0, len(rows), SIZES[-1])]
         )
     size = next(size for size in SIZES if size >= len(rows))
-    padded = np.zeros((size, rows.shape[1]), np.float32)
+    padded = np.empty((size, rows.shape[1]), np.float32)
     padded[: len(rows)] = rows
+    padded[len(rows) :] = 0.0
     logits: np.ndarray = session.run([OUTPUT], {INPUT: padded})[0]
     return logits[: len(rows)]
 

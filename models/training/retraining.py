@@ -14,6 +14,7 @@ from msgspec import structs
 
 from models.serving.ranker import Ranker
 from models.training.recipe import Order, adopt_version, make_version
+from models.training.retrieval.carried import carried
 from models.training.retrieval.make import with_towers
 from models.training.training_set import TrainingSet, read_training_set
 from models.versions.manifest import Manifest, Version
@@ -151,6 +152,7 @@ class Retraining:
         order = self._order(f"own-{digest}-{self._now_ms()}", champion)
         rival, notes = self._rival(champion)
         version = adopt_version(order, self._data(order), graph, rival)
+        version, notes = self._carried(version, champion, notes)
         return self._release(version, champion, (f"brought in, SHA-256 {digest}...", *notes))
 
     def _train(self, trigger: RetrainTrigger) -> ModelRecord:
@@ -195,7 +197,8 @@ class Retraining:
                 raise Stopped
 
         version = make_version(order, data, rival, progress)
-        return self._with_towers(version, progress, notes)
+        version, notes = self._with_towers(version, progress, notes)
+        return self._carried(version, champion, notes)
 
     def _with_towers(
         self, version: Version, progress: Callable[[object], None], notes: tuple[str, ...]
@@ -210,6 +213,19 @@ class Retraining:
             log.exception("%s: no towers", version.manifest.version)
             note = f"no towers: {type(error).__name__}: {str(error)[:300]}"
         return version, (*notes, note) if note else notes
+
+    @staticmethod
+    def _carried(
+        version: Version, champion: ModelRecord | None, notes: tuple[str, ...]
+    ) -> tuple[Version, tuple[str, ...]]:
+        """The version with the champion's towers, where it has no chance of its own."""
+        if champion is None or not champion.uri or not champion.sha256:
+            return version, notes
+        try:
+            with_its = carried(version, load_version(champion.uri, champion.sha256))
+        except ModelRefused as error:
+            return version, (*notes, f"towers not taken over: {error}")
+        return with_its, notes if with_its is version else (*notes, f"towers of {champion.version}")
 
     def _data(self, order: Order) -> TrainingSet:
         return training_set(self._settings, len(order.columns), order.columns_hash)

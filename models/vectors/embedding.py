@@ -5,6 +5,7 @@ from, and a version is served only once the whole catalogue has its vectors.
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PORTION = 512  # items of one turn
 GRACE_S = 10.0  # that vectors of another version stay, for scorers that still use them
+CHECK_S = 5.0  # between two looks whether Redis still holds what was written
 RETRY_S = 10.0  # before a version that was refused is tried again: its files may come later
 
 
@@ -48,6 +50,7 @@ class Embedding:
         self._whole = False  # all that was there at the beginning has its vector
         self._refused: tuple[str, float] = ("", 0.0)  # version, and when to try it again
         self._drop_at: float | None = None
+        self._me, self._writes, self._next_check = secrets.token_hex(4), 0, 0.0
 
     @property
     def version(self) -> str | None:
@@ -76,6 +79,7 @@ class Embedding:
         if not self._begun:
             return False
         if self._towers is not None and self._champion is not None:
+            self._check(self._champion.version)
             self._take_changes(self._champion.version)
             self._embed(self._towers, self._champion.version)
         EMBEDDING_WAITING.set(len(self._waiting))
@@ -105,7 +109,7 @@ class Embedding:
                 return
         seen, waiting = self._catalogue.version, dict[str, None]()
         if champion is not None and towers is not None:
-            self._store.note(champion.version)
+            self._note(champion.version)
             waiting = self._compared(champion.version)
         self._champion, self._towers, self._begun, self._whole = champion, towers, True, False
         self._seen, self._waiting = seen, waiting
@@ -147,6 +151,25 @@ class Embedding:
             log.info("vectors of version %s removed", other)
         self._drop_at = None
 
+    def _note(self, version: str) -> None:
+        self._writes += 1
+        self._store.note(version, f"{self._me} {self._writes}")
+
+    def _check(self, version: str) -> None:
+        """Compares all vectors once more where Redis has lost writes: restarted empty, or from an older copy.
+
+        The mark of another embedder says nothing: it looks after what it wrote.
+        """
+        if self._clock() < self._next_check:
+            return
+        noted = (self._store.noted(version) or f"{self._me} 0").split()
+        if noted[0] == self._me and int(noted[1]) < self._writes:
+            log.warning("version %s: vectors were lost; all are looked at again", version)
+            self._note(version)
+            self._waiting |= self._compared(version)
+            self._whole = False
+        self._next_check = self._clock() + CHECK_S
+
     # --- items --------------------------------------------------------------------------------------
 
     def _take_changes(self, version: str) -> None:
@@ -169,6 +192,7 @@ class Embedding:
             values = pack([fingerprint(item) for item in items], towers.items(items))
             ids = [item.item_id for item in items]
             self._store.write(version, dict(zip(ids, values, strict=True)))
+            self._note(version)
             EMBEDDED.inc(len(items))
         for name in names:
             del self._waiting[name]

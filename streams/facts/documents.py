@@ -11,6 +11,7 @@ had pushed out.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -415,16 +416,10 @@ def read_shown(value: bytes | None) -> tuple[Showing, ...]:
     """Impressions newest first, one an item, from the document's bytes."""
     if not value:
         return ()
-    found: dict[str, list[int]] = {}
-    for entry in reversed(_shown.decode(opened(value))):
-        if entry.item_id[0] == TOMBSTONE:
-            continue
-        known = found.get(entry.item_id)
-        if known is None:
-            found[entry.item_id] = [entry.ts_ms, 1]
-        else:
-            known[1] += 1
-    return tuple(Showing(item_id, ts, times) for item_id, (ts, times) in found.items())
+    entries = [entry for entry in _shown.decode(opened(value)) if entry.item_id[0] != TOMBSTONE]
+    names = [entry.item_id for entry in entries]
+    times, newest = Counter(names), dict(zip(names, [entry.ts_ms for entry in entries], strict=True))
+    return tuple([Showing(name, newest[name], times[name]) for name in dict.fromkeys(reversed(names))])
 
 
 def read_names(value: bytes | None) -> dict[str, int]:

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Literal
+
+import numpy as np
 
 from streams.features.asked import Asked
 from streams.features.declare import Feature, Kind
@@ -21,10 +24,10 @@ def _watch_ratio(asked: Asked) -> float:
 
 def _share(of_past: Sequence[str | None], names: Names) -> Floats:
     """The share of the past that has a candidate's name [n]; NaN for no past or no name."""
-    counts: dict[str | None, float] = {}
+    each, shares = 1.0 / max(1, len(of_past)), dict[str | None, float]()
     for name in of_past:
-        counts[name] = counts.get(name, 0.0) + 1.0 / len(of_past)
-    return names.spread([counts.get(name, 0.0 if of_past else NAN) for name in names.distinct], NAN)
+        shares[name] = shares.get(name, 0.0) + each
+    return names.spread(map(shares.get, names.distinct, repeat(0.0 if of_past else NAN)), NAN)  # type: ignore[arg-type]
 
 
 def _category_share(asked: Asked) -> Floats:
@@ -59,6 +62,8 @@ def _interest(asked: Asked) -> Floats | float:
 
 def _follows(asked: Asked) -> Floats:
     at, creators = asked.view.follows, asked.known.creators
+    if not at:
+        return np.zeros(len(asked.item_ids))
     return creators.spread([float(at.get(c, math.inf) <= asked.now_ms) for c in creators.distinct], 0.0)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
@@ -24,6 +24,7 @@ _MEMBERSHIP = {
     "session.timeout.ms": 6_000,
     "heartbeat.interval.ms": 1_500,
 }
+_OF_THE_BROKER = ("session.timeout.ms", "heartbeat.interval.ms")  # with KIP-848 it says how long a session is
 
 
 class GroupReader:
@@ -48,7 +49,7 @@ class GroupReader:
         self._settings = settings
         self._commits = commit
         config = consumer_config(settings, f"{settings.namespace}.{group}", start, wait_ms)
-        self._consumer = Consumer(config | _MEMBERSHIP)
+        self._consumer = Consumer(_as_member(config, settings.kafka_group_protocol))
         names = [settings.topic_prefix + topic.name for topic in topics]
         self._latest = start == "latest"
         self._begun: list[TopicPartition] = []  # where new partitions begin, not yet committed
@@ -130,6 +131,13 @@ class GroupReader:
             raise unavailable(self._settings, error.str())
         log.warning("reading: %s", error.str())
         return False
+
+
+def _as_member(config: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """By either protocol a member keeps the partitions that stay its own while others come and go."""
+    if protocol == "classic":
+        return config | _MEMBERSHIP
+    return {k: v for k, v in config.items() if k not in _OF_THE_BROKER} | {"group.protocol": protocol}
 
 
 def _at_end(consumer: Consumer, partition: TopicPartition) -> TopicPartition:

@@ -1,7 +1,7 @@
 """Item vectors in Redis, by version: what the embedder writes and scorers read.
 
     {vNN}:namespace:vectors:VERSION     hash of a 32nd of the items: item_id -> packed vector
-    namespace:vectors:versions          hash: every version that has vectors
+    namespace:vectors:versions          hash: every version that has vectors -> who wrote last, and how often
     namespace:vectors:served            the version whose vectors are whole, as `Served` in JSON
 
 A packed vector is 4 bytes of the item's fingerprint and d 16-bit floats, little-endian.
@@ -101,9 +101,15 @@ class VectorStore:
             name.decode() for name in _pairs(self._flights.run("HGETALL", self._plain("versions")))
         )
 
-    def note(self, version: str) -> None:
-        """Notes a version before its first vector is written, so that it can be found and dropped."""
-        self._flights.run("HSET", self._plain("versions"), version, b"1")
+    def note(self, version: str, mark: str) -> None:
+        """Notes a version, before its first vector is written so that it can be found and dropped, and after
+        each write: a Redis that went back to an older state tells so by an older mark."""
+        self._flights.run("HSET", self._plain("versions"), version, mark)
+
+    def noted(self, version: str) -> str | None:
+        """The newest mark of a version."""
+        value = self._flights.run("HGET", self._plain("versions"), version)
+        return None if value is None else value.decode()
 
     def drop(self, version: str) -> None:
         """Removes a version's vectors; the note goes last, so a drop that was cut off is done again."""

@@ -87,9 +87,14 @@ class RedisStore:
         if asked.person is None:
             keys += [self._keys.document(kind, user_id) for kind in _READ]
         wanted = keys_of(user_id, asked.item_ids, asked.items, asked.scene)
+        hashes = asked.items.hashes if isinstance(asked.items, Known) else None
         for scope, (names, _) in wanted.items():
-            own = scope in OF_USERS
-            keys += self._keys.rows_of_user(user_id, scope, names) if own else self._keys.rows(scope, names)
+            if scope in OF_USERS:
+                keys += self._keys.rows_of_user(user_id, scope, names)
+            elif scope is Scope.ITEM and hashes is not None:
+                keys += self._keys.rows_of_items(names, hashes.tolist())
+            else:
+                keys += self._keys.rows(scope, names)
         return wanted
 
     def person(self, user_id: str) -> Person:

@@ -244,3 +244,46 @@ def test_an_epoch_names_one_life_of_a_topic(apache_kafka: str, make_settings: Ma
     assert epoch(settings, ITEMS.name) != first
     assert Lives(settings).of([ITEMS.name, WATCHES.name]) == {ITEMS.name: epoch(settings, ITEMS.name)}
     assert epoch(make_settings(kafka=apache_kafka, kafka_epoch="mine"), ITEMS.name) == "mine"
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_members_come_and_go_without_a_pause_of_those_that_stay(apache_kafka, make_settings, protocol):
+    settings = make_settings(kafka=apache_kafka, partitions=4, kafka_group_protocol=protocol)
+    create_topics(settings, [ITEMS])
+    got: list[Message] = []
+    sent = 0
+    with Publisher(settings) as publisher, GroupReader(settings, "g", [ITEMS]) as stays:
+
+        def turn(*readers: GroupReader) -> None:
+            nonlocal sent
+            publisher.send(ITEMS, make_item(item_id=f"i{sent}"))
+            sent += 1
+            for reader in readers:
+                got.extend(reader.poll(100, 0.05))
+
+        def among(*readers: GroupReader) -> bool:
+            turn(*readers)
+            held = [reader.assignment() for reader in readers]
+            return all(held) and sum(map(len, held)) == len(set.union(*held)) == 4
+
+        eventually(lambda: among(stays), 30, "all partitions")
+        seen = []
+        with GroupReader(settings, "g", [ITEMS]) as comes:
+
+            def shared() -> bool:
+                done = among(stays, comes)
+                seen.append(stays.assignment())
+                return done
+
+            eventually(shared, 30, "partitions shared by two")
+            kept = stays.assignment()
+            assert len(kept) == 2
+            assert all(kept <= held for held in seen)
+        eventually(lambda: among(stays), 30, "all partitions again")
+        publisher.flush()
+
+        def all_read() -> bool:
+            got.extend(stays.poll(100, 0.2))
+            return {message.key for message in got} == {f"i{n}".encode() for n in range(sent)}
+
+        eventually(all_read, 30, "every message")

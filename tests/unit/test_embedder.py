@@ -7,7 +7,9 @@ from models.serving.candidates.learned import ASKED, Embedded, Learned
 from models.serving.candidates.retrieval import taste
 from models.serving.candidates.shelves import Shelves
 from models.serving.towers import Towers
-from models.vectors.embedding import GRACE_S, RETRY_S, Embedding
+from models.training.retrieval.carried import JUDGED, carried, resealed
+from models.vectors.embedding import CHECK_S, GRACE_S, RETRY_S, Embedding
+from models.vectors.graphs import TOWERS
 from models.vectors.inputs import fingerprint
 from models.versions.registry import load_version, publish
 from streams.catalogue.catalogue import Catalogue
@@ -148,6 +150,29 @@ def test_one_killed_in_the_midst_leaves_nothing_to_do_twice(world, monkeypatch):
     assert world.embedding.waiting == 0
 
 
+@pytest.mark.parametrize("lost", ["all", "the newest"])
+def test_a_redis_that_lost_writes_gets_them_again(world, lost):
+    """Restarted empty, or from a copy of before the last item came."""
+    world.put("a", "b")
+    champion = world.version("v1")
+    world.embed(champion)
+    before = world.store.noted("v1")
+    world.put("c")
+    world.embed(champion)
+    if lost == "all":
+        world.store.drop("v1")
+        world.store.serve(None)
+    else:
+        world.store.remove("v1", ["c"])
+        world.store.note("v1", before)
+    world.embed(champion)
+    assert -1 in world.vectors("v1", "a", "b", "c")[0]
+    world.now += CHECK_S
+    world.embed(champion)
+    assert -1 not in world.vectors("v1", "a", "b", "c")[0]
+    assert world.store.served().version == "v1"
+
+
 def test_a_version_without_towers_goes_back_to_content(world):
     world.put("a", "b")
     world.embed(world.version("v1"))
@@ -231,3 +256,16 @@ def test_a_packed_vector_comes_back_and_what_is_none_is_zero():
     assert prints.tolist() == [2**32 - 1, -1, 7, -1]
     np.testing.assert_allclose(back[[0, 2]], vectors[[1, 0]], atol=2e-3)
     assert not back[[1, 3]].any()
+
+
+def test_towers_are_taken_over_where_none_were_judged():
+    champion = with_untrained_towers(linear_version(version="v1"), seed=2)
+    plain = linear_version(version="v2")
+    taken = carried(plain, champion)
+    assert Towers.load(taken).version == "v2"
+    assert taken.files[TOWERS] == champion.files[TOWERS]
+    judged = resealed(plain, {}, {JUDGED: 0.1})  # its own found too little
+    assert carried(judged, champion) is judged
+    own = with_untrained_towers(plain, seed=3)
+    assert carried(own, champion) is own
+    assert carried(plain, linear_version(version="v0")) is plain

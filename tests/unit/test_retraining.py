@@ -6,6 +6,7 @@ import pytest
 
 from models.training import retraining as module
 from models.training.retraining import Retraining, Stopped
+from models.training.retrieval.carried import resealed
 from models.versions.registry import load_version, publish
 from streams.errors import KafkaUnavailable
 from streams.features import COLUMN_NAMES, columns_hash
@@ -165,3 +166,18 @@ def test_the_first_model_is_asked_for_once_there_are_rows_and_later_with_more(wo
     assert second.trigger_id != first.trigger_id
     retraining.answer([second])
     assert retraining.bootstrap(10**9) is None
+
+
+def test_a_version_may_take_the_champions_towers_over_and_says_so(world, monkeypatch):
+    world.retraining.answer([make_trigger(trigger_id="t1")])
+    first = world.retraining.serving()
+
+    def carried(version, champion):
+        assert champion.manifest.version == first.version
+        return resealed(version, {"towers.json": b"{}"})
+
+    monkeypatch.setattr(module, "carried", carried)
+    world.retraining.answer([make_trigger(trigger_id="t2")])
+    second = world.retraining.serving()
+    assert f"towers of {first.version}" in second.reasons
+    assert "towers.json" in load_version(second.uri, second.sha256).files

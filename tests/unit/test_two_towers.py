@@ -13,6 +13,7 @@ from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
 from models.training.retrieval import engagements, training
 from models.training.retrieval.batches import Batches
+from models.training.retrieval.carried import resealed
 from models.training.retrieval.export import tower_files
 from models.training.retrieval.judge import judge, recall_at, weighted_mean
 from models.training.retrieval.make import with_towers
@@ -28,7 +29,6 @@ from models.vectors.inputs import (
     query_inputs,
     usual_length,
 )
-from models.versions.registry import seal
 from streams.errors import ModelRefused
 from streams.events import Window
 from streams.features import columns_hash
@@ -57,11 +57,8 @@ def towers(fitted, catalogue):
     return Towers.load(_sealed(tower_files(fitted.towers, catalogue, 0)))
 
 
-def _sealed(files, version=None):
-    version = version or linear_version()
-    manifest = version.manifest
-    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
-    return seal({**version.files, **files}, **fields)
+def _sealed(files):
+    return resealed(linear_version(), files)
 
 
 def test_they_find_what_likeness_and_popularity_do_not(seen, catalogue, towers):
@@ -215,7 +212,17 @@ def test_the_newest_clicks_are_read_with_the_newest_of_their_histories(seen, tmp
     [
         (lambda files: {ITEM_TOWER: files[USER_TOWER]}, "inputs: expected slots, numbers"),
         (lambda files: {TOWERS: b"{}"}, "towers.json"),
-        (lambda files: {TOWERS: _moved(files[TOWERS])}, "golden rows"),
+        (
+            lambda files: {TOWERS: _told(files, lambda t: t["golden"]["vectors"][3].__setitem__(0, 9.0))},
+            "otherwise",
+        ),
+        (lambda files: {TOWERS: _told(files, lambda t: t["golden"]["known"][0].pop())}, "towers.json"),
+        (lambda files: {TOWERS: _told(files, lambda t: t["golden"]["slots"].clear())}, "towers.json"),
+        (
+            lambda files: {TOWERS: _told(files, lambda t: t["outline"].update(tags=9))},
+            "golden rows: expected",
+        ),
+        (lambda files: {TOWERS: _told(files, lambda t: t["outline"].update(id_rows=2**30))}, "vector"),
         (lambda files: {USER_TOWER: None}, "not in the manifest"),
     ],
 )
@@ -226,9 +233,9 @@ def test_towers_that_are_not_what_was_trained_are_refused(fitted, catalogue, spo
         Towers.load(_sealed(files))
 
 
-def _moved(value):
-    told = msgspec.json.decode(value)
-    told["golden"]["vectors"][3][0] += 0.01
+def _told(files, change):
+    told = msgspec.json.decode(files[TOWERS])
+    change(told)
     return msgspec.json.encode(told)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from models.serving.answer import Case, Floats, Read, Scored
 from models.serving.candidates.content import content_vector
 from models.serving.candidates.retrieval import MATCHED
+from models.serving.candidates.shelf import Rows
 from models.serving.slates.rules import NEW, OFF_QUERY, SEEN, Bid, Pool, Rules
+from models.serving.slates.rules.draft import Vectors
 from streams.errors import OperatorError
 from streams.events import Sponsored
 from streams.features import COLUMN_NAMES
@@ -110,13 +112,23 @@ def _tiers(case: Case, read: Read | None) -> Sequence[int]:
     ]
 
 
-def _about(case: Case) -> Floats | None:
+class _OfShelf:
+    """Vectors of a shelf's rows."""
+
+    def __init__(self, vectors: Floats, rows: Rows) -> None:
+        self._vectors, self._rows = vectors, rows
+
+    def __getitem__(self, rows: list[int]) -> Floats:
+        return self._vectors[self._rows[rows]]
+
+
+def _about(case: Case) -> Vectors | None:
     """Unit vectors [n, d] of what items are about, zero for an unknown one."""
     items, rows = case.items, case.candidates.rows
     if not items:
         return None
     if case.shelf is not None and rows is not None:
-        return case.shelf.vectors[rows]
+        return _OfShelf(case.shelf.vectors, rows)
     return np.stack(
         [content_vector(item.category, item.creator_id, item.tags) if item else _UNKNOWN for item in items]
     )

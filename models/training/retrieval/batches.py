@@ -19,7 +19,8 @@ __all__ = ["Batch", "Batches"]
 
 ID_CLICKS = 3  # of an item before its id is told: an id that is only ever a negative says `not shown yet`
 ID_DROPOUT = 0.5  # of items in a step that are told by their content alone
-WORDS_ALONE = 0.1  # of items in a step that are told by their title alone, as a query is
+WORDS_ALONE = 0.3  # of items in a step that are told by words of their title alone, as a query would
+WORD_KEPT = 0.5  # of these words
 
 
 class Batch(NamedTuple):
@@ -95,6 +96,10 @@ class Batches:
         others = np.ones(slots.shape[1], bool)
         others[words] = False
         slots[np.ix_(alone, others)] = 0
+        titles = slots[alone, words]
+        said = random.random(titles.shape) < WORD_KEPT
+        kept = said & (titles > 0)
+        slots[alone, words] = np.where(kept | ~kept.any(axis=1, keepdims=True), titles, 0)
 
 
 def _power_of_two(least: int) -> int:

@@ -10,12 +10,12 @@ from models.evaluate.curves import lines_svg
 from models.serving.candidates.content import content_vectors, own_length
 from models.serving.towers import Towers
 from models.training.recipe import HELD_OUT_RATIO, HELD_OUT_ROWS
+from models.training.retrieval.carried import resealed
 from models.training.retrieval.engagements import Positives, read_catalogue, read_engagements
 from models.training.retrieval.judge import Recalls, judge
 from models.vectors.graphs import TOWERS_PICTURE
 from models.vectors.inputs import Inputs, item_inputs, outline_of, usual_length
 from models.versions.manifest import Version
-from models.versions.registry import seal
 from streams.events import Item
 
 if TYPE_CHECKING:
@@ -45,11 +45,7 @@ def with_towers(
         ModelRefused: the export does not answer as JAX does.
     """
     made = make_towers(version, archive, seed, progress)
-    manifest = version.manifest
-    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
-    fields["metrics"] = {**manifest.metrics, **made.metrics}
-    fields["seconds"] = {**manifest.seconds, **made.seconds}
-    return seal({**version.files, **made.files}, **fields), made.note
+    return resealed(version, made.files, made.metrics, made.seconds), made.note
 
 
 def make_towers(
@@ -128,12 +124,7 @@ def _judged(
     newest: Positives,
 ) -> Recalls:
     """By the exported graphs, as they are served."""
-    manifest = version.manifest
-    draft = seal(
-        files,
-        **{name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"},
-    )
-    towers = Towers.load(draft)
+    towers = Towers.load(resealed(version, files))
     if towers is None:
         raise ValueError("files: expected towers, got none")
     content = content_vectors(items, own_length(items))

@@ -1,6 +1,7 @@
 """What rules work on: the candidates, how slates are made, and a slate in the making."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -42,6 +43,13 @@ class Bid(msgspec.Struct, frozen=True):
         return self.bid_micros * self.click_chance
 
 
+class Vectors(Protocol):
+    """Of all candidates; few are looked at."""
+
+    def __getitem__(self, rows: list[int]) -> Floats:
+        """Those of some rows [k, d]."""
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What is known of each candidate, row by row. Ids are distinct, scores finite.
 
@@ -57,7 +65,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     creators: Sequence[Group | None]
     sources: Sequence[str] = ()
     bids: Sequence[Bid | None] = ()
-    vectors: Floats | None = None  # [n, d] of what an item is about, unit length or zero
+    vectors: Vectors | None = None  # [n, d] of what an item is about, unit length or zero
     ctr: Floats | None = None  # [n], of the item
     completion: Floats | None = None  # [n], of the item's watches
     watches: Floats | None = None  # [n], the evidence behind both

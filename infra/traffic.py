@@ -64,6 +64,7 @@ class TrafficSettings(BaseSettings):
     people: Literal["small", "kuairand"] = Field("small", description="the shape of the world")
     viewers: int = Field(300, ge=1, le=1_000_000)
     items: int = Field(1_000, ge=10, le=1_000_000, description="in the catalogue at the start")
+    searches: float = Field(0.1, ge=0, le=1, description="share of requests that search, of the small world")
     timeout_ms: int = Field(2_000, ge=10, description="how long a viewer waits for a slate")
     shift_after_s: float | None = Field(None, ge=0, description="then tastes and items change")
 
@@ -106,7 +107,7 @@ def run(
 def habits_of(options: TrafficSettings) -> Habits:
     """The world that is wished for; viewers and items as set, or as its shape has them."""
     if options.people == "small":
-        return Habits(viewers=options.viewers, items=options.items)
+        return Habits(viewers=options.viewers, items=options.items, search_share=options.searches)
     given = {
         name: getattr(options, name) for name in ("viewers", "items") if name in options.model_fields_set
     }

@@ -6,8 +6,9 @@ until its PSI falls below 0.1. A raised column of the champion asks for retraini
 cool-down since the last request and the day's budget allow. Windows are event time, cool-down and budget
 wall clock. A new champion begins with nothing raised.
 
-A column that was asked for three times and was not well since is *stuck*: training does not help. It asks no
-more until it is well; an alert tells a person.
+What a column's PSI was when it asked is remembered until it is well: by it the watch knows a training that
+did not help. A column that was asked for three times and was not well since is *stuck*: training does not
+help. It asks no more until it is well; an alert tells a person.
 """
 
 import hashlib
@@ -54,6 +55,7 @@ class State(msgspec.Struct, frozen=True):
     fired: tuple[tuple[str, int], ...] = ()  # (trigger_id, ts_ms)
     attempts: Mapping[str, int] = {}  # requests for each column since it was well
     stuck: frozenset[str] = frozenset()
+    asked: Mapping[str, float] = {}  # PSI of each column when it asked last and was not well since
 
 
 def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State, RetrainTrigger | None]:
@@ -62,7 +64,7 @@ def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State
     `now_ms` is the wall clock. A trigger whose id was fired before is never given again.
     """
     if judged.model != state.model:
-        state = State(model=judged.model, fired=state.fired, attempts=state.attempts, stuck=state.stuck)
+        state = msgspec.structs.replace(state, model=judged.model, streaks={}, raised=frozenset())
     streaks, raised = dict(state.streaks), set(state.raised)
     columns = _columns(judged.verdicts, rules)
     for column in columns:
@@ -76,6 +78,7 @@ def step(state: State, judged: Judged, rules: Rules, now_ms: int) -> tuple[State
         fired=fired,
         attempts={name: count for name, count in state.attempts.items() if name not in well},
         stuck=state.stuck - well,
+        asked={name: psi for name, psi in state.asked.items() if name not in well},
     )
     # Raised columns that this window says nothing on, or that only linger, do not ask by themselves.
     asking = [column for column in columns if column.feature in raised and column.drifted]
@@ -97,20 +100,31 @@ def remember(state: State, *triggers: RetrainTrigger, reason: str = REASON) -> S
 
     Only those of this machine count towards cool-down and budget.
     """
-    known, attempts = dict(state.fired), dict(state.attempts)
+    known, attempts, asked = dict(state.fired), dict(state.attempts), dict(state.asked)
     for trigger in triggers:
         if trigger.reason == reason and trigger.trigger_id not in known:
             known[trigger.trigger_id] = trigger.ts_ms
             for name in _asked_for(trigger):
                 attempts[name] = attempts.get(name, 0) + 1
+            asked |= _psi_of(trigger)
     fired = tuple(sorted(known.items(), key=lambda one: (one[1], one[0])))
-    return msgspec.structs.replace(state, fired=fired, attempts=attempts)
+    return msgspec.structs.replace(state, fired=fired, attempts=attempts, asked=asked)
 
 
 def _asked_for(trigger: RetrainTrigger) -> set[str]:
     """The columns that a trigger's evidence names."""
     words = [line.split(" ") for line in trigger.evidence]
     return {line[1] for line in words if len(line) > 1 and line[0] in METHODS}
+
+
+def _psi_of(trigger: RetrainTrigger) -> dict[str, float]:
+    """PSI by column, as a trigger's evidence tells it."""
+    lines = [line.split(" ") for line in trigger.evidence if line.startswith("psi ")]
+    return {line[1]: float(line[2]) for line in lines if len(line) > 2 and _is_number(line[2])}
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def trigger_id(model: str, window: Window, features: Iterable[str], reason: str = REASON) -> str:

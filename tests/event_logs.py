@@ -57,6 +57,7 @@ def logs(draw: st.DrawFn) -> Log:
                 "ts_ms": T0 + draw(st.integers(0, 40)) * HOUR,
                 "session_id": draw(st.sampled_from((None, "s1"))),
                 "surface": draw(st.sampled_from(("default", "search"))),
+                "query": draw(st.sampled_from((None, "Street food", "?!"))),
             }
             events.append(_make(topic.name, common, draw))
             sent.append(events[-1])

@@ -114,8 +114,14 @@ class Past:
     def _event(self, topic: str, user: str, ts_ms: int) -> Any:
         r = self.random
         more: dict[str, Any] = {"watch_ms": r.randrange(12_000)} if topic == WATCHES.name else {}
+        item = r.randrange(15)
         return _MAKERS[topic](
-            user_id=user, item_id=f"i{r.randrange(15)}", ts_ms=ts_ms, session_id=f"s{r.randrange(4)}", **more
+            user_id=user,
+            item_id=f"i{item}",
+            ts_ms=ts_ms,
+            session_id=f"s{r.randrange(4)}",
+            query="street food" if item % 3 == 0 else None,
+            **more,
         )
 
     # --- who reads it -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from streams.store.contract import Store
 __all__ = ["Anatomy", "anatomy", "as_markdown"]
 
 PARTITIONS = 4
+TAKE = 2_000  # messages at once, as a worker that is behind takes them
 DECIDE, SUM_USERS, SUM_ITEMS = "decide, remember, list", "sum rows of users", "sum rows of items"
 FOLD_USERS = "encode documents"  # of the fold of users, what is not in the stages above
 STAGES = ("decode", "read documents", DECIDE, SUM_USERS, FOLD_USERS, SUM_ITEMS, "pack and send", "rest")
@@ -53,7 +54,7 @@ def anatomy(store: Store, load: Load, redis_s: Callable[[], float] | None = None
     spent: dict[str, float] = {}
     with _watched(spent, store):
         before = redis_s() if redis_s is not None else 0.0
-        folded = fold_all(store, catalogue, messages)
+        folded = fold_all(store, catalogue, messages, take=TAKE)
         after = redis_s() if redis_s is not None else 0.0
     each = 1e6 / folded.events
     spent[FOLD_USERS] -= spent[DECIDE] + spent[SUM_USERS]

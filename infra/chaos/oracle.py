@@ -123,7 +123,10 @@ def _keys(event: Any, item: Item | None) -> list[Key]:
             keys += [(scope, name), (f"user_{scope}", f"{user}/{name}")]
     words = re.sub(r"[^a-z0-9]+", " ", (getattr(event, "query", None) or "").lower()).strip()
     if words:
-        keys.append(("query", hashlib.blake2b(words.encode(), digest_size=8).hexdigest()))
+        query = hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+        keys.append(("query", query))
+        pairs = (("query_category", category), ("query_item", event.item_id))
+        keys += [(scope, f"{query}/{name}") for scope, name in pairs if name]
     return keys
 
 

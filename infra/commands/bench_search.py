@@ -1,35 +1,78 @@
-"""`streamrec bench search`: this project's ranker beside LambdaRank on public learning-to-rank data."""
+"""`streamrec bench search`: how well searches are answered, and the ranker beside LambdaRank."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.commands.bench_features import write_json
 
+if TYPE_CHECKING:
+    from infra.benchmarks.ltr import Contest
+    from infra.lockstep.searching import Searched
+
 __all__ = ["search"]
 
 
 def search(
-    data: Annotated[Path, typer.Option(help="folder of rank.train, rank.test and their .query files")],
-    seeds: Annotated[int, typer.Option(min=1, max=50, help="trainings of each")] = 3,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="folder of rank.train, rank.test and their .query files: LambdaRank too"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=50, help="simulated worlds, and trainings of each")] = 3,
+    requests: Annotated[
+        int, typer.Option(min=0, help="in each world, half of them searches; 0: no simulation")
+    ] = 1_000,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here as well")] = None,
 ) -> None:
-    """Measure NDCG@10 on queries that neither has seen, in one run.
+    """Measure NDCG@10: of whole slates on the relevance that simulated viewers feel, and with --data of the
+    ranker beside LightGBM's LambdaRank on documents that neither has seen.
 
-    The ranker is the network that `trainer` fits, with a head for each step of the label, scored by the
-    expected gain; LambdaRank is LightGBM's, with the parameters of its own example on these data.
+    The slates' rivals are BM25 alone, popularity among what BM25 finds, and the system trained without the
+    features of query and candidate. The simulation runs here, without Kafka and Redis.
     """
-    from statistics import mean
-
-    from rich.console import Console
-
     from infra.benchmarks.ltr import compare, read
 
-    train, test = read(data, "train"), read(data, "test")
-    with Console(stderr=True).status(f"{seeds} trainings of each"):
-        found = compare(train, test, seeds)
-    print(f"{found.train_documents:,} documents to learn from, {found.test_documents:,} to rank")
+    parts = (read(data, "train"), read(data, "test")) if data is not None else None
+    funnel = _simulated(seeds, requests) if requests else None
+    contest = compare(*parts, seeds) if parts is not None else None
+    if contest is not None:
+        _show(contest, seeds)
+    if json_file is not None:
+        write_json({"simulated": funnel, "public": contest}, json_file)
+
+
+def _simulated(seeds: int, requests: int) -> "Searched":
+    import msgspec
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from infra.lockstep.searching import SEARCHES, run_searches
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("", total=seeds * 5)
+        found = run_searches(
+            range(1, seeds + 1),
+            msgspec.structs.replace(SEARCHES, requests=requests),
+            lambda said: bars.update(task, advance=1, description=f"seed {said} done"),
+        )
+    table = Table("slates", "NDCG@10", "95 %", "system ahead by", "95 %", box=None, header_style="bold")
+    for each in found.contenders:
+        ndcg, behind = each.ndcg, each.behind
+        ahead = ("", "")
+        if each is not found.contenders[0]:
+            ahead = (f"{behind.value:+.3f}", f"{behind.low:+.3f} to {behind.high:+.3f}")
+        table.add_row(each.name, f"{ndcg.value:.3f}", f"{ndcg.low:.3f} to {ndcg.high:.3f}", *ahead)
+    Console().print(f"{found.queries:,} searches of simulated viewers, {found.empty} without a match", table)
+    return found
+
+
+def _show(found: "Contest", seeds: int) -> None:
+    from statistics import mean
+
+    print(f"public data: {found.train_documents:,} documents to learn from, {found.test_documents:,} to rank")
     for name, each, seconds in (
         ("ranker", found.ranker, found.ranker_seconds),
         ("LambdaRank", found.lambdarank, found.lambdarank_seconds),
@@ -39,5 +82,3 @@ def search(
             f"{name:12} NDCG@10 {mean(each):.3f} ({between} over {seeds} seeds), {seconds:.1f} s a training"
         )
     print(f"{'chance':12} NDCG@10 {found.chance:.3f}")
-    if json_file is not None:
-        write_json(found, json_file)

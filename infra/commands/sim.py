@@ -27,6 +27,7 @@ def sim(
     people: Annotated[
         str | None, typer.Option(help="small, or kuairand: 10,000 viewers shaped by that log")
     ] = None,
+    searches: Annotated[float | None, typer.Option(help="share of requests that search")] = None,
     shift_after: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="then tastes and items change (planted drift)")
     ] = None,
@@ -41,7 +42,12 @@ def sim(
 
     settings = read_settings()
     options = read_traffic_settings(
-        rate=rate, seed=seed, viewers=viewers, people=people, shift_after_s=shift_after
+        rate=rate,
+        seed=seed,
+        viewers=viewers,
+        people=people,
+        searches=searches,
+        shift_after_s=shift_after,
     )
     health = Health("traffic")
     serve(health, settings.http_host, settings.http_port)

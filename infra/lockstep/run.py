@@ -1,7 +1,7 @@
 """Runs policies from the same moment on the same viewers."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -19,10 +19,11 @@ from models.versions.manifest import ONLINE, Version
 from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
 
-__all__ = ["Outcome", "Seen", "run_policies", "run_policy", "train", "warm_up"]
+__all__ = ["Judge", "Outcome", "Seen", "run_policies", "run_policy", "train", "warm_up"]
 
 VERSION = "lockstep"
 Seen = Callable[[Served, Sequence[Event]], None]
+Judge = Callable[[World, System, RankRequest, RankReply], None]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -86,18 +87,22 @@ def warm_up(seed: int, plan: Plan) -> tuple[World, Learning]:
     return world, learning
 
 
-def train(learning: Learning, seed: int) -> Version:
-    """The first version, by the code that every later one is made by."""
+def train(learning: Learning, seed: int, without: Collection[str] = ()) -> Version:
+    """The first version, by the code that every later one is made by; `without` names columns left out."""
+    kept = [place for place, name in enumerate(COLUMN_NAMES) if name not in without]
+    columns = tuple(COLUMN_NAMES[place] for place in kept)
     order = Order(
         version=VERSION,
         created_ms=0,
-        columns=COLUMN_NAMES,
+        columns=columns,
         columns_hash=columns_hash(),
-        definitions=tuple(DEFINITIONS.values()),
+        definitions=tuple(DEFINITIONS[name] for name in columns),
         seed=seed,
     )
     examples = sorted(learning.examples.values(), key=lambda e: (e.ts_ms, e.request_id, e.position))
-    return make_version(order, TrainingSet.of(rows_of(examples)))
+    rows = rows_of(examples)
+    rows = msgspec.structs.replace(rows, features=np.ascontiguousarray(rows.features[:, kept]))
+    return make_version(order, TrainingSet.of(rows))
 
 
 def run_policy(
@@ -106,8 +111,10 @@ def run_policy(
     world: World,
     version: Version | None,
     seen: Seen | None = None,
+    judge: Judge | None = None,
 ) -> Outcome:
-    """Serves the plan's requests by a policy; `seen` is told of each slate and what was done with it."""
+    """Serves the plan's requests by a policy; `judge` is told of each slate before the viewer is, `seen` of
+    each and what was done with it."""
     plan = world.plan
     system = System(plan, world.now_ms, policy.popularity)
     system.publish(world.population.catalogue())
@@ -133,6 +140,8 @@ def run_policy(
             if policy.shuffles
             else system.rank(request, world.now_ms)
         )
+        if judge is not None:
+            judge(world, system, request, reply)
         before = len(world.past)
         events = world.answer(reply)
         if policy.folds:

@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     quiet_hours: int = 24
     slates: int = 51  # of a window
     first_slates: int = 100  # by popularity, for the first model
-    after_windows: int = 2  # judged by the new champion's reference
+    after_windows: int = 2  # judged by the new champion's reference, and up to three times as many
     most_windows: int = 10  # until drift is found, and until it is over
     patience_s: float = 120.0  # wall time of any one step of the system
 
@@ -37,7 +37,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Viewers who look at much of a slate, so that few slates make many labels; it is morning."""
         hours = HOURS[MORNING:] + HOURS[:MORNING]
         return Habits(
-            limit=LIMIT, looks_on=0.97, leaves_after_click=0.02, pace=1.0, hours=hours, dwell_ms=60_000
+            limit=LIMIT, looks_on=0.98, leaves_after_click=0.02, pace=1.0, hours=hours, dwell_ms=60_000
         )
 
     @property
@@ -60,8 +60,8 @@ def settings_of(kafka: str, redis: str, state: Path, namespace: str, plan: Plan)
             "label_window_ms": HOUR_MS,
             "idle_partition_ms": 2_000,
             "archive_flush_ms": 500,
-            "bootstrap_rows": 1_800,
-            "candidates": 150,
+            "bootstrap_rows": 2_500,
+            "candidates": 200,
             "drift_window_ms": plan.window_ms,
             "train_window_ms": int(2.5 * plan.window_ms),
             "latency_budget_ms": 1_000,

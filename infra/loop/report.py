@@ -6,9 +6,10 @@ import msgspec
 
 from infra.loop.viewers import Slate
 
-__all__ = ["ENTER", "EXIT", "Loop", "Moment", "Phase", "Reading", "phase_of"]
+__all__ = ["AFTER", "BEFORE", "DRIFT", "ENTER", "EXIT", "Loop", "Moment", "Phase", "Reading", "phase_of"]
 
 ENTER, EXIT = 0.2, 0.1  # PSI
+MOST_FAILED = 0.01  # of the requests, on a machine that does much else
 LEAST_QUIET = 3  # windows judged of a quiet day
 
 
@@ -61,22 +62,23 @@ class Loop(msgspec.Struct, frozen=True):
     @property
     def faults(self) -> tuple[str, ...]:
         """What is not as it should be; empty if the loop closed."""
-        quiet, drifted, after = (next(p for p in self.phases if p.name == n) for n in PHASES)
+        before, drifted, after = (next(p for p in self.phases if p.name == n) for n in PHASES)
+        failed, slates = sum(self.errors.values()), sum(p.slates for p in self.phases)
         checks = (
             (not self.quiet_news, f"the quiet day asked or alarmed: {', '.join(self.quiet_news)}"),
             (self.quiet_windows >= LEAST_QUIET, f"the quiet day had {self.quiet_windows} windows"),
             (self.psi_asked >= ENTER, f"it asked at a PSI of {self.psi_asked:.2f}"),
             (self.psi_after < EXIT, f"PSI is {self.psi_after:.2f} under the new champion"),
             (self.alerts == ("firing", "resolved"), f"the receiver was told {self.alerts}"),
-            (drifted.of_best < quiet.of_best, "the drift cost no clicks"),
+            (drifted.of_best < before.of_best, "the drift cost no clicks"),
             (after.of_best > drifted.of_best, "clicks did not recover"),
-            (not self.errors, f"requests failed: {self.errors}"),
+            (failed <= MOST_FAILED * slates, f"requests failed: {self.errors}"),
             (self.exit_code == 0, f"the system ended with code {self.exit_code}"),
         )
         return tuple(fault for holds, fault in checks if not holds)
 
 
-PHASES = ("quiet day", "drift", "new champion")
+BEFORE, DRIFT, AFTER = PHASES = ("before the drift", "drift, first window", "new champion")
 
 
 def phase_of(name: str, slates: Iterable[Slate]) -> Phase:

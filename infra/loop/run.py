@@ -9,7 +9,7 @@ from infra.benchmarks.throughput import child_env
 from infra.child import Child
 from infra.loop.plan import Plan
 from infra.loop.receiver import Receiver
-from infra.loop.report import Loop, Moment, Reading, phase_of
+from infra.loop.report import AFTER, BEFORE, DRIFT, EXIT, Loop, Moment, Reading, phase_of
 from infra.loop.topics import Topics
 from infra.loop.viewers import Slate, Viewers
 from monitors.alarms import fingerprints
@@ -96,14 +96,17 @@ class _Story:
         self._mark()
         self._serve(
             second,
-            lambda: (
-                len(self._topics.windows(second)) >= self._plan.after_windows
-                and len(self._receiver.changes(drift)) > 1
-            ),
+            lambda: self._is_over(second, drift),
         )
         self._mark()
         self._note(f"PSI {self._psi(second):.3f} under {second}", mark=False)
         self._note(f"receiver: {', '.join(self._receiver.changes(drift))}", mark=True)
+
+    def _is_over(self, second: str, alert: str) -> bool:
+        """True once the alert ended and the drift did, or will not."""
+        windows, least = len(self._topics.windows(second)), self._plan.after_windows
+        ended = self._psi(second) < EXIT or windows >= 3 * least
+        return windows >= least and ended and len(self._receiver.changes(alert)) > 1
 
     def _first(self) -> str:
         """The first champion; more rows where they were too few, or where a candidate was rejected."""
@@ -240,7 +243,7 @@ class _Story:
     def told(self, namespace: str, code: int | None) -> Loop:
         """The report."""
         slates, (begun, quiet, drifted, _) = self._viewers.slates, self._marks
-        first, second = self._versions[0], self._versions[-1]
+        first, second, window = self._versions[0], self._versions[-1], self._plan.slates
         windows, hours, news = self._quiet
         asked = self._trigger.evidence if self._trigger else ()
         scores = [float(line.split(" ")[2]) for line in asked if line.startswith("psi ")]
@@ -259,8 +262,10 @@ class _Story:
             phases=(
                 phase_of("popularity", slates[:begun]),
                 phase_of("quiet day", slates[begun:quiet]),
-                phase_of("drift", slates[quiet:drifted]),
-                phase_of("new champion", slates[drifted:]),
+                phase_of(BEFORE, slates[max(begun, quiet - 2 * window) : quiet]),
+                phase_of(DRIFT, slates[quiet : min(quiet + window, drifted)]),
+                phase_of("answered", slates[min(quiet + window, drifted) : drifted]),
+                phase_of(AFTER, slates[drifted:]),
             ),
             moments=tuple(self._moments),
             readings=tuple(self._readings()),

@@ -69,7 +69,7 @@ class Viewers:
 
     def drift(self) -> None:
         """Turns every taste and brings new, much longer items: the planted drift."""
-        self._publish(self._population.shift(self.now_ms))
+        self._publish(self._population.shift(self.now_ms, clickiness=0.0))
 
     def answers(self) -> bool:
         """True if the system answers at all."""

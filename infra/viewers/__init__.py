@@ -6,6 +6,6 @@ Imports nothing of the system but the wire records; what a viewer likes appears 
 from infra.viewers.habits import Habits
 from infra.viewers.happenings import Happening, Happenings
 from infra.viewers.kuairand import KUAIRAND
-from infra.viewers.population import SURFACE, Population
+from infra.viewers.population import SEARCH, SURFACE, Population
 
-__all__ = ["KUAIRAND", "SURFACE", "Habits", "Happening", "Happenings", "Population"]
+__all__ = ["KUAIRAND", "SEARCH", "SURFACE", "Habits", "Happening", "Happenings", "Population"]

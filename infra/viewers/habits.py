@@ -33,6 +33,12 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     fatigue_weight: float = 0.05  # for each recent impression of the category
     fatigue_kept: float = 0.6  # of the fatigue, from one slate to the next
 
+    # whether a viewer searches, and what that does to a click: between a hit and a miss lies their sum
+    search_share: float = 0.0  # of requests
+    typo_share: float = 0.15  # of queries
+    hit_weight: float = 1.5  # of an item that is what was searched for
+    miss_weight: float = 3.0  # against one that is not
+
     # what a viewer looks at
     looks_on: float = 0.86  # chance to go on to the next place
     leaves_after_click: float = 0.15

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from infra.viewers.catalogue import Catalogue
 from infra.viewers.habits import HOUR_MS, Habits
+from infra.viewers.searches import Intent, intent_for, matching
 from infra.viewers.words import DEVICES
 from streams.events import Action, Click, Event, Feedback, Impression, Item, RankReply, RankRequest, Watch
 
-__all__ = ["SURFACE", "Population"]
+__all__ = ["SEARCH", "SURFACE", "Population"]
 
-SURFACE = "home"  # where viewers ask
+SURFACE, SEARCH = "home", "search"  # where viewers ask
 
 Floats = NDArray[np.float64]
 MAX_OPEN = 20_000  # requests without an answer that are remembered
+IN_MIND = 30  # items that come to the mind of who searches: one of them is wanted
 WATCHED = 1_000  # added to an item's count of times seen when it was watched
 
 
@@ -37,6 +39,7 @@ class _Asked(msgspec.Struct, frozen=True):
     number: int
     viewer: int
     request: RankRequest
+    intent: Intent | None = None
 
 
 class Population:
@@ -80,13 +83,13 @@ class Population:
         """Items born since the last call."""
         return self._items.born(now_ms)
 
-    def shift(self, now_ms: int) -> list[Item]:
+    def shift(self, now_ms: int, clickiness: float = 0.8) -> list[Item]:
         """Turns every taste round and changes the mix of items; returns the new ones.
 
-        The planted drift: CTR, watch time, durations and ages all move.
+        The planted drift: CTR, watch time, durations and ages all move, clicks by so many logits besides.
         """
         self.turn_tastes()
-        self._clickiness += 0.8
+        self._clickiness += clickiness
         return self._items.shift(now_ms)
 
     def turn_tastes(self) -> None:
@@ -130,16 +133,18 @@ class Population:
         place = int(self._rng.integers(len(self._online)))
         session = self._online[place]
         self._requests += 1
+        intent = self._intent(session.viewer)
         request = RankRequest(
             request_id=f"{self.run}-{self._requests}",
             user_id=f"u{session.viewer:05d}",
             ts_ms=now_ms,
             session_id=session.name,
-            surface=SURFACE,
+            surface=SURFACE if intent is None else SEARCH,
+            query=None if intent is None else intent.query,
             limit=self.habits.limit,
             context={"device": DEVICES[self._device[session.viewer]]},
         )
-        self._asked[request.request_id] = _Asked(self._requests, session.viewer, request)
+        self._asked[request.request_id] = _Asked(self._requests, session.viewer, request, intent)
         if len(self._asked) > MAX_OPEN:
             self._asked.popitem(last=False)
         session.left -= 1
@@ -147,6 +152,19 @@ class Population:
             del self._online[place]
             self._fill_sessions()
         return request
+
+    def _intent(self, viewer: int) -> Intent | None:
+        """What the viewer searches for in this request, None for no search; chance of its own, so that all
+        else stays the same."""
+        h = self.habits
+        if not h.search_share:
+            return None
+        rng = np.random.default_rng((self._seed, 5, self._requests))
+        if rng.random() >= h.search_share:
+            return None
+        items = rng.integers(len(self._items.items), size=IN_MIND)
+        wanted = items[int(np.argmax(self._affinity(viewer, items)))]
+        return intent_for(self._items.items[wanted], rng, h.typo_share)
 
     def _fill_sessions(self) -> None:
         """Brings viewers online, each in a mood of its own and with tastes a little moved on."""
@@ -183,12 +201,40 @@ class Population:
         chance = self._click_odds(int(user_id[1:]), np.arange(len(self._items.items)), now_ms)
         return float(np.sort(chance)[-limit:].sum())
 
+    def relevance(self, request_id: str, now_ms: int) -> dict[str, float]:
+        """How relevant every item is to a search that was not answered yet, 0 to 1: how well it matches what
+        is wanted, times the chance that the viewer would click it unasked, if they looked at it.
+
+        For evaluation alone: it appears on no topic.
+
+        Raises:
+            KeyError: there is no such request, or it is no search.
+        """
+        asked = self._asked[request_id]
+        if asked.intent is None:
+            raise KeyError(request_id)
+        match = self._matching(asked.intent, np.arange(len(self._items.items)))
+        found = np.flatnonzero(match)
+        worth = match[found] * self._click_odds(asked.viewer, found, now_ms)
+        items = self._items.items
+        return {items[i].item_id: float(each) for i, each in zip(found.tolist(), worth, strict=True)}
+
+    def searches(self, request_id: str) -> bool:
+        """True while a search waits for its answer."""
+        asked = self._asked.get(request_id)
+        return asked is not None and asked.intent is not None
+
+    def _matching(self, intent: Intent, items: NDArray[np.int64]) -> Floats:
+        return np.array([matching(intent, self._items.items[i]) for i in items.tolist()])
+
     def _affinity(self, viewer: int, items: NDArray[np.int64]) -> Floats:
         h = self.habits
         taste = (1 - h.mood_share) * self._tastes[viewer] + h.mood_share * self._moods[viewer]
         return self._items.latent[items] @ taste
 
-    def _click_odds(self, viewer: int, items: NDArray[np.int64], now_ms: int) -> Floats:
+    def _click_odds(
+        self, viewer: int, items: NDArray[np.int64], now_ms: int, intent: Intent | None = None
+    ) -> Floats:
         h, hidden = self.habits, self._items
         age = np.maximum(hidden.lived_ms(now_ms) - hidden.born_lived_ms[items], 0.0)
         kept = np.exp2(-age / h.appeal_half_life_ms)
@@ -200,6 +246,9 @@ class Population:
         logit = logit - h.fatigue_weight * self._fatigue[viewer, hidden.category[items]]
         logit = logit - h.seen_penalty * np.minimum(seen % WATCHED, 4)
         logit = logit - h.watched_penalty * (seen >= WATCHED)
+        if intent is not None:
+            match = self._matching(intent, items)
+            logit = logit + h.hit_weight * match - h.miss_weight * (1.0 - match)
         return np.asarray(1 / (1 + np.exp(-logit)))
 
     def answer(self, reply: RankReply, now_ms: int) -> list[Event]:
@@ -214,7 +263,7 @@ class Population:
             return []
         rng = np.random.default_rng((self._seed, 4, asked.number))
         ids = np.array([self._items.index[i.item_id] for i in slate], dtype=np.int64)
-        chance = self._click_odds(asked.viewer, ids, now_ms)
+        chance = self._click_odds(asked.viewer, ids, now_ms, asked.intent)
         looked, clicked = self._look(rng, chance)
         events: list[Event] = []
         step = self.habits.dwell_ms / (3 * max(looked, 1))
@@ -253,6 +302,7 @@ class Population:
                 "request_id": request.request_id,
                 "session_id": request.session_id,
                 "surface": request.surface,
+                "query": request.query,
                 "item_id": item_id,
             }
 

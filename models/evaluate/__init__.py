@@ -11,6 +11,7 @@ from models.evaluate.metrics import (
     histogram_auc,
     log_loss,
     ndcg_at,
+    ndcg_of,
     pr_auc,
     roc_auc,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "histogram_auc",
     "log_loss",
     "ndcg_at",
+    "ndcg_of",
     "pr_auc",
     "roc_auc",
 ]

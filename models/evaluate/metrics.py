@@ -22,6 +22,7 @@ __all__ = [
     "histogram_auc",
     "log_loss",
     "ndcg_at",
+    "ndcg_of",
     "pr_auc",
     "roc_auc",
 ]
@@ -91,6 +92,20 @@ def ndcg_at(labels: NDArray, scores: Floats, groups: NDArray, k: int) -> float:
         if len(places) > 1 and np.any(labels[places])
     ]
     return float(np.mean(found)) if found else float("nan")
+
+
+def ndcg_of(shown: Floats, possible: Floats, k: int) -> float:
+    """NDCG@k of one list by the gains of what it shows, in order, of all that could have been shown.
+
+    >>> ndcg_of(np.array([0.0, 3.0]), np.array([3.0, 0.0, 0.0]), k=10)  # 1 / log2(3)
+    0.6309297535714575
+    """
+    best = _dcg(np.sort(possible)[::-1][:k])
+    return _dcg(shown[:k]) / best if best else float("nan")
+
+
+def _dcg(gains: Floats) -> float:
+    return float(np.sum(gains / np.log2(np.arange(2, len(gains) + 2))))
 
 
 def _cuts(groups: NDArray) -> NDArray[np.intp]:

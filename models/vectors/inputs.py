@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.serving.candidates.content import tokens
 from streams.events import Item
+from streams.words import words_of
 
 __all__ = [
     "FIELDS",
@@ -148,7 +148,7 @@ def _said(item: Item) -> tuple[tuple[str, ...], ...]:
         (item.category,) if item.category else (),
         (item.creator_id,) if item.creator_id else (),
         item.tags,
-        tuple(dict.fromkeys(tokens(item.title))),
+        tuple(dict.fromkeys(words_of(item.title))),
         (item.item_id,),
     )
 

@@ -22,6 +22,9 @@ _CLUSTERS = {  # otherwise by what the column describes
     "session": "user",
     "surface": "request",
     "query": "request",
+    "query_category": "request",
+    "query_item": "request",
+    "match": "request",
 }
 _OF_REQUESTS = ("session", "surface", "query", "request")
 _GROWING_KINDS = ("count", "hours")

@@ -3,8 +3,8 @@
 Every row is judged by the profile of the model that served it. The first window of a model is its
 warm-up and not judged. The second is judged, and becomes its baseline: it holds what the model's own choices
 move, and what moved between its training and its promotion; a new training would find both again. So a
-column asks for retraining where it drifted from the training window and from the baseline too. Only the
-champion's windows ask.
+column asks for retraining where it drifted from the training window and from the baseline too, or where it
+asked before and the training did not help. Only the champion's windows ask.
 """
 
 import logging
@@ -51,6 +51,7 @@ Load = Callable[[str, str], Version]  # (uri, sha256) -> a verified version
 
 WHOLE_ROW = "all"  # the feature named where there is no reference to take names from
 SURFACES = 8  # of a model that are judged apart, each a sample of 10,000 rows
+STAYS = 0.5  # of the PSI that a column asked at: what a training must bring it below to have helped
 OPEN_MODELS = 4  # the champion, those before it, and None
 
 
@@ -242,8 +243,15 @@ class DriftWatch:
         return news
 
     def _since_baseline(self, model: _Model, closed: Sampled, verdict: Verdict) -> Verdict:
-        """The gentler of the verdict and what the model's baseline says of the same column."""
+        """The gentler of the verdict and what the model's baseline says of the same column.
+
+        A column that asked, and lies at least half as far from the new training as from the one before, was
+        not helped by it: the baseline does not excuse that.
+        """
         if verdict.state != "drifted" or model.frozen is None:
+            return verdict
+        asked = self._state.asked.get(verdict.feature)
+        if asked is not None and verdict.method == "psi" and (verdict.score or 0.0) >= STAYS * asked:
             return verdict
         if model.baseline is None:
             return msgspec.structs.replace(verdict, state="ok")

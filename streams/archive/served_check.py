@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 OWN_COLUMNS = tuple(
     column.name
     for column in COLUMNS
-    if column.scope in ("user", "user_category", "user_creator", "session", "pair", "request")
+    if column.scope in ("user", "user_category", "user_creator", "session", "pair", "match", "request")
 )
 
 

@@ -32,7 +32,7 @@ __all__ = ["Handler", "Rewind", "run_worker"]
 
 log = logging.getLogger(__name__)
 
-TAKE_PARCELS = 1_000 // PARCEL
+TAKE_PARCELS = 2_000 // PARCEL
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.events import Item
-from streams.features import declare, of_items, of_pairs, of_rows, own
+from streams.features import declare, of_items, of_matches, of_pairs, of_rows, own
 from streams.features.asked import NOWHERE, Rows, Scene, View, keys_of, scene_of
 from streams.features.counters import (
     COUNTERS,
@@ -61,7 +61,13 @@ __all__ = [
     "vectors",
 ]
 
-COLUMNS: tuple[Feature, ...] = (*of_rows.FEATURES, *of_items.FEATURES, *of_pairs.FEATURES, *own.OWN)
+COLUMNS: tuple[Feature, ...] = (
+    *of_rows.FEATURES,
+    *of_items.FEATURES,
+    *of_pairs.FEATURES,
+    *of_matches.FEATURES,
+    *own.OWN,
+)
 COLUMN_NAMES: tuple[str, ...] = tuple(feature.name for feature in COLUMNS)
 DEFINITIONS: dict[str, str] = {feature.name: feature.definition for feature in COLUMNS}
 LAYOUTS: dict[Scope, Layout] = layouts_of(COLUMNS)

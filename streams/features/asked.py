@@ -12,6 +12,7 @@ from streams.facts.documents import Engagement, Showing
 from streams.features.counters import Scope, query_key, session_key
 from streams.features.known import Known, known_of
 from streams.features.layout import Floats
+from streams.features.matching import Matched, matched
 
 __all__ = ["NOWHERE", "Asked", "Key", "Rows", "Scene", "View", "keys_of", "scene_of"]
 
@@ -92,11 +93,18 @@ def keys_of(
     categories, creators = known.categories, known.creators
     key = query_key(scene.query)
     query = [] if key is None else [key]
+    nothing = np.zeros(1, np.intp)
+    sought = categories.distinct if key else ()
     return {
         Scope.USER: ([user_id], None),
         Scope.SESSION: ([session_key(user_id, scene.session_id)], None),
         Scope.SURFACE: ([scene.surface], None),
-        Scope.QUERY: (query, np.zeros(1, np.intp)),
+        Scope.QUERY: (query, nothing),
+        Scope.QUERY_CATEGORY: (
+            [f"{key}/{name}" for name in sought],
+            categories.places if key else nothing,
+        ),
+        Scope.QUERY_ITEM: ([f"{key}/{name}" for name in item_ids], None) if key else ([], nothing),
         Scope.ITEM: (item_ids, None),
         Scope.CATEGORY: (categories.distinct, categories.places),
         Scope.CREATOR: (creators.distinct, creators.places),
@@ -122,6 +130,11 @@ class Asked:
     def shown(self) -> dict[str, Showing]:
         """What was shown up to now, by item."""
         return {past.item_id: past for past in self.view.shown if past.ts_ms <= self.now_ms}
+
+    @cached_property
+    def matched(self) -> Matched | None:
+        """What candidates have of the query's words; None without a query."""
+        return matched(self.view.scene.query, self.known)
 
     def of_items(self, values: Mapping[str, float], missing: float) -> Floats:
         """Every candidate's value [n] by its id; few of the ids are among the candidates."""

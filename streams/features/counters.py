@@ -6,11 +6,11 @@ touches; which of them a row keeps is its scope's layout.
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator
 from enum import StrEnum
 
 from streams.facts.deeds import Act, Deed
+from streams.words import words_of
 
 __all__ = [
     "COUNTERS",
@@ -54,12 +54,11 @@ HALF_LIVES_MS = {
 NO_SESSION = "-"
 _N = len(COUNTERS)
 _AT = {name: place for place, name in enumerate(COUNTERS)}
-_WORDS = re.compile(r"\w+")
 
 
 class Scope(StrEnum):
-    """What a row counts for. Ids of pairs are `USER/OTHER`, of sessions `USER/SESSION` (`-` without one);
-    a query's id is a hash of its words."""
+    """What a row counts for. Ids of pairs are `USER/OTHER` or `QUERY/OTHER`, of sessions `USER/SESSION` (`-`
+    without one); a query's id is a hash of its words."""
 
     USER = "user"
     ITEM = "item"
@@ -70,6 +69,8 @@ class Scope(StrEnum):
     SESSION = "session"
     SURFACE = "surface"
     QUERY = "query"
+    QUERY_CATEGORY = "query_category"
+    QUERY_ITEM = "query_item"
 
 
 Key = tuple[Scope, str]
@@ -97,7 +98,7 @@ def query_key(text: str | None) -> str | None:
     >>> query_key("Street  FOOD!") == query_key("street food"), query_key("?!")
     (True, None)
     """
-    words = _WORDS.findall(text.lower()) if text else []
+    words = words_of(text) if text else []
     return hashlib.blake2b(" ".join(words).encode(), digest_size=8).hexdigest() if words else None
 
 
@@ -124,6 +125,10 @@ def item_keys(deed: Deed) -> list[Key]:
         query = query_key(deed.query)
         if query is not None:
             keys.append((Scope.QUERY, query))
+            if deed.category is not None:
+                keys.append((Scope.QUERY_CATEGORY, f"{query}/{deed.category}"))
+            if deed.item_id is not None:
+                keys.append((Scope.QUERY_ITEM, f"{query}/{deed.item_id}"))
     return keys
 
 

@@ -23,7 +23,10 @@ Subject = Literal[
     "session",
     "surface",
     "query",
+    "query_category",
+    "query_item",
     "pair",
+    "match",
     "request",
 ]
 
@@ -38,7 +41,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: unique; what models ask for.
-        scope: whom it describes: a scope of rows, `pair` (user and candidate) or `request`.
+        scope: whom it describes: a scope of rows, `pair` (user and candidate), `match` (query and candidate)
+            or `request`.
         kind: what sort of number it is; drift and people read it.
         description: what the number means, and when it is missing (NaN).
         value: the number. With `reads`, called with one array [n] a slot (n may be 1) in the order of

@@ -1,7 +1,7 @@
 """What features read of candidates' catalogue records, as columns."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -37,11 +37,13 @@ class Names(msgspec.Struct, frozen=True, eq=False):
 
 
 class Known(msgspec.Struct, frozen=True, eq=False):
-    """The columns of n candidates; `metadata` is [n, METADATA]."""
+    """The columns of n candidates; `metadata` is [n, METADATA]. `records` gives the records themselves, None
+    for an unknown item: their words matter to a search alone."""
 
     metadata: Floats
     categories: Names
     creators: Names
+    records: Callable[[], Sequence[Item | None]]
     hashes: NDArray[np.uint64] | None = None  # [n] crc32 of the ids, where they are at hand
 
     def __len__(self) -> int:
@@ -62,6 +64,7 @@ def known_of(items: Sequence[Item | None] | Known) -> Known:
         metadata_of(items),
         names_of([item.category if item is not None else None for item in items]),
         names_of([item.creator_id if item is not None else None for item in items]),
+        lambda: items,
     )
 
 

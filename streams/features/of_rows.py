@@ -227,6 +227,23 @@ def _query() -> Iterable[Feature]:
     yield idle(scope)
 
 
+def _sought(scope: Scope) -> Feature:
+    """What a query's own clicks say of a candidate, held against how far down it was looked for."""
+    return Feature(
+        name=f"{scope}_corrected_ctr_7d",
+        scope=scope.value,
+        kind="rate",
+        half_life="7d",
+        default=None,
+        description=f"clicks/exposures under this query, prior {PRIOR_CTR} x {PRIOR_WEIGHT}; "
+        "missing: no query, or nothing known of the two",
+        reads=("clicks_7d", "exposures_7d", IDLE_H),
+        value=lambda clicks, exposures, idle_h: np.where(
+            np.isnan(idle_h), np.nan, smoothed(clicks, exposures, PRIOR_CTR)
+        ),
+    )
+
+
 _BLOCKS = (Scope.USER, Scope.ITEM, Scope.CATEGORY, Scope.CREATOR, Scope.USER_CATEGORY)
 _PUBLIC = (Scope.ITEM, Scope.CATEGORY, Scope.CREATOR)
 
@@ -242,4 +259,6 @@ FEATURES: tuple[Feature, ...] = (
     *_session(),
     *_surface(),
     *_query(),
+    _sought(Scope.QUERY_CATEGORY),
+    _sought(Scope.QUERY_ITEM),
 )

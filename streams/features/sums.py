@@ -38,10 +38,15 @@ class Rows(NamedTuple):
     rows: Floats
 
 
-def _pairs(user_ids: Sequence[str], others: Iterable[str | None]) -> list[str | None]:
+def _pairs(firsts: Iterable[str | None], others: Iterable[str | None]) -> list[str | None]:
     return [
-        None if other is None else f"{user}/{other}" for user, other in zip(user_ids, others, strict=True)
+        None if first is None or other is None else f"{first}/{other}"
+        for first, other in zip(firsts, others, strict=True)
     ]
+
+
+def _queries(deeds: Sequence[Deed]) -> list[str | None]:
+    return [None if d.query is None else query_key(d.query) for d in deeds]
 
 
 def _sessions(user_ids: Sequence[str], deeds: Sequence[Deed]) -> list[str | None]:
@@ -59,7 +64,9 @@ ITEM_SCOPES: dict[Scope, Names] = {
     Scope.ITEM: lambda _, deeds: [d.item_id for d in deeds],
     Scope.CATEGORY: lambda _, deeds: [d.category for d in deeds],
     Scope.CREATOR: lambda _, deeds: [d.creator for d in deeds],
-    Scope.QUERY: lambda _, deeds: [query_key(d.query) for d in deeds],
+    Scope.QUERY: lambda _, deeds: _queries(deeds),
+    Scope.QUERY_CATEGORY: lambda _, deeds: _pairs(_queries(deeds), [d.category for d in deeds]),
+    Scope.QUERY_ITEM: lambda _, deeds: _pairs(_queries(deeds), [d.item_id for d in deeds]),
 }
 
 _WATCHED = {"watches", "watch_ms", "watch_s2", "completions", "long_views"}

@@ -52,6 +52,8 @@ def item_rows(
     found: list[tuple[Scope, Rows]] = []
     for scope, names in ITEM_SCOPES.items():
         rows = named(names(user_ids, deeds))
+        if not rows.names:  # few events come from a search
+            continue
         tags = [] if only is None and fresh.are_all else tags_of(scope, rows.names)
         keep = fresh.keep(tags, rows.at)
         if only is not None:

@@ -30,6 +30,7 @@ USER_TAGS = tuple(f"u{n:02d}" for n in range(SHARDS))
 ITEM_TAGS = tuple(f"i{n:02d}" for n in range(SHARDS))
 TAGS = USER_TAGS + ITEM_TAGS
 OF_USERS = frozenset({Scope.USER, Scope.USER_CATEGORY, Scope.USER_CREATOR, Scope.SESSION})
+OF_QUERIES = frozenset({Scope.QUERY_CATEGORY, Scope.QUERY_ITEM})
 _LETTERS = {  # of kinds in keys, which are many
     Scope.USER: "u",
     Scope.ITEM: "i",
@@ -40,6 +41,8 @@ _LETTERS = {  # of kinds in keys, which are many
     Scope.SESSION: "us",
     Scope.SURFACE: "p",
     Scope.QUERY: "q",
+    Scope.QUERY_CATEGORY: "qc",
+    Scope.QUERY_ITEM: "qi",
 }
 _DOCUMENTS = {"seen": "s", "seen_older": "o", "history": "h", "shown": "v", "follows": "f", "hides": "x"}
 _KINDS: dict[str, Scope | str] = {
@@ -62,15 +65,17 @@ def item_tag(name: str) -> str:
 
 
 def tag_of(scope: Scope, name: str) -> str:
-    """The shard of a state row. Names of pairs and sessions begin with `USER/`."""
-    return user_tag(name.partition("/")[0]) if scope in OF_USERS else item_tag(name)
+    """The shard of a state row. Names of pairs and sessions begin with `USER/`, or with `QUERY/`."""
+    if scope in OF_USERS:
+        return user_tag(name.partition("/")[0])
+    return item_tag(name.partition("/")[0] if scope in OF_QUERIES else name)
 
 
 def tags_of(scope: Scope, names: Sequence[str]) -> list[str]:
     """The shard of each state row of one scope."""
-    if scope not in OF_USERS:
-        return list(map(item_tag, names))
-    return [user_tag(name.partition("/")[0]) for name in names]
+    if scope in OF_USERS or scope in OF_QUERIES:
+        return [tag_of(scope, name) for name in names]
+    return list(map(item_tag, names))
 
 
 def layout_of(key: str) -> str:

@@ -25,6 +25,7 @@ __all__ = ["Excuse"]
 
 NEAR = 1e-9  # relative, and absolute near zero
 _AGGREGATES = frozenset({Scope.ITEM, Scope.CATEGORY, Scope.CREATOR, Scope.SURFACE, Scope.QUERY})
+_OF_QUERIES = frozenset({Scope.QUERY_CATEGORY, Scope.QUERY_ITEM})  # named QUERY/OTHER
 _HEAD = 8  # bytes of an engagement that say which one it is
 
 
@@ -96,6 +97,8 @@ class Excuse:
         return anybody and more and live.dead == rebuilt.dead and live.repeats >= rebuilt.repeats
 
     def _was_in(self, scope: Scope, name: str) -> bool:
+        if scope in _OF_QUERIES:
+            scope, name = Scope.QUERY, name.partition("/")[0]
         return scope in _AGGREGATES and trace_of(scope, name) in self._traces
 
 

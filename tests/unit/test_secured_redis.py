@@ -13,6 +13,7 @@ from streams.errors import OperatorError, StoreUnavailable
 from streams.labels.labels import join
 from streams.settings import PREFIX, Settings, read_settings, unencrypted
 from streams.store.connect import connect, open_flights
+from streams.store.item_vectors import VectorStore
 from streams.store.slates import Fence, ShardWrite, SlateStore, tag_of
 from tests.build import T0, make_served
 from tests.certificates import Authority
@@ -57,6 +58,18 @@ def test_label_state_needs_no_more_rights(secured_redis: Settings) -> None:
     assert slates.drop(tag, slates.read({tag: []})[tag].raw, ["r1"])
     assert slates.due(T0, 5) == {}
     flights.close()
+
+
+def test_item_vectors_need_no_more_rights(secured_redis: Settings) -> None:
+    vectors = VectorStore(open_flights(secured_redis), "tvectors")
+    vectors.note("v1", "me 1")
+    vectors.write("v1", {"a": b"1234", "b": b"5678"})
+    vectors.remove("v1", ["b"])
+    assert vectors.read("v1", ["a", "b"]) == [b"1234", None]
+    vectors.serve(None)
+    vectors.drop("v1")
+    assert (vectors.versions(), vectors.served()) == (frozenset(), None)
+    vectors.close()
 
 
 def test_who_is_not_known_is_told_so_and_nothing_more(secured_redis: Settings, tmp_path: Path) -> None:

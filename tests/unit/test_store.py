@@ -18,7 +18,9 @@ from streams.messages import Source
 from streams.redis_address import redis_address
 from streams.settings import Settings
 from streams.store import Document, Looked, MemoryStore, Move, Outcomes, Position, ShardWrite
-from streams.store.connect import connect, open_flights
+from streams.store.connect import connect, connect_vectors, open_flights
+from streams.store.item_vectors import TAGS as VECTOR_TAGS
+from streams.store.item_vectors import ServedVectors, pack, unpack
 from streams.store.keys import OF_USERS, TAGS, item_tag, tag_of, user_tag
 from streams.store.redis_store import RedisStore
 from tests.build import T0, make_item
@@ -176,6 +178,8 @@ def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
         (Scope.SESSION, "ann/-"),
         (Scope.SURFACE, "home"),
         (Scope.QUERY, query_key("street  FOOD") or ""),
+        (Scope.QUERY_CATEGORY, f"{query_key('street food')}/c2"),
+        (Scope.QUERY_ITEM, f"{query_key('street food')}/d"),
     ]
     for n, key in enumerate(names, 1):
         tag = tag_of(*key)
@@ -192,6 +196,8 @@ def test_a_view_is_aligned_with_its_candidates(store: Any) -> None:
         Scope.SESSION: [9],
         Scope.SURFACE: [11],
         Scope.QUERY: [12],
+        Scope.QUERY_CATEGORY: [0, 0, 13, 0],
+        Scope.QUERY_ITEM: [0, 0, 0, 14],
     }
     assert view.scene == scene
     assert store.view("ann", ["a"], [None]).rows[Scope.SESSION][0, 2] == 10  # without a session
@@ -315,7 +321,7 @@ def test_several_rankings_are_read_at_once_as_each_is_alone(store: Any) -> None:
     assert store.get_replies(["r0", "r1"]) == [None, b"one"]
 
 
-def test_a_connection_lost_while_idle_is_opened_anew_and_one_under_way_is_nobody_elses(redis_url: str) -> None:
+def test_a_connection_lost_while_idle_is_opened_anew(redis_url: str) -> None:
     settings = Settings(redis=redis_url)
     flights, others = open_flights(settings), open_flights(settings)
 
@@ -332,3 +338,27 @@ def test_a_connection_lost_while_idle_is_opened_anew_and_one_under_way_is_nobody
     assert waiting() == [b"1"]
     flights.close()
     others.close()
+
+
+def test_item_vectors_stand_by_version_and_shard(any_redis_url: str) -> None:
+    store = connect_vectors(Settings(redis=any_redis_url, namespace=f"t{secrets.token_hex(5)}"))
+    names = [f"i{at}" for at in range(100)]
+    assert store.served() is None
+    assert store.read("v1", [*names, "nobody"]) == [None] * 101
+    for version in ("v1", "v2"):
+        store.note(version, "me 1")
+        vectors = pack(range(100), np.full((100, 2), len(version)))
+        store.write(version, dict(zip(names, vectors, strict=True)))
+    store.remove("v1", ["i7"])
+    prints, found = unpack(store.read("v1", names), 2)
+    assert prints.tolist() == [-1 if at == 7 else at for at in range(100)]
+    assert found[[6, 7]].tolist() == [[2.0, 2.0], [0.0, 0.0]]
+    held = [store.prints("v1", tag) for tag in VECTOR_TAGS]
+    assert sum(map(len, held)) == 99
+    assert {name: at for shard in held for name, at in shard.items()}["i8"] == 8
+    served = ServedVectors("v2", "file:///models/v2", "0" * 64)
+    store.serve(served)
+    assert (store.served(), store.noted("v2"), store.versions()) == (served, "me 1", {"v1", "v2"})
+    store.drop("v1")
+    assert (store.read("v1", ["i8"]), store.versions(), store.noted("v1")) == ([None], {"v2"}, None)
+    store.close()

@@ -54,7 +54,8 @@ def test_only_rows_without_totals_fade_away_and_only_below_the_threshold() -> No
     for scope in Scope:
         row = row_of(scope, T0, clicks=1.0)
         fades = not any(slot.endswith("_total") for slot in LAYOUTS[scope].slots)
-        assert fades == (scope in {Scope.USER_CREATOR, Scope.SESSION, Scope.SURFACE, Scope.QUERY})
+        of_queries = {Scope.QUERY, Scope.QUERY_CATEGORY, Scope.QUERY_ITEM}
+        assert fades == (scope in {Scope.USER_CREATOR, Scope.SESSION, Scope.SURFACE, *of_queries})
         assert not is_worthless(scope, row, T0 + 0.1 * DAY)
         assert is_worthless(scope, row, T0 + 60 * DAY) == fades
         assert is_worthless(scope, row, T0 + IDLE_MS + 1)

@@ -212,7 +212,17 @@ def test_the_newest_clicks_are_read_with_the_newest_of_their_histories(seen, tmp
     [
         (lambda files: {ITEM_TOWER: files[USER_TOWER]}, "inputs: expected slots, numbers"),
         (lambda files: {TOWERS: b"{}"}, "towers.json"),
-        (lambda files: {TOWERS: _moved(files[TOWERS])}, "golden rows"),
+        (
+            lambda files: {TOWERS: _told(files, lambda t: t["golden"]["vectors"][3].__setitem__(0, 9.0))},
+            "otherwise",
+        ),
+        (lambda files: {TOWERS: _told(files, lambda t: t["golden"]["known"][0].pop())}, "towers.json"),
+        (lambda files: {TOWERS: _told(files, lambda t: t["golden"]["slots"].clear())}, "towers.json"),
+        (
+            lambda files: {TOWERS: _told(files, lambda t: t["outline"].update(tags=9))},
+            "golden rows: expected",
+        ),
+        (lambda files: {TOWERS: _told(files, lambda t: t["outline"].update(id_rows=2**30))}, "vector"),
         (lambda files: {USER_TOWER: None}, "not in the manifest"),
     ],
 )
@@ -223,9 +233,9 @@ def test_towers_that_are_not_what_was_trained_are_refused(fitted, catalogue, spo
         Towers.load(_sealed(files))
 
 
-def _moved(value):
-    told = msgspec.json.decode(value)
-    told["golden"]["vectors"][3][0] += 0.01
+def _told(files, change):
+    told = msgspec.json.decode(files[TOWERS])
+    change(told)
     return msgspec.json.encode(told)
 
 

@@ -27,8 +27,9 @@ SETTINGS = Settings(drift_window_ms=10_000, drift_window_rows=5_000, retrain_coo
 SLATES = 500  # in a window, ten places each
 
 
-def version(name: str) -> Version:
-    x = np.random.default_rng(0).normal(size=(6_000, len(COLUMNS))).astype(np.float32)
+def version(name: str, **means: float) -> Version:
+    shift = [means.get(column, 0.0) for column in COLUMNS]
+    x = np.random.default_rng(0).normal(shift, size=(6_000, len(COLUMNS))).astype(np.float32)
     profile = Profile.fit(COLUMNS, x)
     return seal(
         {PROFILE: profile.to_json()},
@@ -200,13 +201,49 @@ def test_drift_fires_one_alert_and_its_end_resolves_it() -> None:
     assert world.alerts(3) == []
 
 
+def of_trainings(**means: float):
+    """Versions as a registry has them: m1 was trained on columns of mean 0, those after it on `means`."""
+    return lambda uri, sha256: version(uri[4:], **({} if uri.endswith("m1") else means))
+
+
+def asks(written: list) -> list[str]:
+    """The models whose windows asked."""
+    return [record.model for record in written if isinstance(record, RetrainTrigger)]
+
+
 def test_a_champion_trained_on_what_drifted_ends_the_alert() -> None:
-    world = World(champion("m1"))
+    world = World(champion("m1"), load=of_trainings(user_ctr_7d=1.0))
     world.alerts(3)
     assert world.alerts(5, user_ctr_7d=1.0) == ["firing m1"]
     world.watch.take(champion("m2"), NOON)
     assert world.alerts(2, "m2", user_ctr_7d=1.0) == []
     assert world.alerts(5, "m2", user_ctr_7d=1.0) == ["resolved m2"]
+
+
+def test_a_champion_trained_on_what_was_before_the_drift_asks_again_until_a_person_is_told() -> None:
+    world = World(champion("m1"), load=of_trainings(user_ctr_7d=0.1))
+    world.watch._rules = msgspec.structs.replace(world.watch._rules, cooldown_ms=0)
+    written = world.windows(3) + world.windows(4, user_ctr_7d=1.0)
+    assert asks(written) == ["m1"]
+    for name in ("m2", "m3", "m4"):
+        world.watch.take(champion(name), NOON)
+        written += world.windows(5, name, user_ctr_7d=1.0)
+    assert asks(written) == ["m1", "m2", "m3"]
+    alerts = [(r.labels["alertname"], r.status) for r in written if isinstance(r, Alert)]
+    assert alerts == [("drift", "firing"), ("drift_stays", "firing")]
+
+
+def test_what_a_training_mostly_learned_does_not_ask_again() -> None:
+    world = World(champion("m1"), load=of_trainings(user_ctr_7d=0.45))
+    world.watch._rules = msgspec.structs.replace(world.watch._rules, cooldown_ms=0)
+    assert asks(world.windows(3) + world.windows(4, user_ctr_7d=1.0)) == ["m1"]
+    world.watch.take(champion("m2"), NOON)
+    after = world.windows(7, "m2", user_ctr_7d=1.0)
+    assert asks(after) == []
+    ours = [
+        r for r in after if isinstance(r, DriftReport) and (r.feature, r.method) == ("user_ctr_7d", "psi")
+    ]
+    assert {report.state for report in ours} == {"drifted"}
 
 
 @pytest.mark.parametrize(("status", "said"), [("firing", ["resolved m1"]), ("resolved", [])])

@@ -14,7 +14,7 @@ from models.learning.heads.linear import Linear
 __all__ = ["Factorised"]
 
 FACTORS = 8
-_RATE, _DEVIATION = 0.05, 0.1  # of the latents' steps, and of their first values
+_RATE, _DEVIATION = 0.05, 0.03  # of the latents' steps, and of their first values
 _LONGEST = 5.0  # labels' worth of a step: latents multiply, and a longer one may run away
 
 

@@ -1,6 +1,5 @@
-"""What an item is about, as a vector and as words."""
+"""What an item is about, as a vector."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -10,22 +9,13 @@ import numpy.typing as npt
 
 from streams.events import Item
 
-__all__ = ["DIMENSIONS", "content_vector", "content_vectors", "own_length", "tokens", "unit"]
+__all__ = ["DIMENSIONS", "content_vector", "content_vectors", "own_length", "unit"]
 
 Floats = npt.NDArray[np.floating]
 
 DIMENSIONS = 64
 SPREAD = 8  # dimensions that one hashed token touches: fewer and unlike tokens collide, more and they blur
 WEIGHTS = {"category": 1.0, "creator": 0.7, "tag": 0.5}
-
-
-def tokens(text: str) -> list[str]:
-    """Lower-case words of a text.
-
-    >>> tokens("Street-food in Hanoi")
-    ['street', 'food', 'in', 'hanoi']
-    """
-    return re.findall(r"\w+", text.lower())
 
 
 @lru_cache(maxsize=65_536)

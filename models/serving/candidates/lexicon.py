@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import tantivy
 
-from models.serving.candidates.content import tokens
+from streams.words import words_of
 
 __all__ = ["Lexicon"]
 
@@ -48,7 +48,7 @@ class Lexicon:
 
     def search(self, query: str, most: int) -> list[int]:
         """Up to `most` rows that hold a word of the query, best first, ties by row."""
-        words = list(dict.fromkeys(tokens(query)))[:MAX_WORDS]
+        words = list(dict.fromkeys(words_of(query)))[:MAX_WORDS]
         if self._waiting and self._lock.acquire(blocking=False):  # not behind a flood of new items
             try:
                 self._flush()
@@ -78,7 +78,7 @@ class Lexicon:
             self._index = tantivy.Index(self._schema)
             self._writer = self._index.writer(heap_size=HEAP_BYTES, num_threads=1)
         for row, text in self._waiting:
-            self._writer.add_document(tantivy.Document(row=row, text=" ".join(tokens(text))))
+            self._writer.add_document(tantivy.Document(row=row, text=" ".join(words_of(text))))
         self._waiting = []
         self._writer.commit()
         self._index.reload()

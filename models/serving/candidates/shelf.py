@@ -91,6 +91,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             self.metadata[rows],
             _named(self.categories[rows], self.category_names),
             _named(self.creators[rows], self.creator_names),
+            lambda: [self.items[row] for row in rows.tolist()],
             self.hashes_of[rows, 0],
         )
 

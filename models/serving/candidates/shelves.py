@@ -144,7 +144,8 @@ class Shelves:
         version, changes = self._catalogue.changes(self._version)
         if version == self._version:
             return False
-        if changes is None or self._stock.size <= SMALL or not self._stock.apply(changes):
+        anew = self._stock.size <= SMALL and self._stock.source.towers is None  # nothing is read for it
+        if changes is None or anew or not self._stock.apply(changes):
             self._adopt(self._laid_out())
         self._make_room()
         self._version = version

@@ -180,6 +180,11 @@ class Store(Protocol):
         """Asks for them; what it returns must be called, once, and waits for the answer."""
 
     # features, written
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far. Where it has grown, the store may have been restarted
+        since, and have lost writes."""
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
 
@@ -187,7 +192,11 @@ class Store(Protocol):
         """Every user's documents; empty ones for a new user."""
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
-        """Does each write whole; False: refused, since a fence or a guarded document has moved."""
+        """Does each write whole; False: refused, since a fence or a guarded document has moved.
+
+        Raises:
+            StoreUnavailable: also where the connection was lost; none is made for these writes.
+        """
 
     # people
     def remembers(self, user_id: str, at_ms: int) -> bool:

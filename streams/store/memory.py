@@ -34,6 +34,7 @@ class MemoryStore:
     """A Store that forgets everything with the process. `clock` gives seconds, for replies' ages."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.connections = 0
         self._lock = threading.RLock()
         self._clock = clock
         self.rows: dict[tuple[Scope, str], Floats] = {}

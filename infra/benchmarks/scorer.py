@@ -46,6 +46,7 @@ __all__ = ["Figures", "goals", "measure"]
 WARM = 100  # requests before the first that counts
 BEHIND = 50  # requests between the funnel's turn and the floor's on the same keys
 ROUNDS = 10
+SAVE_S = 120.0  # that Redis may take to write its data down
 DEPTH, QUERIES = 500, 100  # of the recall
 P99_GOAL_MS, OVER_FLOOR_GOAL, PER_S_GOAL, RECALL_GOAL = 8.0, 1.5, 350.0, 0.95
 
@@ -128,7 +129,7 @@ def measure(
     bare = open_flights(settings)
     if not kept.filled:
         world.write(bare, Keys(settings.namespace), lambda n: told("Redis", n))
-        bare.run("SAVE")
+        open_flights(settings, SAVE_S).run("SAVE")
         kept.note_filled()
     noted = _Noted(open_flights(settings))
     store = RedisStore(noted, settings.namespace)

@@ -43,6 +43,7 @@ class DoomedFlights:
 
     def __init__(self, inner: Flights, fate: Path) -> None:
         self._inner, self._file = inner, fate
+        self.connections = inner.connections
         self._fate: Fate | None = None
 
     def arm(self) -> None:

@@ -42,7 +42,8 @@ def balance(
             bars.update(task, advance=1, description=f"seed {said} done")
 
         result = trade_off(policies, run_policies(wanted, Plan(requests=requests), policies, done))
-    Console().print(as_table(result))
+    console = Console()
+    console.print(as_table(result, console.width))
     if picture is not None:
         picture.write_text(as_svg(result))
     if json_file is not None:

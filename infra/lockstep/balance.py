@@ -15,6 +15,7 @@ __all__ = ["POWERS", "Balance", "Point", "as_svg", "as_table", "balances", "trad
 
 POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 WIDTH = 30
+BESIDE = 60  # columns that all but the bars take
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -56,8 +57,9 @@ def trade_off(policies: Sequence[Policy], outcomes: Sequence[Outcome]) -> Balanc
     return Balance(compared.seeds, compared.viewers, tuple(points))
 
 
-def as_table(result: Balance) -> Table:
-    """A row for each setting, with bars of the click rate and of the coverage."""
+def as_table(result: Balance, width: int = BESIDE + 2 * WIDTH) -> Table:
+    """A row for each setting, with bars of the click rate and of the coverage where `width` has room."""
+    room = min(WIDTH, (width - BESIDE) // 2 - 2)
     seeds = ", ".join(map(str, result.seeds))
     table = Table(
         title=f"click rate against coverage: {result.viewers:,} simulated viewers, seeds {seeds}",
@@ -67,20 +69,21 @@ def as_table(result: Balance) -> Table:
     )
     for name in ("popularity", "impressions", "CTR", "95 %", "coverage"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("CTR", width=WIDTH, no_wrap=True)
-    table.add_column("coverage", width=WIDTH, no_wrap=True)
+    if room > 4:
+        table.add_column("CTR", width=room, no_wrap=True)
+        table.add_column("coverage", width=room, no_wrap=True)
     most = max(point.ctr.high for point in result.points)
     for point in result.points:
         low, high = f"{point.ctr.low:.3f}", f"{point.ctr.high:.3f}"
         seen = Interval(point.coverage, point.coverage, point.coverage)
+        bars = [bar(point.ctr, most, room), bar(seen, 1.0, room)] if room > 4 else []
         table.add_row(
             f"{point.popularity:+g}",
             f"{point.impressions:,}",
             f"{point.ctr.value:.3f}",
             f"{low}–{high}",
             f"{point.coverage:.1%}",
-            bar(point.ctr, most, WIDTH),
-            bar(seen, 1.0, WIDTH),
+            *bars,
         )
     return table
 

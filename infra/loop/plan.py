@@ -65,6 +65,6 @@ def settings_of(kafka: str, redis: str, state: Path, namespace: str, plan: Plan)
             "drift_window_ms": plan.window_ms,
             "train_window_ms": int(2.5 * plan.window_ms),
             "latency_budget_ms": 1_000,
-            "retrain_cooldown_ms": 5_000,
+            "retrain_cooldown_ms": 20_000,
         }
     )

@@ -22,6 +22,8 @@ from streams.settings import Settings
 
 __all__ = ["PARCEL", "ReaderApp", "Reads", "credentials", "in_turns", "messages_of", "open_app", "options_of"]
 
+log = logging.getLogger(__name__)
+
 PARCEL = 64  # messages in one parcel at most
 PARCELS = 64  # that wait in one queue: 4,096 messages were best of what was tried
 
@@ -106,8 +108,11 @@ class _Consumer(driver.Consumer):
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
-            await self.perform_seek()
+        if not self.flow_active:  # a rebalance has begun: what was fetched is read again
+            try:
+                await self.perform_seek()
+            except Exception as error:
+                log.warning("not placed anew before a rebalance, which will do it: %r", error)
             return
         for tp, own in in_turns(records):
             if not self.flow_active or self.app.consumer_generation_id != generation:

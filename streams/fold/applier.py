@@ -224,7 +224,14 @@ class Applier:
             self._rejects.flush()
 
     def _write(self, writes: Sequence[ShardWrite]) -> set[str]:
-        """Writes; returns the tags of refused shards, whose fences were read again."""
+        """Writes; returns the tags of refused shards, whose fences were read again.
+
+        What follows from a decision must not be written where the decision itself is lost: it might be
+        made otherwise when the events are read again. So where the store may have been restarted, fences
+        are read first.
+        """
+        if self._fences.doubtful:
+            self._reread(TAGS)
         writes = [write for write in writes if write.moves]
         if any(len(write.keys) + len(write.documents) + len(write.companions) > MAX_KEYS for write in writes):
             raise _TooWideError

@@ -42,13 +42,16 @@ class Fences:
         self.done: dict[Source, int] = {}  # last offset folded everywhere, or resumed after
         self.stream_ms: dict[Source, int] = {}
         self.floors: dict[int, int] = {}  # see floors_of
+        self._connections = 0  # to the store, before all fences were read last
 
     def __getitem__(self, tag: str) -> ShardFence:
         return self._held[tag]
 
     def load(self) -> None:
         """Reads all fences anew and forgets every source."""
+        connections = self._store.connections
         self._held = self._store.fences(TAGS)
+        self._connections = connections
         self.floors = floors_of(self._held)
         self.epochs.clear()
         self.done.clear()
@@ -104,12 +107,20 @@ class Fences:
         Raises:
             RolledBackError: some of all shards stand before what was folded; nothing is noted then.
         """
+        connections = self._store.connections
         found = self._store.fences(tags)
         if any(self._beside(found, before=True)):
             raise RolledBackError(self._beside(self._store.fences(TAGS), before=True))
         rivals = bool(self._beside(found, before=False))
         self._held.update(found)
+        if len(found) == len(TAGS):
+            self._connections = connections
         return rivals
+
+    @property
+    def doubtful(self) -> bool:
+        """True if the store was connected to anew since all fences were read: it may have lost writes."""
+        return self._store.connections != self._connections
 
     def _beside(self, found: Mapping[str, ShardFence], before: bool) -> set[str]:
         """Shards whose fence of some source stands before where it was believed to be, or after it."""

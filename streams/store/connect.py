@@ -9,6 +9,7 @@ from redis.retry import Retry
 
 from streams.redis_address import RedisAddress, redis_address
 from streams.settings import Settings
+from streams.store.connections import Connections
 from streams.store.flights import ClusterFlights, Flights, ServerFlights
 from streams.store.item_vectors import VectorStore
 from streams.store.redis_store import RedisStore
@@ -31,10 +32,18 @@ def connect_vectors(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Vector
 def open_flights(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Flights:
     """Flights to the server or cluster that the settings name. Nothing is sent before the first call."""
     address = redis_address(settings.redis)
+    connections = Connections()
     options = _options(settings, address, timeout_s)
     if address.cluster:
-        return ClusterFlights(lambda: _cluster(address, options))
-    return ServerFlights(_server(address, options))
+        options["redis_connect_func"] = connections.opened
+        return ClusterFlights(lambda: _cluster(address, options), connections)
+
+    def opened(connection: Any) -> None:
+        connection.on_connect()
+        connections.opened()
+
+    options["redis_connect_func"] = opened
+    return ServerFlights(_server(address, options), connections)
 
 
 def _server(address: RedisAddress, options: dict[str, Any]) -> redis.Redis:

@@ -180,6 +180,11 @@ class Store(Protocol):
         """Asks for them; what it returns must be called, once, and waits for the answer."""
 
     # features, written
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far. Where it has grown, the store may have been restarted
+        since, and have lost writes."""
+
     def fences(self, tags: Sequence[str]) -> dict[str, ShardFence]:
         """Fences by shard tag."""
 
@@ -187,7 +192,11 @@ class Store(Protocol):
         """Every user's documents; empty ones for a new user."""
 
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
-        """Does each write whole; False: refused, since a fence or a guarded document has moved."""
+        """Does each write whole; False: refused, since a fence or a guarded document has moved.
+
+        Raises:
+            StoreUnavailable: also where the connection was lost; none is made for these writes.
+        """
 
     # people
     def remembers(self, user_id: str, at_ms: int) -> bool:
@@ -205,6 +214,9 @@ class Store(Protocol):
     # beside features
     def get_reply(self, request_id: str) -> bytes | None:
         """The reply kept for a request, or None."""
+
+    def get_replies(self, request_ids: Sequence[str]) -> list[bytes | None]:
+        """The reply kept for each request, or None, in one round trip."""
 
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""

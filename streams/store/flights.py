@@ -16,6 +16,7 @@ from hiredis import pack_command
 from redis.cluster import PipelineCommand, RedisCluster
 
 from streams.errors import StoreHangs, StoreUnavailable
+from streams.store.connections import Connections
 
 __all__ = ["Call", "ClusterFlights", "Command", "Flights", "Script", "ServerFlights", "tag_of_key"]
 
@@ -46,6 +47,8 @@ class Call(NamedTuple):
 
 class Flights(Protocol):
     """Sends commands. Every method may raise StoreUnavailable; safe to use from several threads."""
+
+    connections: Connections
 
     def run(self, *command: Any) -> Any:
         """The answer to one command; its keys share a tag."""
@@ -142,8 +145,9 @@ def _answer(connection: Any, packed: bytes, sent: bool) -> Any:
 class ServerFlights(_Sending):
     """Flights to one server."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, connections: Connections) -> None:
         self._redis: Any = client
+        self.connections = connections
 
     def run(self, *command: Any) -> Any:
         """The answer to one command."""
@@ -218,8 +222,9 @@ class ClusterFlights(_Sending):
     is sent twice is safe: its compare and set refuses the second one.
     """
 
-    def __init__(self, open_cluster: Callable[[], RedisCluster]) -> None:
+    def __init__(self, open_cluster: Callable[[], RedisCluster], connections: Connections) -> None:
         self._open = open_cluster
+        self.connections = connections
         self._lock = threading.Lock()
         self._opened: Any = None
         self._pipeline: Any = None

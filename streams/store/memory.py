@@ -34,6 +34,7 @@ class MemoryStore:
     """A Store that forgets everything with the process. `clock` gives seconds, for replies' ages."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.connections = 0
         self._lock = threading.RLock()
         self._clock = clock
         self.rows: dict[tuple[Scope, str], Floats] = {}
@@ -182,6 +183,10 @@ class MemoryStore:
                 self._replies.pop(request_id, None)
                 return None
             return value
+
+    def get_replies(self, request_ids: Sequence[str]) -> list[bytes | None]:
+        """The reply kept for each request, or None."""
+        return [self.get_reply(request_id) for request_id in request_ids]
 
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""

@@ -159,11 +159,17 @@ class RedisStore:
         values = self._flights.mget([key for user in user_ids for key in named(user, DOCUMENTS)])
         return {user: UserDocuments.read(*values[n * i : n * i + n]) for i, user in enumerate(user_ids)}
 
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return self._flights.connections.made
+
     def write(self, writes: Sequence[ShardWrite]) -> list[bool]:
         """Does each write whole, all in one round trip; False: refused."""
         if not writes:
             return []
-        results = self._flights.scripts(_SCRIPT, [self._call(write) for write in writes])
+        with self._flights.connections.kept():
+            results = self._flights.scripts(_SCRIPT, [self._call(write) for write in writes])
         return [bool(result) for result in results]
 
     def _call(self, write: ShardWrite) -> Call:
@@ -205,6 +211,10 @@ class RedisStore:
         """The reply kept for a request, or None."""
         found: bytes | None = self._flights.run("GET", self._keys.reply(request_id))
         return found
+
+    def get_replies(self, request_ids: Sequence[str]) -> list[bytes | None]:
+        """The reply kept for each request, or None, by one MGET."""
+        return self._flights.mget([self._keys.reply(request_id) for request_id in request_ids])
 
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""

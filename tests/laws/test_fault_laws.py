@@ -23,7 +23,7 @@ from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store import MemoryStore
 from streams.store.connect import connect
-from streams.store.contract import Store
+from streams.store.contract import Move, ShardWrite, Store
 from streams.store.keys import TAGS, tag_of, user_tag
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
 from tests.event_logs import NOW, WALL, Failing, Log, make_applier, oracle
@@ -230,6 +230,25 @@ def test_a_redis_back_at_an_older_snapshot_is_noticed_and_filled_again(
     assert any(starts.get(source, 0) < len(messages) for source, messages in log.items())
     applier.apply([m for source, messages in log.items() for m in messages[starts.get(source, 0) :]])
     assert differences(store, oracle(log), NOW) == []
+    store.close()
+
+
+def test_a_write_makes_no_connection_of_its_own(snapshots: tuple[RedisServer, Path]) -> None:
+    """Else it might reach a restarted Redis before anybody has looked what that one lost."""
+    server, _ = snapshots
+    store = connect(Settings(redis=server.url, namespace="t"))  # type: ignore[arg-type]
+    source = Source(CLICKS.name, 0)
+    store.fences(TAGS)
+    before = store.connections
+    assert store.write([ShardWrite(tag="u00", moves=(Move(source, "e1", -1, 4, T0),))]) == [True]
+    assert store.connections == before
+    server.restart()
+    again = ShardWrite(tag="u00", moves=(Move(source, "e1", -1, 7, T0),))
+    with pytest.raises(StoreUnavailable, match="the connection was lost"):
+        store.write([again])
+    assert store.connections > before
+    assert store.fences(["u00"])["u00"].at(source, "e1").offset == -1  # it kept nothing
+    assert store.write([again]) == [True]
     store.close()
 
 

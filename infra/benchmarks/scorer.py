@@ -28,6 +28,7 @@ from models.serving.candidates.retrieval import similar, taste
 from models.serving.candidates.shelves import A_TURN, INDEXED, Shelves
 from models.serving.funnel import Funnel
 from models.serving.ranker import Ranker
+from models.serving.scorer import settle_garbage
 from models.serving.slot import Pair, pair_of
 from models.versions.manifest import GOLDEN, RANKER
 from models.versions.registry import seal
@@ -143,7 +144,7 @@ def measure(
     pair = _pair(plan.seed)
     funnel = Funnel(settings, catalogue, store, shelves, _Held(pair), guard=_Strict())
     gc.collect()
-    gc.freeze()  # as the role `scorer` does with a large catalogue
+    settle_garbage()  # as the role `scorer` does with a large catalogue
     found = _Run(plan, funnel, noted, bare, shelves, pair).run(world.asking.tolist(), told)
     served = None
     if rate:

@@ -300,7 +300,9 @@ def test_what_a_query_finds_stands_before_what_it_does_not():
 
 
 def test_what_has_more_of_a_querys_words_counts_more():
-    reply, _ = ranked(funnel_of(FULL), query="t15 m16", limit=4)  # m16 made i16 alone, which t15 is on as well
+    reply, _ = ranked(
+        funnel_of(FULL), query="t15 m16", limit=4
+    )  # m16 made i16 alone, which t15 is on as well
     assert [item.item_id for item in reply.items] == ["i16", "i19", "i18", "i17"]
 
 

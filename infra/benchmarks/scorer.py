@@ -28,6 +28,7 @@ from models.serving.candidates.retrieval import similar, taste
 from models.serving.candidates.shelves import A_TURN, INDEXED, Shelves
 from models.serving.funnel import Funnel
 from models.serving.ranker import Ranker
+from models.serving.scorer import settle_garbage
 from models.serving.slot import Pair, pair_of
 from models.versions.manifest import GOLDEN, RANKER
 from models.versions.registry import seal
@@ -46,6 +47,7 @@ __all__ = ["Figures", "goals", "measure"]
 WARM = 100  # requests before the first that counts
 BEHIND = 50  # requests between the funnel's turn and the floor's on the same keys
 ROUNDS = 10
+SAVE_S = 120.0  # that Redis may take to write its data down
 DEPTH, QUERIES = 500, 100  # of the recall
 P99_GOAL_MS, OVER_FLOOR_GOAL, PER_S_GOAL, RECALL_GOAL = 8.0, 1.5, 350.0, 0.95
 
@@ -128,7 +130,7 @@ def measure(
     bare = open_flights(settings)
     if not kept.filled:
         world.write(bare, Keys(settings.namespace), lambda n: told("Redis", n))
-        bare.run("SAVE")
+        open_flights(settings, SAVE_S).run("SAVE")
         kept.note_filled()
     noted = _Noted(open_flights(settings))
     store = RedisStore(noted, settings.namespace)
@@ -142,7 +144,7 @@ def measure(
     pair = _pair(plan.seed)
     funnel = Funnel(settings, catalogue, store, shelves, _Held(pair), guard=_Strict())
     gc.collect()
-    gc.freeze()  # as the role `scorer` does with a large catalogue
+    settle_garbage()  # as the role `scorer` does with a large catalogue
     found = _Run(plan, funnel, noted, bare, shelves, pair).run(world.asking.tolist(), told)
     served = None
     if rate:

@@ -22,7 +22,18 @@ from models.versions.manifest import Version
 from streams.events import RankReply, RankRequest
 from streams.features import COLUMNS
 
-__all__ = ["BLIND", "OF_QUERIES", "SEARCHES", "Contender", "Query", "Searched", "judged", "run_searches"]
+__all__ = [
+    "BLIND",
+    "OF_QUERIES",
+    "SEARCHES",
+    "SYSTEM",
+    "Contender",
+    "Query",
+    "Searched",
+    "judged",
+    "run_one",
+    "run_searches",
+]
 
 K = 10
 GRADES = 4  # of relevance: labels 0 to 4, with gains 2^label - 1, as in learning to rank
@@ -76,7 +87,7 @@ def run_searches(
             for policy, without in ((SYSTEM, frozenset[str]()), (BLIND, OF_QUERIES)):
                 version = train(learning, seed, without)
                 done(f"{seed}: training")
-                one = pool.submit(_run, policy, seed, world, version)
+                one = pool.submit(run_one, policy, seed, world, version)
                 one.add_done_callback(lambda _, name=policy.name, seed=seed: done(f"{seed}: {name}"))  # type: ignore[misc]
                 running.append(one)
         found = [one.result() for one in running]
@@ -108,7 +119,8 @@ def judged(queries: Sequence[Query]) -> Searched:
     )
 
 
-def _run(policy: Policy, seed: int, world: World, version: Version) -> list[Query]:
+def run_one(policy: Policy, seed: int, world: World, version: Version | None) -> list[Query]:
+    """Serves the plan by a policy and judges every search that something there would answer."""
     found: list[Query] = []
 
     def judge(world: World, system: System, request: RankRequest, reply: RankReply) -> None:
@@ -122,7 +134,7 @@ def _run(policy: Policy, seed: int, world: World, version: Version) -> list[Quer
             return  # nothing there that the viewer would want
         lists = {policy.name: [item.item_id for item in reply.items]}
         others = _others(system, request)
-        if policy is SYSTEM:
+        if policy == SYSTEM:
             lists |= others
         possible = np.array(list(gains.values()))
         ndcg = {

@@ -30,7 +30,7 @@ from streams.settings import Settings
 from streams.store import Store
 from streams.store.connect import connect, connect_vectors
 
-__all__ = ["run"]
+__all__ = ["run", "settle_garbage"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,16 @@ CHECK_S = 1.0  # between two commits and looks at health
 SETTLE_S = 3.0  # for the last answers to be delivered, at the end
 WEIGHTS_S, SHELVES_S, PURSE_S = 0.15, 1.0, 0.05
 LARGE = 50_000  # items, from which on the garbage collector is told to leave them alone
+YOUNG = 20_000  # objects made since the garbage collector last looked
 SWITCH_S = 0.001  # a request must not wait 5 ms, Python's default, for a thread that builds shelves
+
+
+def settle_garbage() -> None:
+    """Leaves what stands by now to itself: a walk over a million items is a pause that requests would feel.
+    A request leaves a thousand objects behind, so the collector looks every dozen requests, not within each.
+    """
+    gc.freeze()
+    gc.set_threshold(YOUNG, 10, 10)
 
 
 class Chore(threading.Thread):
@@ -213,7 +222,7 @@ class Scorer:
                 store.ping()
                 shelves.refresh()
                 if not gc.get_freeze_count() and len(shelves.current) > LARGE:
-                    gc.freeze()  # a walk over a million items is a pause that requests would feel
+                    settle_garbage()
             except Exception as error:
                 self._health.set("redis", False, str(error))
                 raise

@@ -8,10 +8,11 @@ are reported and never ask: what they bring about on slates does.
 
 import numpy as np
 
-from monitors.drift.columns import cluster_of, tells_of_candidates
+from monitors.drift.columns import tells_of_candidates
 from monitors.drift.frozen import Frozen, clusters_of, rows_of
-from monitors.drift.judge import Size, Verdict, gentler, judge
+from monitors.drift.judge import Verdict, gentler, judge
 from monitors.drift.references import Reference, observed
+from monitors.drift.surfaces import size_of
 from monitors.drift.windows import Sampled, Windows
 from streams.events import Served, Window
 
@@ -43,16 +44,8 @@ class Candidates:
             return None
         verdicts = []
         for place, baseline in self._baseline.items():
-            size = self._size(closed, baseline.feature)
+            size = size_of(closed, baseline.feature, self._min_rows, len(self._places))
             trained = judge(self._frozen.references[place], columns[place], size)
             since = judge(baseline, columns[place], size)
             verdicts += [gentler(*pair) for pair in zip(trained, since, strict=True)]
         return closed.window, verdicts
-
-    def _size(self, closed: Sampled, feature: str) -> Size:
-        return Size(
-            rows=closed.window.rows,
-            min_rows=self._min_rows,
-            columns=len(self._places),
-            worth=closed.worth.get(cluster_of(feature) or "", 1.0),
-        )

@@ -20,12 +20,13 @@ from models.versions.manifest import Version
 from models.versions.registry import Champions, load_version
 from monitors.alarms import alerts_of, fingerprints
 from monitors.drift.candidates import Candidates
-from monitors.drift.columns import cluster_of, may_trigger
+from monitors.drift.columns import may_trigger
 from monitors.drift.evidence import Evidence
 from monitors.drift.frozen import Frozen, clusters_of, freeze, rows_of
 from monitors.drift.judge import Size, Verdict, gentler, judge, ks, psi
 from monitors.drift.references import Reference, observed
 from monitors.drift.sanity import sanity
+from monitors.drift.surfaces import Surfaces, size_of
 from monitors.drift.windows import Sampled, Windows
 from monitors.reports import Outgoing, report_of
 from monitors.triggers import Judged, Rules, State, remember, step
@@ -50,7 +51,6 @@ Rows = NDArray[np.float32]
 Load = Callable[[str, str], Version]  # (uri, sha256) -> a verified version
 
 WHOLE_ROW = "all"  # the feature named where there is no reference to take names from
-SURFACES = 8  # of a model that are judged apart, each a sample of 10,000 rows
 STAYS = 0.5  # of the PSI that a column asked at: what a training must bring it below to have helped
 OPEN_MODELS = 4  # the champion, those before it, and None
 
@@ -66,11 +66,9 @@ class _Model:
     def __init__(self, settings: Settings, frozen: Frozen | None) -> None:
         self.frozen = frozen
         self.windows = _windows(settings, frozen)
-        self.names: set[str] = set()  # of surfaces
-        self.surfaces: dict[str, Windows] = {}
-        self.candidates = (
-            Candidates(frozen, settings.drift_window_ms, settings.drift_window_rows) if frozen else None
-        )
+        span = settings.drift_window_ms, settings.drift_window_rows
+        self.surfaces = Surfaces(frozen, *span) if frozen else None
+        self.candidates = Candidates(frozen, *span) if frozen else None
         self.warm = False
         self.baseline: tuple[Reference, ...] | None = None
 
@@ -193,30 +191,15 @@ class DriftWatch:
     def _of_surface(
         self, version: str | None, model: _Model, served: Served, rows: Rows, now_ms: int
     ) -> list[Outgoing]:
-        """Each surface by itself, once there are two: reported and never asking, since all of them do."""
-        if len(model.names) < SURFACES:
-            model.names.add(served.surface)
-        if model.frozen is None or len(model.names) < 2 or served.surface not in model.names:
+        judged = model.surfaces.take(served, rows) if model.surfaces else None
+        if judged is None or not model.warm:
             return []
-        if served.surface not in model.surfaces:
-            model.surfaces[served.surface] = _windows(self._settings, model.frozen)
-        closed = model.surfaces[served.surface].add(served.ts_ms, rows, clusters_of(served))
-        if closed is None or not model.warm:
-            return []
-        columns = zip(model.frozen.references, closed.rows.T.astype(np.float64), strict=True)
-        return [
-            report_of(version, closed.window, verdict, now_ms, served.surface)
-            for reference, values in columns
-            for verdict in judge(reference, values, self._size(model, closed, reference.feature))
-        ]
+        window, verdicts = judged
+        return [report_of(version, window, verdict, now_ms, served.surface) for verdict in verdicts]
 
     def _size(self, model: _Model, closed: Sampled, feature: str) -> Size:
-        return Size(
-            rows=closed.window.rows,
-            min_rows=self._settings.drift_window_rows,
-            columns=len(model.frozen.references) if model.frozen else 1,
-            worth=closed.worth.get(cluster_of(feature) or "", 1.0),
-        )
+        columns = len(model.frozen.references) if model.frozen else 1
+        return size_of(closed, feature, self._settings.drift_window_rows, columns)
 
     def _step(
         self, version: str | None, model: _Model, closed: Sampled, verdicts: Sequence[Verdict], now_ms: int

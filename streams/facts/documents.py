@@ -11,7 +11,6 @@ had pushed out.
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -132,8 +131,10 @@ class _Placed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _place_of: Callable[[Any], Place] = attrgetter("ts_ms", "mark", "item_id")
 _encode = msgspec.msgpack.Encoder().encode
-_history = msgspec.msgpack.Decoder(list[HistoryEntry])
-_shown = msgspec.msgpack.Decoder(list[ShownEntry])
+# as HistoryEntry and ShownEntry have them, but as tuples: a ranking reads three hundred
+_history = msgspec.msgpack.Decoder(list[tuple[int, int, str, int | None, str | None, str | None]])
+_shown = msgspec.msgpack.Decoder(list[tuple[int, int, str]])
+_new = tuple.__new__
 _raw = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _placed = msgspec.msgpack.Decoder(list[_Placed])
 
@@ -395,20 +396,17 @@ class UserDocuments:
 
 def read_history(value: bytes | None) -> tuple[Engagement, ...]:
     """Engagements newest first, one an item, from the document's bytes."""
-    return _engagements(_history.decode(opened(value))) if value else ()
-
-
-def _engagements(entries: Sequence[HistoryEntry]) -> tuple[Engagement, ...]:
+    if not value:
+        return ()
     found: dict[str, Engagement] = {}
-    for e in reversed(entries):
-        if e.item_id[0] == TOMBSTONE:
+    for ts_ms, _, item_id, permille, category, creator in reversed(_history.decode(opened(value))):
+        if item_id[0] == TOMBSTONE:
             continue
-        known = found.get(e.item_id)
-        ratio = None if e.watch_permille is None else e.watch_permille / 1_000
+        known, ratio = found.get(item_id), None if permille is None else permille / 1_000
         if known is None:
-            found[e.item_id] = Engagement(e.item_id, e.ts_ms, ratio, e.category, e.creator)
+            found[item_id] = _new(Engagement, (item_id, ts_ms, ratio, category, creator))
         elif known.watch_ratio is None and ratio is not None:
-            found[e.item_id] = known._replace(watch_ratio=ratio)
+            found[item_id] = known._replace(watch_ratio=ratio)
     return tuple(found.values())
 
 
@@ -416,15 +414,18 @@ def read_shown(value: bytes | None) -> tuple[Showing, ...]:
     """Impressions newest first, one an item, from the document's bytes."""
     if not value:
         return ()
-    entries = [entry for entry in _shown.decode(opened(value)) if entry.item_id[0] != TOMBSTONE]
-    names = [entry.item_id for entry in entries]
-    times, newest = Counter(names), dict(zip(names, [entry.ts_ms for entry in entries], strict=True))
-    return tuple([Showing(name, newest[name], times[name]) for name in dict.fromkeys(reversed(names))])
+    found: dict[str, list[int]] = {}
+    for ts_ms, _, item_id in reversed(_shown.decode(opened(value))):
+        known = found.get(item_id)
+        if known is None:
+            found[item_id] = [ts_ms, 1]
+        else:
+            known[1] += 1
+    return tuple([_new(Showing, (item, ts, n)) for item, (ts, n) in found.items() if item[0] != TOMBSTONE])
 
 
 def read_names(value: bytes | None) -> dict[str, int]:
     """Newest time by creator followed, or by item hidden, from the document's bytes."""
     if not value:
         return {}
-    entries = _shown.decode(opened(value))
-    return {entry.item_id: entry.ts_ms for entry in entries if entry.item_id[0] != TOMBSTONE}
+    return {name: ts_ms for ts_ms, _, name in _shown.decode(opened(value)) if name[0] != TOMBSTONE}

@@ -38,14 +38,15 @@ def decode_plain(topic: Topic, key: bytes | None, value: bytes | None, now_ms: i
         return None
     latest = now_ms + MAX_AHEAD_MS
     owner = None if key is None else key.decode(errors="replace")
-    ids: list[str] = []
+    ids: list[str | None] = []
     for record in records:
         found = ids_of(record)
         ids += found
         if record.ts_ms > latest or (owner is not None and found[0] != owner):
             return None
-    known = {text for text in ids if text is not None}
-    if not all(0 < len(text) <= _MAX_ID for text in known):
+    known: set[Any] = set(ids)
+    known.discard(None)
+    if "" in known or max(map(len, known)) > _MAX_ID:
         return None
     try:
         return None if "".join(known).encode("ascii").translate(None, _ID_BYTES) else records

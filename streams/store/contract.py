@@ -215,6 +215,9 @@ class Store(Protocol):
     def get_reply(self, request_id: str) -> bytes | None:
         """The reply kept for a request, or None."""
 
+    def get_replies(self, request_ids: Sequence[str]) -> list[bytes | None]:
+        """The reply kept for each request, or None, in one round trip."""
+
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""
 

@@ -184,6 +184,10 @@ class MemoryStore:
                 return None
             return value
 
+    def get_replies(self, request_ids: Sequence[str]) -> list[bytes | None]:
+        """The reply kept for each request, or None."""
+        return [self.get_reply(request_id) for request_id in request_ids]
+
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""
         with self._lock:

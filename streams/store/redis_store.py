@@ -212,6 +212,10 @@ class RedisStore:
         found: bytes | None = self._flights.run("GET", self._keys.reply(request_id))
         return found
 
+    def get_replies(self, request_ids: Sequence[str]) -> list[bytes | None]:
+        """The reply kept for each request, or None, by one MGET."""
+        return self._flights.mget([self._keys.reply(request_id) for request_id in request_ids])
+
     def put_reply(self, request_id: str, value: bytes, ttl_s: float) -> None:
         """Keeps a reply for `ttl_s`."""
         self._flights.run("SET", self._keys.reply(request_id), value, "PX", max(1, int(ttl_s * 1_000)))

@@ -34,7 +34,7 @@ def place(
     """An archive, an empty registry and a broker, named by the environment."""
     settings = make_settings(kafka=embedded_kafka)
     create_topics(settings)
-    write_archive(settings.archive_url, examples(1_500))
+    write_archive(settings.archive_url, examples(3_000))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("kafka", "topic_prefix", "state", "namespace"):
         monkeypatch.setenv(f"STREAMREC_{name.upper()}", str(getattr(settings, name)))

@@ -24,7 +24,7 @@ ORDER = Order(version="v1", created_ms=5, columns=COLUMN_NAMES, columns_hash=col
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("archive"))
-    write_archive(url, examples(1_500))
+    write_archive(url, examples(3_000))
     return read_training_set(url, 86_400_000, len(COLUMN_NAMES), columns_hash(), 100_000)
 
 

@@ -17,7 +17,7 @@ from streams.features.counters import query_key
 from streams.messages import Source
 from streams.redis_address import redis_address
 from streams.settings import Settings
-from streams.store import Document, MemoryStore, Move, Outcomes, Position, ShardWrite
+from streams.store import Document, Looked, MemoryStore, Move, Outcomes, Position, ShardWrite
 from streams.store.connect import connect, connect_vectors, open_flights
 from streams.store.item_vectors import TAGS as VECTOR_TAGS
 from streams.store.item_vectors import ServedVectors, pack, unpack
@@ -302,6 +302,42 @@ def test_shards_hold_a_users_keys_together_and_names_tell_the_shard() -> None:
     assert tag_of(Scope.USER_CATEGORY, "ann/c1") == tag_of(Scope.USER, "ann") == user_tag("ann")
     assert len(set(TAGS)) == 64
     assert len({user_tag(f"u{n}") for n in range(1_000)}) == 32
+
+
+def test_several_rankings_are_read_at_once_as_each_is_alone(store: Any) -> None:
+    for n, key in enumerate([(Scope.USER, "ann"), (Scope.USER, "bob"), (Scope.ITEM, "a")], 1):
+        tag = tag_of(*key)
+        at = store.fences([tag])[tag].at(SOURCE, "e").offset
+        assert store.write([write(tag, at, n, keys=(key,), rows=row(T0, float(n), key[0]))]) == [True]
+    asked = [Looked("ann", ["a", "b"], [None, None]), Looked("bob", ["c"], [None]), Looked("ann", [], [])]
+    views = store.begin_views(asked)()
+    for each, view in zip(asked, views, strict=True):
+        alone = store.view(*each)
+        assert {s: r.tolist() for s, r in view.rows.items()} == {s: r.tolist() for s, r in alone.rows.items()}
+    assert [view.rows[Scope.USER][0, 2] for view in views] == [1, 2, 1]
+    assert store.persons(["ann", "nobody"]) == [store.person("ann"), store.person("nobody")]
+    assert store.begin_companions(["a", "b"])() == [None, None]
+    store.put_reply("r1", b"one", 60.0)
+    assert store.get_replies(["r0", "r1"]) == [None, b"one"]
+
+
+def test_a_connection_lost_while_idle_is_opened_anew(redis_url: str) -> None:
+    settings = Settings(redis=redis_url)
+    flights, others = open_flights(settings), open_flights(settings)
+
+    def cut() -> None:
+        mine = flights.run("CLIENT", "ID")
+        others.run("CLIENT", "KILL", "ID", mine)
+
+    name = f"t{secrets.token_hex(5)}"
+    flights.run("SET", name, "1")
+    cut()
+    assert flights.mget([name, "nobody"]) == [b"1", None]
+    waiting = flights.begin_mget([name])
+    assert flights.run("GET", name) == b"1"  # another connection: the first one is under way
+    assert waiting() == [b"1"]
+    flights.close()
+    others.close()
 
 
 def test_item_vectors_stand_by_version_and_shard(any_redis_url: str) -> None:

@@ -201,17 +201,22 @@ class Desk:
     def _next(self, most: int) -> tuple[list[Job], int]:
         """The next requests to rank, distinct ones; and how many were taken from those that wait, since what
         came too late or came before is answered at once."""
-        batch: list[Job] = []
-        for passed in range(most):
-            if not self._waiting or any(
-                job.request.request_id == self._waiting[0].request.request_id for job in batch
-            ):
-                return batch, passed
+        taken: dict[str, Job] = {}
+        passed = 0
+        while self._waiting and passed < most and self._waiting[0].request.request_id not in taken:
             job = self._waiting.popleft()
+            passed += 1
             with self._answering(job):
-                if not self._answered(job):
+                self._left_ms(job)
+                taken[job.request.request_id] = job
+        batch = []
+        for job, kept in zip(taken.values(), self._replies.get_many(list(taken)), strict=True):
+            with self._answering(job):
+                if kept is None:
                     batch.append(job)
-        return batch, most
+                else:
+                    self._repeat(job, kept)
+        return batch, passed
 
     @contextmanager
     def _answering(self, job: Job) -> Iterator[None]:
@@ -224,21 +229,15 @@ class Desk:
             log.exception("request %s failed", job.request.request_id)
             self._fail(job.caller, RankError("INTERNAL", "the scorer failed on this request"))
 
-    def _answered(self, job: Job) -> bool:
-        """True for a repeat, which is answered as it was before.
+    def _repeat(self, job: Job, kept: Kept) -> None:
+        """Answers as it was answered before.
 
         Raises:
-            RankError: it came too late, or under another user's request id.
+            RankError: that was another user.
         """
-        request = job.request
-        self._left_ms(job)
-        kept = self._replies.get(request.request_id)
-        if kept is None:
-            return False
-        if kept.user_id != request.user_id:
+        if kept.user_id != job.request.user_id:
             raise RankError("INVALID_REQUEST", "request_id: was used for another user's request")
         self._answer(job.caller, kept.value, REPEAT)
-        return True
 
     def _rank(self, batch: Sequence[Job]) -> None:
         asked = self._in_time(batch)

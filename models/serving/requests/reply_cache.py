@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 
 import msgspec
 
@@ -35,7 +36,7 @@ _owner = msgspec.json.Decoder(_Owner)
 class ReplyCache:
     """Kept in this process and, behind the reply's back, in Redis for the next process.
 
-    `get` and `put` are for one thread; `write` is called again and again by another one. `wishes` tells
+    `get_many` and `put` are for one thread; `write` is called again and again by another one. `wishes` tells
     whose replies are not to be given again: what Redis holds of them the role `features` deletes.
     """
 
@@ -47,13 +48,15 @@ class ReplyCache:
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=WAITING)
         self._wake = threading.Event()
 
-    def get(self, request_id: str) -> Kept | None:
-        """The reply kept for a request, or None; from memory alone while Redis is away."""
+    def get_many(self, request_ids: Sequence[str]) -> list[Kept | None]:
+        """The reply kept for each request, or None; from memory alone while Redis is away."""
         self._forget()
-        kept = self._kept.get(request_id)
-        if kept is not None:
-            return kept
-        return self._guard.attempt("reply_cache", lambda: self._stored(request_id), "redis")
+        found = {request_id: self._kept.get(request_id) for request_id in request_ids}
+        unknown = [request_id for request_id, kept in found.items() if kept is None]
+        if unknown:
+            stored = self._guard.attempt("reply_cache", lambda: self._stored(unknown), "redis")
+            found.update(zip(unknown, stored or (), strict=False))
+        return [found[request_id] for request_id in request_ids]
 
     def _forget(self) -> None:
         """Drops what memory holds of users who asked to be forgotten since the last call."""
@@ -62,9 +65,9 @@ class ReplyCache:
                 del self._kept[request_id]
             self._wishes.done(users)
 
-    def _stored(self, request_id: str) -> Kept | None:
-        value = self._store.get_reply(request_id)
-        return None if value is None else Kept(_owner.decode(value).user_id, value)
+    def _stored(self, request_ids: Sequence[str]) -> list[Kept | None]:
+        values = self._store.get_replies(request_ids)
+        return [None if value is None else Kept(_owner.decode(value).user_id, value) for value in values]
 
     def put(self, request_id: str, kept: Kept) -> None:
         """Keeps a reply; its way to Redis is not waited for."""

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from streams.edge.handler import Handler, Rewind
@@ -36,6 +37,7 @@ TAKE_PARCELS = 2_000 // PARCEL
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0
+START_AGAIN_S = 0.5  # pause before a reader that did not start is tried again
 READER_S = 5.0  # a reader that ends by itself within so long of the one before is not replaced
 
 
@@ -65,6 +67,7 @@ class _Worker:
         self._fault: BaseException | None = None
         self._order = Order()
         self._rewound: dict[Source, int] = {}
+        self._lived = False  # whether any reader has started
         self._ended_s = -READER_S  # when a reader ended by itself
 
     def run(self) -> None:
@@ -109,13 +112,31 @@ class _Worker:
             try:
                 await app.start()
             except Exception as error:
-                raise KafkaUnavailable(f"{self._settings.kafka}: {error}") from error
+                await self._not_begun(app, error)
+                return  # and the next one is tried
+            self._lived = True
             try:
                 await self._watch(app)
             finally:
                 await self._end(app)
         if self._fault is not None:
             raise self._fault
+
+    async def _not_begun(self, app: ReaderApp, error: Exception) -> None:
+        """Ends a reader that did not start, and waits a moment: Kafka may be away just when one follows
+        another.
+
+        Raises:
+            KafkaUnavailable: it is the first one.
+        """
+        away = KafkaUnavailable(f"{self._settings.kafka}: {error}")
+        if not self._lived:
+            raise away from error
+        self._patience.failed(away)
+        self._watchdog.beat()
+        with suppress(Exception):  # it may have come to nothing in any part
+            await self._end(app)
+        await asyncio.sleep(START_AGAIN_S)
 
     def _app(self, scratch: str) -> ReaderApp:
         names = [topic.name for topic in self._handler.topics]

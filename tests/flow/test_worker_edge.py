@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import pytest
 
+from streams.edge import worker
 from streams.edge.handler import Rewind
-from streams.errors import StoreUnavailable
+from streams.edge.reader import open_app
+from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import CLICKS
 from streams.kafka import create_topics
 from streams.messages import Message, Source
@@ -44,6 +47,53 @@ def test_one_life_in_order_with_a_rewind_a_retry_and_an_end(wired: Settings) -> 
     running.end()
     assert running.error is None
     assert handler.closed == 1
+
+
+class Away:
+    """A reader that finds no broker."""
+
+    async def start(self) -> None:
+        raise OSError("unable to bootstrap")
+
+    async def stop(self) -> None:
+        raise OSError("never started")
+
+
+def test_a_reader_that_cannot_follow_another_is_tried_again(
+    embedded_kafka: str, redis_url: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when Kafka goes away just when events are to be read again."""
+    settings = make_settings(kafka=embedded_kafka, redis=redis_url)
+    create_topics(settings, (CLICKS,))
+    send(settings, range(5))
+    readers: list[Any] = []
+
+    def opening(*arguments: Any) -> Any:
+        readers.append(Away() if len(readers) in (1, 2) else open_app(*arguments))
+        return readers[-1]
+
+    monkeypatch.setattr(worker, "open_app", opening)
+    handler, troubles = Recorder(), [Rewind({Source(CLICKS.name, 0): 0})]
+
+    def trouble(_: Sequence[Message]) -> None:
+        if troubles:
+            raise troubles.pop()
+
+    handler.before = trouble
+    running = Running(settings, handler)
+    eventually(lambda: handler.offsets()[-5:] == list(range(5)), 40)
+    assert len(readers) == 4
+    running.end()
+    assert running.error is None
+
+
+def test_a_reader_that_cannot_start_at_all_ends_the_worker(
+    embedded_kafka: str, redis_url: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "open_app", lambda *_: Away())
+    running = Running(make_settings(kafka=embedded_kafka, redis=redis_url), Recorder())
+    eventually(lambda: running.ended, 40)
+    assert isinstance(running.error, KafkaUnavailable)
 
 
 def test_it_starts_where_the_handler_says_also_below_the_commit(wired: Settings) -> None:

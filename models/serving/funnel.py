@@ -246,7 +246,7 @@ class Funnel:
         elif aim.popularity and scored.step != CACHED:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, case.candidates.item_ids))
         if request.query and request.candidates is None:
-            scored = scored._replace(scores=scored.scores * matching(case.candidates.sources))
+            scored = scored._replace(scores=scored.scores * matching(case.candidates.sources, read))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
         draft = drafted(pool, rules)

@@ -84,6 +84,11 @@ class Applier:
         return {source: done + 1 for source, done in self._fences.done.items() if done >= 0}
 
     @property
+    def stream_ms(self) -> Mapping[Source, int]:
+        """How far event time has come in each source; -1: nothing yet."""
+        return self._fences.stream_ms
+
+    @property
     def event_ms(self) -> int:
         """The event time that all sources have come to; -1 where one of them has had nothing."""
         return min(self._fences.stream_ms.values(), default=-1)

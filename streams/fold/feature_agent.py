@@ -13,10 +13,11 @@ from streams.edge.worker import run_worker
 from streams.events import EVENT_TOPICS, FLAGGED, IMPRESSIONS, ITEMS, REPLIES, Topic, late
 from streams.facts.facts import Dead, Fact
 from streams.fold.applier import Applier
-from streams.fold.sweep import Sweep
+from streams.fold.sweep import QUIET_MS, Sweep, sweep_ms
 from streams.forgetting.forgotten import Forgetting
 from streams.forgetting.forgotten_feed import ForgettingFeed
 from streams.kafka import Lives, Publisher, cluster_id, epoch
+from streams.labels.watermark import Watermark
 from streams.messages import Message, Source
 from streams.metrics import FORGOTTEN_USERS
 from streams.settings import Settings
@@ -110,6 +111,7 @@ class FeatureHandler:
         self._flights = open_flights(settings)
         self._sweep = Sweep(self._flights, settings.namespace)
         self._sweeps = False
+        self._mark = Watermark(QUIET_MS)
         self._advanced = self._swept = 0.0
         self._kept_items: dict[Source, int] | None = None  # offsets of `items` whose garbage is kept
 
@@ -131,6 +133,7 @@ class FeatureHandler:
     def assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
         """Where the fences stand. Of all workers, the one with the first partition of impressions sweeps."""
         self._sweeps = Source(IMPRESSIONS.name, 0) in sources
+        self._mark.watch(sources, round(time.monotonic() * 1_000))
         return self._applier.resume(sources)
 
     def handle(self, batch: Sequence[Message]) -> None:
@@ -145,9 +148,11 @@ class FeatureHandler:
         self._look()
         self._advance()
         now = time.monotonic()
-        if self._sweeps and now - self._swept >= SWEEP_S and self._applier.event_ms >= 0:
+        if self._sweeps and now - self._swept >= SWEEP_S:
             self._swept = now
-            self._sweep.step(self._applier.event_ms)
+            event_ms = sweep_ms(self._mark, self._applier.stream_ms, round(now * 1_000))
+            if event_ms is not None:
+                self._sweep.step(event_ms)
 
     def _forget(self) -> None:
         """Deletes what stands of users who asked to be forgotten since the last call."""

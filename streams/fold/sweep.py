@@ -13,7 +13,7 @@ stays. Values and keys are read a few hundred at a time, so that a pass over a l
 no request waits for it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -21,16 +21,19 @@ import numpy as np
 
 from streams.features import HEAD, LAYOUTS, Floats, Scope
 from streams.fold.at_rest import compacted, is_compact
+from streams.labels.watermark import Watermark
+from streams.messages import Source
 from streams.metrics import SWEPT
 from streams.store.flights import Call, Flights, Script
 from streams.store.keys import Keys
 
-__all__ = ["IDLE_MS", "NOTHING_LEFT", "REST_MS", "Sweep", "is_worthless", "newest_ms"]
+__all__ = ["IDLE_MS", "NOTHING_LEFT", "QUIET_MS", "REST_MS", "Sweep", "is_worthless", "newest_ms", "sweep_ms"]
 
 NOTHING_LEFT = 0.01  # of an event: 46 days after the only one of a row with half-lives of 7 days
 LEAST_IDLE_MS = 45 * 86_400_000  # whatever has faded: a log of a month is replayed and compared whole
 IDLE_MS = 365 * 86_400_000
 REST_MS = 3_600_000
+QUIET_MS = 60_000  # a partition that says nothing for so long does not hold the sweep back
 WORTH_DEFLATING = 512  # bytes; less is not made smaller
 _SCRIPT = Script(
     """
@@ -56,6 +59,13 @@ def is_worthless(scope: Scope, row: Floats, now_ms: float) -> bool:
     values = layout.read(row[None, :], now_ms)
     counts = [values[slot][0] for slot in layout.slots if not slot.startswith(_MOMENTS)]
     return max(map(abs, counts), default=0.0) < NOTHING_LEFT
+
+
+def sweep_ms(mark: Watermark, stream_ms: Mapping[Source, int], clock_ms: int) -> int | None:
+    """The event time to sweep by: what all partitions have come to that are not quiet (see `Watermark`, here
+    of QUIET_MS); None while nothing is known. Else a topic that nobody writes to would end all sweeping."""
+    mark.learn({source: ms for source, ms in stream_ms.items() if ms >= 0}, clock_ms)
+    return mark.at(clock_ms)
 
 
 def newest_ms(value: bytes) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from infra.lockstep import Plan
 from infra.lockstep.loop import System, World, batches
+from infra.viewers import Habits
 from streams.archive.archive import Archive
 from streams.archive.archive_agent import ArchiveHandler
 from streams.archive.served_check import OWN_COLUMNS, some_users
@@ -21,6 +22,7 @@ from tests.past import EPOCHS, Topics
 pytestmark = pytest.mark.deep
 
 REQUESTS = 150
+SEARCHING = Habits(pace=1.0, online_share=0.01, search_share=0.4)
 
 
 class Recorded(System):
@@ -39,7 +41,7 @@ class Recorded(System):
 @pytest.fixture(scope="module")
 def log() -> list[Message]:
     """What a small system took and served, in lockstep: each request's events are folded at once."""
-    plan = Plan(step_ms=2_000, candidates=50)
+    plan = Plan(step_ms=2_000, candidates=50, habits=SEARCHING)
     world, system = World(3, plan), Recorded(plan)
     catalogue = world.population.catalogue()
     system.publish(catalogue)
@@ -80,6 +82,7 @@ def past(folder: Path, log: Sequence[Message], upto: int | None = None) -> Timel
 def test_every_served_row_is_rebuilt_bit_for_bit(tmp_path: Path, log: list[Message]) -> None:
     found = ServedRows(lambda: 1 << 60).check(past(tmp_path, log))
     assert (found.rows, found.differing, found.other) == (10 * REQUESTS, 0, 0), found.columns
+    assert sum(m.topic == SERVED.name and b'"query":"' in (m.value or b"") for m in log) > 30
     assert any(m.topic == ITEMS.name and b'"changed"' in (m.value or b"") for m in log)
 
 

@@ -294,9 +294,16 @@ def test_no_candidates_left_is_an_empty_slate_that_is_not_logged():
 
 def test_what_a_query_finds_stands_before_what_it_does_not():
     reply, _ = ranked(funnel_of(FULL), query="t17", limit=4)
-    assert [item.item_id for item in reply.items] == ["i18", "i19", "i17", "i16"]  # of two, the shorter text
+    assert [item.item_id for item in reply.items] == ["i19", "i18", "i17", "i16"]  # of two, the model's
     assert [item.source for item in reply.items][:2] == ["search", "search"]
     assert "off_query" in reply.items[-1].reasons
+
+
+def test_what_has_more_of_a_querys_words_counts_more():
+    reply, _ = ranked(
+        funnel_of(FULL), query="t15 m16", limit=4
+    )  # m16 made i16 alone, which t15 is on as well
+    assert [item.item_id for item in reply.items] == ["i16", "i19", "i18", "i17"]
 
 
 def test_a_score_is_the_weighted_sum_of_probabilities():

@@ -13,7 +13,19 @@ from streams.events import CLICKS, IMPRESSIONS
 from streams.features import LAYOUTS, Scope, row_of
 from streams.fold.applier import Applier
 from streams.fold.at_rest import is_compact
-from streams.fold.sweep import IDLE_MS, LEAST_IDLE_MS, NOTHING_LEFT, REST_MS, Sweep, is_worthless, newest_ms
+from streams.fold.sweep import (
+    IDLE_MS,
+    LEAST_IDLE_MS,
+    NOTHING_LEFT,
+    QUIET_MS,
+    REST_MS,
+    Sweep,
+    is_worthless,
+    newest_ms,
+    sweep_ms,
+)
+from streams.labels.watermark import Watermark
+from streams.messages import Source
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights
 from streams.store.keys import Keys
@@ -122,3 +134,13 @@ def test_what_a_worker_wrote_since_it_was_read_is_left(settings: Settings, store
     assert sweep.step(T0 + 46 * DAY) == 0
     assert store.states(Scope.SESSION, ["u1/s1"]).any()
     flights.close()
+
+
+def test_a_topic_that_nobody_writes_to_does_not_end_the_sweep() -> None:
+    """Found by `streamrec bench soak`: without feedback nothing was ever swept, and sessions piled up."""
+    clicks, feedback = Source("events.clicks", 0), Source("events.feedback", 0)
+    mark = Watermark(QUIET_MS)
+    mark.watch([clicks, feedback], 0)
+    assert sweep_ms(mark, {clicks: T0, feedback: -1}, 1) is None
+    assert sweep_ms(mark, {clicks: T0 + DAY, feedback: -1}, QUIET_MS) == T0 + DAY
+    assert sweep_ms(mark, {clicks: T0 + 2 * DAY, feedback: T0 + DAY}, QUIET_MS + 1) == T0 + DAY

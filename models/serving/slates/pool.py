@@ -20,7 +20,9 @@ __all__ = ["matching", "pool_of", "rules_of"]
 CTR, COMPLETION, WATCHES = (
     COLUMN_NAMES.index(name) for name in ("item_ctr_7d", "item_completion_7d", "item_watches_7d")
 )
-MATCH_HALF = 10.0  # better matches before one that counts half
+TITLE, ABOUT = (COLUMN_NAMES.index(name) for name in ("match_title", "match_about"))
+MATCH_HALF = 100.0  # better matches before one that counts half: BM25 parts equal matches by their length
+WORDLESS = 0.25  # what a match counts that has none of the query's words
 MaySell = Callable[[Sponsored, int], bool]
 
 
@@ -82,17 +84,21 @@ def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) ->
     )
 
 
-def matching(sources: Sequence[str]) -> Floats:
+def matching(sources: Sequence[str], read: Read | None = None) -> Floats:
     """What scores are multiplied by so that better matches of a query come before, [n].
 
-    Candidates that a query found stand in the order of their match; the others are left as they are.
+    Candidates that a query found stand in the order of their match, and count by the share of its words that
+    they have, where that was read; the others are left as they are.
 
     >>> matching(["search", "semantic", "popular"]).round(2).tolist()
-    [1.0, 0.91, 1.0]
+    [1.0, 0.99, 1.0]
     """
     factor = np.ones(len(sources))
     found = [row for row, source in enumerate(sources) if source in MATCHED]
     factor[found] = MATCH_HALF / (MATCH_HALF + np.arange(len(found)))
+    if read is not None and found:
+        share = np.nan_to_num(np.minimum(read.x[found, TITLE] + read.x[found, ABOUT], 1.0))
+        factor[found] *= WORDLESS + (1.0 - WORDLESS) * share
     return factor
 
 

@@ -11,7 +11,9 @@ from streams.kafka import Publisher
 from streams.messages import Message, Source
 from streams.settings import Settings
 
-__all__ = ["Recorder", "Running", "send"]
+__all__ = ["SENT_MS", "Recorder", "Running", "send"]
+
+SENT_MS = time.time_ns() // 1_000_000  # what is old, Kafka deletes
 
 
 class Recorder:
@@ -78,5 +80,5 @@ def send(settings: Settings, numbers: Sequence[int], partition: int = 0) -> None
                 str(n).encode(),
                 [("name", b"x")],
                 partition,
-                timestamp_ms=1_700_000_000_123,
+                timestamp_ms=SENT_MS,
             )

@@ -16,7 +16,7 @@ from streams.messages import Message, Source
 from streams.settings import Settings
 from streams.store.connect import connect
 from tests.conftest import MakeSettings
-from tests.edge import Recorder, Running, send
+from tests.edge import SENT_MS, Recorder, Running, send
 from tests.waiting import eventually
 
 
@@ -127,7 +127,7 @@ def test_what_no_retry_mends_ends_the_worker_with_that_error(wired: Settings) ->
     handler = Recorder()
 
     def fail(batch: Sequence[Message]) -> None:
-        assert batch[0].timestamp_ms == 1_700_000_000_123
+        assert batch[0].timestamp_ms == SENT_MS
         assert batch[0].headers == (("name", b"x"),)
         raise ZeroDivisionError("a bug")
 

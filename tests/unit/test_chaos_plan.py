@@ -18,6 +18,7 @@ from infra.chaos.report import Report, as_picture, rows
 from infra.chaos.verdict import Verdict, expectation
 from streams.facts.remembered import REPEAT_CAP
 from streams.messages import Message
+from streams.store.connections import Connections
 from streams.store.flights import Call, Script
 
 
@@ -55,6 +56,7 @@ class Written:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.connections = Connections()
 
     def scripts(self, script: Script, calls: Sequence[Call]) -> list[Any]:
         self.calls += calls

@@ -11,7 +11,7 @@ ARGS ?=
 QUICK := $(BIN)/python -m pytest -n auto --dist loadfile
 WHOLE := $(BIN)/python -m pytest -n 2 --dist loadfile
 ALONE := $(BIN)/python -m pytest
-BENCHES := ctr memory features soak trust drift viewers
+BENCHES := ctr balance memory features scorer search soak trust drift viewers train freshness loop
 
 .PHONY: help install up test deep again check bench chaos kafka clean
 
@@ -57,7 +57,7 @@ check: install ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install ## what the system is worth: every bench in turn, half an hour, or one (ARGS="features --rounds 5")
+bench: install ## what the system is worth: every bench in turn, an hour, or one (ARGS="features --rounds 5")
 	@set -e; if [ -n "$(ARGS)" ]; then $(BIN)/streamrec bench $(ARGS); \
 		else for each in $(BENCHES); do $(BIN)/streamrec bench $$each; done; fi
 

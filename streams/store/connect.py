@@ -39,7 +39,7 @@ def open_flights(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Flights:
         return ClusterFlights(lambda: _cluster(address, options), connections)
 
     def opened(connection: Any) -> None:
-        connection.on_connect()
+        connection.on_connect_check_health(check_health=False)  # a look at health may be what connects
         connections.opened()
 
     options["redis_connect_func"] = opened

@@ -11,6 +11,8 @@ __all__ = ["Order", "within"]
 
 log = logging.getLogger(__name__)
 
+LOOKS = 3  # at the same place with more to come, after which a partition stands still
+
 
 class Order:
     """What comes next in each partition. `expected` is set where reading starts."""
@@ -20,6 +22,8 @@ class Order:
         self._suspect: dict[Source, tuple[int, int]] = {}
         self._gappy: set[Source] = set()
         self._short: set[Source] = set()
+        self._waits: dict[Source, tuple[int, int]] = {}  # for which offset, at how many looks
+        self._tried: dict[Source, int] = {}  # offsets that a new reader did not bring either
 
     def take(self, messages: Sequence[Message]) -> list[Message]:
         """Messages to handle; what is not ours or was handled before is left out.
@@ -56,6 +60,32 @@ class Order:
             self._short = set()
             log.warning(
                 "another log than was read before: %s", ", ".join(f"{s.topic}/{s.partition}" for s in again)
+            )
+            raise Rewind({})
+
+    def check_moves(self, ends: Mapping[Source, int]) -> None:
+        """Compares where partitions end with what comes next in them, while nothing is being handled.
+
+        A fetch that a rebalance gives up may take its records along: the next ones show a gap, and where
+        none follow, this shows it.
+
+        Raises:
+            Rewind: one has more, and nothing came for some looks. Once for an offset: what a new reader does
+                not bring either is none (a marker of a transaction).
+        """
+        still = []
+        for source, end in ends.items():
+            at = self.expected.get(source, -1)
+            before, looks = self._waits.get(source, (at, 0))
+            looks = looks + 1 if before == at < end else 0
+            self._waits[source] = (at, looks)
+            if looks >= LOOKS and self._tried.get(source) != at:
+                still.append(source)
+                self._tried[source] = at
+        if still:
+            self._waits.clear()
+            log.warning(
+                "nothing comes of what there is: %s", ", ".join(f"{s.topic}/{s.partition}" for s in still)
             )
             raise Rewind({})
 

@@ -67,6 +67,7 @@ class _Worker:
         self._fault: BaseException | None = None
         self._order = Order()
         self._rewound: dict[Source, int] = {}
+        self._working = 0  # calls that the handler's thread has not ended yet
         self._lived = False  # whether any reader has started
         self._ended_s = -READER_S  # when a reader ended by itself
 
@@ -152,11 +153,14 @@ class _Worker:
 
     async def _in_thread(self, work: Callable[..., None], *arguments: Any) -> bool:
         """Runs blocking work in the handler's thread; False: it failed, and the app has to end."""
+        self._working += 1
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         except Exception as error:
             self._fault = self._fault or error
             return False
+        finally:
+            self._working -= 1
         return True
 
     async def _watch(self, app: ReaderApp) -> None:
@@ -264,7 +268,10 @@ class _Worker:
         for topic, waiting in by_topic.items():
             LAG.labels(topic).set(waiting)
         self._watchdog.lag(sum(by_topic.values()))
+        by_source = {source: ends[tp] or 0 for tp, source in partitions.items()}
         try:
-            self._order.check_ends({source: ends[tp] or 0 for tp, source in partitions.items()})
+            self._order.check_ends(by_source)
+            if not self._working:
+                self._order.check_moves(by_source)
         except Rewind as rewind:
             self._fault = self._fault or rewind

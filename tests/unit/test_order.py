@@ -3,7 +3,7 @@
 import pytest
 
 from streams.edge.handler import Rewind
-from streams.edge.order import Order, within
+from streams.edge.order import LOOKS, Order, within
 from streams.messages import Message, Source
 from streams.metrics import LOST_OFFSETS
 from tests.build import make_message
@@ -80,3 +80,30 @@ def test_it_reads_what_kafka_still_holds_and_counts_the_rest(
     before = LOST_OFFSETS._value.get()
     assert within(SOURCE, wanted, earliest, latest) == offset
     assert LOST_OFFSETS._value.get() - before == lost
+
+
+def test_a_partition_of_which_nothing_comes_is_read_anew_once() -> None:
+    order = make_order(5)
+    for _ in range(LOOKS - 1):
+        order.check_moves({SOURCE: 9})
+    with pytest.raises(Rewind):
+        order.check_moves({SOURCE: 9})
+    for _ in range(3 * LOOKS):
+        order.check_moves({SOURCE: 9})  # a marker of a transaction, then
+
+
+def test_a_partition_that_was_never_placed_is_found_as_well() -> None:
+    order = Order()
+    for _ in range(LOOKS - 1):
+        order.check_moves({SOURCE: 3})
+    with pytest.raises(Rewind):
+        order.check_moves({SOURCE: 3})
+
+
+def test_what_moves_and_what_is_at_its_end_is_left_alone() -> None:
+    order = make_order(0)
+    for n in range(3 * LOOKS):
+        order.expected[SOURCE] = n
+        order.check_moves({SOURCE: 100, Source("events.clicks", 1): -1})
+    for _ in range(3 * LOOKS):
+        order.check_moves({SOURCE: order.expected[SOURCE]})

@@ -39,6 +39,7 @@ def wanted(past: Past) -> MemoryStore:
     return store
 
 
+@pytest.mark.deep
 def test_the_whole_state_as_of_a_moment(tmp_path: Path, past: Past, wanted: MemoryStore) -> None:
     timeline = past.timeline(past.archive(tmp_path, 200))
     found = as_of(timeline, AT_MS, lambda: 2 * T0).store

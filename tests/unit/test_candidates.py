@@ -98,6 +98,7 @@ def drifted(judged: list) -> set[tuple[str, str]]:
     return {(v.feature, v.method) for _, verdicts in judged for v in verdicts if v.state == "drifted"}
 
 
+@pytest.mark.deep
 def test_candidates_are_held_against_training_and_against_their_own_first_window() -> None:
     candidates, traffic = Candidates(freeze(version()), 10_000, 5_000), Traffic()
     assert traffic.window(candidates.take) + traffic.window(candidates.take) == []

@@ -98,6 +98,7 @@ def test_no_score_changes_with_labels_that_were_not_known_yet(course: Course, na
     assert (before[cut + 2 :] != after[cut + 2 :]).any()
 
 
+@pytest.mark.deep
 def test_contenders_learn_what_there_is_to_learn_and_chance_does_not(course: Course) -> None:
     rows = course.judged
     learned = figure(course, rows, alone(course, Tuning()))

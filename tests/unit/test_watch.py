@@ -134,6 +134,7 @@ def test_what_the_clock_or_age_moves_is_reported_but_never_asks(column: str) -> 
     assert drifted == {column}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("column", ["user_ctr_7d", "item_duration_s", "undeclared"])
 def test_what_moved_before_the_models_first_windows_never_asks(column: str) -> None:
     world = World(champion("m1"))

@@ -37,6 +37,7 @@ TAKE_PARCELS = 2_000 // PARCEL
 TICK_S = 0.2
 LAG_EVERY_S = 2.0
 STOP_WITHIN_S = 4.0
+FIRST_START_S = 60.0  # of trying, after which a first reader that does not start ends the worker
 START_AGAIN_S = 0.5  # pause before a reader that did not start is tried again
 READER_S = 5.0  # a reader that ends by itself within so long of the one before is not replaced
 
@@ -68,6 +69,7 @@ class _Worker:
         self._order = Order()
         self._rewound: dict[Source, int] = {}
         self._working = 0  # calls that the handler's thread has not ended yet
+        self._began_s = time.monotonic()
         self._lived = False  # whether any reader has started
         self._ended_s = -READER_S  # when a reader ended by itself
 
@@ -124,14 +126,13 @@ class _Worker:
             raise self._fault
 
     async def _not_begun(self, app: ReaderApp, error: Exception) -> None:
-        """Ends a reader that did not start, and waits a moment: Kafka may be away just when one follows
-        another.
+        """Ends a reader that did not start, and waits a moment: Kafka, which has answered, may be away now.
 
         Raises:
-            KafkaUnavailable: it is the first one.
+            KafkaUnavailable: the first reader was tried for long enough.
         """
         away = KafkaUnavailable(f"{self._settings.kafka}: {error}")
-        if not self._lived:
+        if not self._lived and time.monotonic() - self._began_s > FIRST_START_S:
             raise away from error
         self._patience.failed(away)
         self._watchdog.beat()

@@ -59,17 +59,17 @@ class Away:
         raise OSError("never started")
 
 
-def test_a_reader_that_cannot_follow_another_is_tried_again(
+def test_a_reader_that_cannot_start_or_follow_another_is_tried_again(
     embedded_kafka: str, redis_url: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when Kafka goes away just when events are to be read again."""
+    """As when Kafka goes away just when a worker starts, or when events are to be read again."""
     settings = make_settings(kafka=embedded_kafka, redis=redis_url)
     create_topics(settings, (CLICKS,))
     send(settings, range(5))
     readers: list[Any] = []
 
     def opening(*arguments: Any) -> Any:
-        readers.append(Away() if len(readers) in (1, 2) else open_app(*arguments))
+        readers.append(Away() if len(readers) in (0, 2, 3) else open_app(*arguments))
         return readers[-1]
 
     monkeypatch.setattr(worker, "open_app", opening)
@@ -82,7 +82,7 @@ def test_a_reader_that_cannot_follow_another_is_tried_again(
     handler.before = trouble
     running = Running(settings, handler)
     eventually(lambda: handler.offsets()[-5:] == list(range(5)), 40)
-    assert len(readers) == 4
+    assert len(readers) == 5
     running.end()
     assert running.error is None
 
@@ -91,6 +91,7 @@ def test_a_reader_that_cannot_start_at_all_ends_the_worker(
     embedded_kafka: str, redis_url: str, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "open_app", lambda *_: Away())
+    monkeypatch.setattr(worker, "FIRST_START_S", 1.0)
     running = Running(make_settings(kafka=embedded_kafka, redis=redis_url), Recorder())
     eventually(lambda: running.ended, 40)
     assert isinstance(running.error, KafkaUnavailable)

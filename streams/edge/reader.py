@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
@@ -20,7 +21,17 @@ from faust.types.tuples import ConsumerMessage
 from streams.messages import Message
 from streams.settings import Settings
 
-__all__ = ["PARCEL", "ReaderApp", "Reads", "credentials", "in_turns", "messages_of", "open_app", "options_of"]
+__all__ = [
+    "PARCEL",
+    "ReaderApp",
+    "Reads",
+    "credentials",
+    "in_turns",
+    "is_outage",
+    "messages_of",
+    "open_app",
+    "options_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +86,11 @@ def in_turns(records: Mapping[Any, Sequence[Any]], most: int = PARCEL) -> Iterat
         for tp, own in records.items():
             if at < len(own):
                 yield tp, own[at : at + most]
+
+
+def is_outage(reason: object) -> bool:
+    """True if a reader ended for want of Kafka, which waiting mends."""
+    return isinstance(reason, KafkaError) and bool(reason.retriable)
 
 
 def messages_of(event: Any, prefix: int) -> list[Message]:

@@ -20,7 +20,7 @@ from streams.edge.handler import Handler, Rewind
 from streams.edge.health import Health
 from streams.edge.order import Order, within
 from streams.edge.patience import Patience
-from streams.edge.reader import PARCEL, ReaderApp, messages_of, open_app
+from streams.edge.reader import PARCEL, ReaderApp, is_outage, messages_of, open_app
 from streams.edge.watchdog import Watchdog
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.kafka import cluster_id
@@ -183,6 +183,9 @@ class _Worker:
 
     def _reader_ended(self, reason: object) -> Exception:
         """What follows from a reader that ended by itself: a new one, unless the last one just did."""
+        if is_outage(reason):
+            self._patience.failed(KafkaUnavailable(f"{self._settings.kafka}: {reason}"))
+            return Rewind({})
         before, self._ended_s = self._ended_s, time.monotonic()
         if self._ended_s - before < READER_S:
             return KafkaUnavailable(f"the reader ended: {reason!r}")

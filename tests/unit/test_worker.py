@@ -2,6 +2,8 @@
 
 import threading
 
+from aiokafka.errors import KafkaConnectionError
+
 from streams.edge.handler import Rewind
 from streams.edge.health import Health
 from streams.edge.reader import credentials, in_turns
@@ -18,6 +20,12 @@ def test_a_reader_that_ends_by_itself_is_begun_anew_once() -> None:
     assert isinstance(first, Rewind)
     assert first.offsets == {}
     assert isinstance(second, KafkaUnavailable)
+
+
+def test_a_reader_that_ends_for_want_of_kafka_is_begun_anew_as_often_as_it_takes() -> None:
+    worker = _Worker(Settings(), Health("recorder"), threading.Event(), Recorder())
+    ends = [worker._reader_ended(KafkaConnectionError("unable to bootstrap")) for _ in range(3)]
+    assert [type(end) for end in ends] == [Rewind] * 3
 
 
 def test_credentials_follow_the_settings() -> None:

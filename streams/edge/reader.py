@@ -1,4 +1,4 @@
-"""How a worker reads: a Faust app that hands messages over by the parcel. With worker.py the home of faust.
+"""How a worker reads: a Faust app that hands messages over by the parcel. The home of faust.
 
 Faust takes some 70 µs for each message on its way to an agent (a queue, an event, an acknowledgement),
 whatever the agent does. So the consumer puts neighbours of one partition into one parcel and sends that

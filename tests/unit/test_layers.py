@@ -15,9 +15,9 @@ LAYERS = ("streams", "models", "monitors", "infra")
 # library -> the only files (or folders, ending in /) that may import it
 HOMES: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("streams/kafka/",),
-    "faust": ("streams/edge/worker.py", "streams/edge/reader.py", "infra/benchmarks/noop_worker.py"),
-    "mode": ("streams/edge/worker.py",),
-    "aiokafka": ("streams/edge/worker.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
+    "faust": ("streams/edge/reader.py", "infra/benchmarks/noop_worker.py"),
+    "mode": ("streams/edge/reader.py",),
+    "aiokafka": ("streams/edge/reader.py", "infra/benchmarks/bare_reader.py"),  # a floor to measure against
     "feast": ("infra/benchmarks/feast_reader.py",),
     "rapidfuzz": ("streams/features/matching.py",),
     "redis": ("streams/store/",),

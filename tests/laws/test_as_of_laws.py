@@ -48,6 +48,7 @@ def test_the_whole_state_as_of_a_moment(tmp_path: Path, past: Past, wanted: Memo
     assert contents(later) != contents(found), "the moment matters"
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("scope", "name"),
     [(Scope.USER, "u2"), (Scope.ITEM, "i4"), (Scope.USER_CATEGORY, "u1/c1"), (Scope.CATEGORY, "c2")],

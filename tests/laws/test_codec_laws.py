@@ -109,6 +109,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.deep
 @settings(max_examples=100, deadline=None)
 @given(st.lists(JSON, max_size=6))
 def test_a_batch_is_split_as_a_json_library_splits_it(parts: list[Any]) -> None:

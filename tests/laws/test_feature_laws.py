@@ -195,6 +195,7 @@ def test_a_topic_made_anew_and_filled_beyond_the_old_end_is_read_from_its_start(
     assert rewind.value.offsets == {source: 0}
 
 
+@pytest.mark.deep
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(logs(), st.data())
 def test_memory_and_redis_hold_the_same(any_redis_url: str, log: Log, data: Any) -> None:

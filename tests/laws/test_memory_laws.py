@@ -141,6 +141,7 @@ def test_a_time_ahead_of_the_clock_is_left_to_the_codec() -> None:
     assert decode_plain(CLICKS, None, value, T0 + 1) is not None
 
 
+@pytest.mark.deep
 @LAW
 @given(st.lists(st.tuples(st.sampled_from(("ann", "bob")), deeds, st.sampled_from((1, -1))), max_size=12))
 def test_counting_by_columns_is_what_every_effect_adds_up_to(done: list[Any]) -> None:

@@ -115,6 +115,7 @@ def test_candidates_are_held_against_training_and_against_their_own_first_window
     assert drifted(traffic.window(candidates.take, categories="abz")) == {("item_category", "psi")}
 
 
+@pytest.mark.deep
 def test_what_candidates_and_scores_do_is_reported_apart_and_never_asks() -> None:
     watch, traffic = DriftWatch(Settings(drift_window_ms=10_000), lambda *_: version()), Traffic()
     watch.take(ModelRecord(version="m1", ts_ms=NOON, state="champion", uri="m", sha256="0" * 64), NOON)

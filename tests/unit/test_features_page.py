@@ -63,6 +63,7 @@ def test_the_declared_feature_is_listed_and_laid_out_anew(copy: Path) -> None:
     assert layout != LAYOUT
 
 
+@pytest.mark.deep
 def test_the_pages_test_passes_and_fails_without_the_declaration(copy: Path) -> None:
     name = "tests/unit/test_own_features.py"
     passed = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)

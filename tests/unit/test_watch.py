@@ -221,6 +221,7 @@ def test_a_champion_trained_on_what_drifted_ends_the_alert() -> None:
     assert world.alerts(5, "m2", user_ctr_7d=1.0) == ["resolved m2"]
 
 
+@pytest.mark.deep
 def test_a_champion_trained_on_what_was_before_the_drift_asks_again_until_a_person_is_told() -> None:
     world = World(champion("m1"), load=of_trainings(user_ctr_7d=0.1))
     world.watch._rules = msgspec.structs.replace(world.watch._rules, cooldown_ms=0)
@@ -254,6 +255,7 @@ def test_a_restart_knows_whether_its_alert_fires(status: str, said: list[str]) -
     assert World(champion("m1"), before, another).alerts(5) == said
 
 
+@pytest.mark.deep
 def test_a_model_of_fewer_columns_is_judged_by_name_in_rows_of_more() -> None:
     few = COLUMNS[:3]
     profile = Profile.fit(few, np.random.default_rng(0).normal(size=(6_000, len(few))).astype(np.float32))
@@ -326,6 +328,7 @@ def test_windows_that_ask_or_alarm_are_kept_as_evidence() -> None:
     assert {v.feature for v in evidence.verdicts if v.state == "drifted"} == {"user_ctr_7d"}
 
 
+@pytest.mark.deep
 def test_two_surfaces_are_judged_apart_and_only_all_of_them_asks() -> None:
     world = World(champion("m1"))
     slate = world.slate

@@ -81,6 +81,7 @@ def test_a_process_killed_between_any_two_writes_loses_and_repeats_nothing(log: 
     assert make_applier(store).resume(log) == ends
 
 
+@pytest.mark.deep
 @LAW
 @given(logs(), st.data())
 def test_an_answer_that_got_lost_is_tried_again_without_counting_twice(log: Log, data: Any) -> None:
@@ -132,6 +133,7 @@ def test_a_worker_that_should_be_gone_does_no_harm(log: Log, data: Any) -> None:
     assert differences(store, oracle(log), NOW) == []
 
 
+@pytest.mark.deep
 @LONG_LAW
 @given(logs(), st.data())
 def test_a_store_that_lost_its_latest_writes_is_filled_again(log: Log, data: Any) -> None:

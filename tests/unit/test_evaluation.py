@@ -123,6 +123,7 @@ def test_sampled_negatives_flatter(course: Course) -> None:
     assert second.leaky is None
 
 
+@pytest.mark.deep
 def test_a_report_says_how_each_did_and_is_written_as_json(course: Course, tmp_path: Path) -> None:
     report = evaluate_log(course.served, None, ("river", "popularity"), fresh=False)
     assert [row.name for row in report.standings] == ["river", "popularity"]

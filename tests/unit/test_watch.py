@@ -235,6 +235,7 @@ def test_a_champion_trained_on_what_was_before_the_drift_asks_again_until_a_pers
     assert alerts == [("drift", "firing"), ("drift_stays", "firing")]
 
 
+@pytest.mark.deep
 def test_what_a_training_mostly_learned_does_not_ask_again() -> None:
     world = World(champion("m1"), load=of_trainings(user_ctr_7d=0.45))
     world.watch._rules = msgspec.structs.replace(world.watch._rules, cooldown_ms=0)
@@ -284,6 +285,7 @@ def test_a_model_of_fewer_columns_is_judged_by_name_in_rows_of_more() -> None:
         assert drifted == ({few[1]} if judged else set())
 
 
+@pytest.mark.deep
 def test_a_category_never_seen_asks_and_another_mix_of_known_ones_does_not() -> None:
     x = np.random.default_rng(0).normal(size=(6_000, len(COLUMNS))).astype(np.float32)
     levels = {"item_category": ["a", "a", "b"] * 2_000, "request_surface": ["default"] * 6_000}

@@ -100,6 +100,7 @@ def test_an_answer_that_got_lost_is_tried_again_without_counting_twice(log: Log,
     assert differences(store, oracle(log), NOW) == []
 
 
+@pytest.mark.deep
 @LAW
 @given(logs(), st.data())
 def test_workers_that_share_users_and_items_do_not_disturb_each_other(log: Log, data: Any) -> None:
@@ -265,6 +266,7 @@ def test_noise_as_of_another_order_of_summation_changes_no_vector(seed: int, age
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.deep
 @LAW
 @given(logs(), st.permutations(["i0", "i1", "i2", "unknown", "never-seen"]))
 def test_a_candidates_features_do_not_depend_on_the_other_candidates(log: Log, order: list[str]) -> None:

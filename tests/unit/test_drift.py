@@ -19,6 +19,7 @@ def states(ref: Reference, values: np.ndarray, rows: int | None = None, worth: f
     return [verdict.state for verdict in judge(ref, np.asarray(values, np.float32), size)]
 
 
+@pytest.mark.deep
 def test_the_same_distribution_is_well() -> None:
     assert states(reference(NORMAL), RNG.normal(size=N)) == ["ok", "ok"]
 

@@ -170,7 +170,7 @@ def test_a_line_that_cannot_be_replayed_is_named(tmp_path: Path, line: str, says
     ("source", "says"),
     [
         ("kuairand:/no/such/file.tsv", "/no/such/file.tsv"),
-        ("parquet:/tmp", "parquet"),
+        pytest.param("parquet:/tmp", "parquet", marks=pytest.mark.deep),
         ("kuairand", "kuairand:PATH"),
     ],
 )

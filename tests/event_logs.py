@@ -1,5 +1,6 @@
 """Made-up logs of events for laws: partitions of messages, and ways to deliver them."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -112,6 +113,11 @@ def deliver(
             batch = []
     if batch:
         applier.apply(batch)
+
+
+def held_by(store: MemoryStore) -> dict[str, Any]:
+    """What a store holds now; `vars(store).update` puts it back."""
+    return {name: copy.copy(value) for name, value in vars(store).items() if isinstance(value, dict)}
 
 
 class Failing(MemoryStore):

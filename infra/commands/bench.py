@@ -20,11 +20,9 @@ from infra.commands.bench_search import search
 from infra.commands.bench_soak import soak
 from infra.commands.bench_train import train
 from infra.commands.bench_trust import trust
-from streams.errors import OperatorError
+from infra.commands.benching import numbers_of, seeds_told, write_json
 
 if TYPE_CHECKING:
-    from infra.benchmarks.memory import MemoryReport
-    from infra.benchmarks.viewers import ViewerFigures
     from infra.lockstep import Comparison, Plan
 
 __all__ = ["register"]
@@ -71,17 +69,14 @@ def ctr(
     from infra.lockstep import LIVE, Plan
     from infra.lockstep.picture import as_picture
 
-    try:
-        wanted = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
+    wanted = numbers_of(seeds, "--seeds")
     plan = LIVE if live else Plan()
     plan = msgspec.structs.replace(plan, requests=requests, warmup_requests=warmup or plan.warmup_requests)
     result = _run(wanted, plan)
     console = Console()
     console.print(as_picture(result, console.width))
     if json_file is not None:
-        _write(result, json_file)
+        write_json(result, json_file)
 
 
 def memory(
@@ -112,7 +107,7 @@ def memory(
         console.print(f"{name}: {got:,} bytes, goal {goal:,}: {'met' if got <= goal else 'missed'}")
     console.print(f"user with the list of what was shown: {report.with_shown_bytes:,} bytes")
     if json_file is not None:
-        _write(report, json_file)
+        write_json(report, json_file)
 
 
 def viewers(
@@ -127,29 +122,11 @@ def viewers(
     print(f"{figures.viewers:,} viewers, {figures.events:,} events: {figures.by_kind}")
     print(f"{figures.per_cpu_s:,.0f} events a second of processor time, goal {GOAL_PER_S:,}: {met}")
     if json_file is not None:
-        _write(figures, json_file)
+        write_json(figures, json_file)
 
 
 def _run(seeds: list[int], plan: "Plan") -> "Comparison":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from infra.lockstep import POLICIES, compare, run_policies
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("", total=len(seeds) * (len(POLICIES) + 2))
-        return compare(
-            run_policies(
-                seeds, plan, done=lambda said: bars.update(task, advance=1, description=f"seed {said} done")
-            )
-        )
-
-
-def _write(result: "Comparison | MemoryReport | ViewerFigures", file: Path) -> None:
-    import msgspec
-
-    try:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
-    except OSError as error:
-        raise OperatorError(f"bench: --json: cannot write {file}: {error.strerror}") from None
+    with seeds_told(len(seeds) * (len(POLICIES) + 2)) as done:
+        return compare(run_policies(seeds, plan, done=done))

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.bench_features import write_json
-from streams.errors import OperatorError
+from infra.commands.benching import numbers_of, seeds_told, write_json
 
 __all__ = ["balance"]
 
@@ -24,23 +23,13 @@ def balance(
     setting.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from infra.lockstep import Plan, run_policies
     from infra.lockstep.balance import as_svg, as_table, balances, trade_off
 
-    try:
-        wanted = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
+    wanted = numbers_of(seeds, "--seeds")
     policies = balances()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("", total=len(wanted) * (len(policies) + 2))
-
-        def done(said: str) -> None:
-            bars.update(task, advance=1, description=f"seed {said} done")
-
+    with seeds_told(len(wanted) * (len(policies) + 2)) as done:
         result = trade_off(policies, run_policies(wanted, Plan(requests=requests), policies, done))
     console = Console()
     console.print(as_table(result, console.width))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.commands.benching import write_json
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from infra.benchmarks.load import Load
     from infra.benchmarks.report import Report
 
-__all__ = ["Part", "features", "run_bench", "write_json"]
+__all__ = ["Part", "features", "run_bench"]
 
 
 class Part(StrEnum):
@@ -156,17 +157,3 @@ def _profile(loads: "list[Load]", folder: Path, json_file: Path | None) -> None:
         ) from None
     if json_file is not None:
         write_json(found, json_file)
-
-
-def write_json(report: object, file: Path) -> None:
-    """Writes a report for machines.
-
-    Raises:
-        OperatorError: the file cannot be written.
-    """
-    import msgspec
-
-    try:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    except OSError as error:
-        raise OperatorError(f"bench: --json: cannot write {file}: {error.strerror}") from None

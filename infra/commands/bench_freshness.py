@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.bench_features import write_json
+from infra.commands.benching import write_json
 
 __all__ = ["freshness"]
 

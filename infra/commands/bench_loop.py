@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.bench_features import write_json
-from streams.errors import OperatorError
+from infra.commands.benching import write_json, write_picture
 
 __all__ = ["loop"]
 
@@ -47,12 +46,6 @@ def loop(
     if json_file is not None:
         write_json(found, json_file)
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "loop.svg").write_text(as_svg(found))
-        except OSError as error:
-            raise OperatorError(
-                f"bench loop: --out: cannot write {error.filename}: {error.strerror}"
-            ) from None
+        write_picture("loop", out, as_svg(found))
     if found.faults:
         raise typer.Exit(1)

@@ -39,7 +39,7 @@ def scorer(
 
     from infra.benchmarks.scorer_picture import as_picture
     from infra.benchmarks.scorer_world import Plan
-    from infra.commands.bench_features import write_json
+    from infra.commands.benching import write_json
     from streams.settings import cache_folder
 
     plan = Plan(items=items, candidates=candidates, requests=requests, users=users, seed=seed)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.commands.bench_features import write_json
+from infra.commands.benching import seeds_told, write_json
 
 if TYPE_CHECKING:
     from infra.benchmarks.ltr import Contest
@@ -45,19 +45,13 @@ def search(
 def _simulated(seeds: int, requests: int) -> "Searched":
     import msgspec
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
     from infra.lockstep.searching import SEARCHES, run_searches
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("", total=seeds * 5)
-        found = run_searches(
-            range(1, seeds + 1),
-            msgspec.structs.replace(SEARCHES, requests=requests),
-            lambda said: bars.update(task, advance=1, description=f"seed {said} done"),
-        )
+    plan = msgspec.structs.replace(SEARCHES, requests=requests)
+    with seeds_told(seeds * 5) as done:
+        found = run_searches(range(1, seeds + 1), plan, done)
     table = Table("slates", "NDCG@10", "95 %", "system ahead by", "95 %", box=None, header_style="bold")
     for each in found.contenders:
         ndcg, behind = each.ndcg, each.behind

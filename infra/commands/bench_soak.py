@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from infra.commands.up import seconds
-from streams.errors import OperatorError
 
 __all__ = ["soak"]
 
@@ -34,7 +33,7 @@ def soak(
     from infra.benchmarks.soak import Plan
     from infra.benchmarks.soak import soak as run
     from infra.benchmarks.soak_picture import as_svg, as_table
-    from infra.commands.bench_features import write_json
+    from infra.commands.benching import write_json, write_picture
     from infra.kafka.apache import ApacheKafka
     from infra.redis_server import RedisServer
     from streams.settings import Settings
@@ -56,12 +55,6 @@ def soak(
     if json_file is not None:
         write_json(found, json_file)
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "soak.svg").write_text(as_svg(found))
-        except OSError as error:
-            raise OperatorError(
-                f"bench soak: --out: cannot write {error.filename}: {error.strerror}"
-            ) from None
+        write_picture("soak", out, as_svg(found))
     if not found.is_flat:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.bench_features import write_json
+from infra.commands.benching import numbers_of, write_json
 from streams.errors import OperatorError
 
 __all__ = ["train"]
@@ -34,10 +34,7 @@ def train(
 
     from infra.benchmarks.training import bench_training
 
-    try:
-        sizes = [int(each) for each in rows.split(",")]
-    except ValueError:
-        raise OperatorError(f"bench: --rows: expected numbers such as 400000,1000000, got {rows!r}") from None
+    sizes = numbers_of(rows, "--rows", "400000,1000000")
     if min(sizes) < 1_000:
         raise OperatorError("bench: --rows: expected 1000 at the least")
     console = Console()

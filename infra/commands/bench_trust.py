@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from infra.commands.benching import numbers_of
 from streams.errors import OperatorError
 
 __all__ = ["trust"]
@@ -35,10 +36,7 @@ def trust(
     from infra.attacks.picture import as_svg, as_tables
     from infra.formats import read_log
 
-    try:
-        wanted = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise OperatorError(f"bench: --seeds: expected numbers such as 1,2, got {seeds!r}") from None
+    wanted = numbers_of(seeds, "--seeds")
     people = None if log is None else try_people(read_log(log))
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("traffic", total=len(wanted) * (2 + len(FACTORS)))

@@ -81,7 +81,7 @@ def truth(
     from rich.console import Console
     from rich.table import Table
 
-    from infra.commands.bench_features import write_json
+    from infra.commands.benching import write_json
     from infra.truth import read_truth, spans
     from streams.settings import read_settings
 

@@ -1,6 +1,5 @@
 """Whatever breaks between two writes, the state is what the log says: kills, lost tails, old snapshots."""
 
-import copy
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from streams.store.connect import connect
 from streams.store.contract import Move, ShardWrite, Store
 from streams.store.keys import TAGS, tag_of, user_tag
 from tests.build import T0, make_click, make_feedback, make_impression, make_item, make_watch
-from tests.event_logs import NOW, WALL, Failing, Log, make_applier, oracle
+from tests.event_logs import NOW, WALL, Failing, Log, held_by, make_applier, oracle
 
 pytestmark = pytest.mark.deep
 
@@ -153,7 +152,7 @@ def test_shards_rolled_back_alone_are_filled_again(new_process: bool) -> None:
         applier.resume(log)
         cut = {source: rng.randrange(len(messages) + 1) for source, messages in log.items()}
         mixed(applier, {source: messages[: cut[source]] for source, messages in log.items()}, rng)
-        saved = {name: copy.copy(value) for name, value in vars(store).items() if isinstance(value, dict)}
+        saved = held_by(store)
         mixed(applier, log, rng, cut)
         if new_process:
             applier.advance()

@@ -31,6 +31,7 @@ from tests.event_logs import (
     Failing,
     Log,
     deliver,
+    held_by,
     logs,
     make_applier,
     make_catalogue,
@@ -147,7 +148,7 @@ def test_a_store_that_lost_its_latest_writes_is_filled_again(log: Log, data: Any
     while any(left.values()):
         source = data.draw(st.sampled_from(sorted(s for s, m in left.items() if m)))
         if saved is None and data.draw(st.integers(0, 3)) == 0:
-            saved = {k: copy.copy(v) for k, v in vars(store).items() if isinstance(v, dict)}
+            saved = held_by(store)
         elif saved is not None and losses and data.draw(st.integers(0, 2)) == 0:
             losses -= 1
             vars(store).update({k: copy.copy(v) for k, v in saved.items()})

@@ -1,7 +1,6 @@
 """A store that is restarted within a batch and loses the newest writes: what follows from a lost decision is
 not written, since events may be read in another order the next time, and be decided otherwise."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from streams.events import FEEDBACK, IMPRESSIONS
 from streams.features import Scope
 from streams.messages import Message, Source
 from tests.build import T0, make_feedback, make_impression
-from tests.event_logs import NOW, Failing, Log, make_applier, oracle
+from tests.event_logs import NOW, Failing, Log, held_by, make_applier, oracle
 
 SHOWN, UNDONE = Source(IMPRESSIONS.name, 0), Source(FEEDBACK.name, 0)
 
@@ -30,9 +29,7 @@ class Taped(Failing):
     def write(self, writes: Sequence[Any]) -> list[bool]:
         done = []
         for write in writes:
-            held = copy.deepcopy(
-                {name: value for name, value in vars(self).items() if isinstance(value, dict)}
-            )
+            held = held_by(self)
             done += super().write([write])
             self.tape.append(held)
         return done

@@ -1,7 +1,5 @@
 """A batch that does not follow what is folded: what lies between is read first."""
 
-import copy
-
 import pytest
 
 from streams.catalogue.catalogue import Catalogue
@@ -13,6 +11,7 @@ from streams.fold.applier import Applier
 from streams.messages import Message, Source
 from streams.store import MemoryStore
 from tests.build import T0, make_click
+from tests.event_logs import held_by
 
 SOURCE = Source(CLICKS.name, 0)
 
@@ -42,7 +41,7 @@ def test_a_rollback_found_while_kafka_is_away_loses_nothing() -> None:
     applier = Applier(store, Catalogue(), kafka.epoch, lambda: T0, unbroken=True)
     applier.resume([SOURCE])
     applier.apply(clicks(0, 10))
-    older = copy.deepcopy({k: v for k, v in vars(store).items() if isinstance(v, dict)})
+    older = held_by(store)
     applier.apply(clicks(10, 20))
     vars(store).update(older)
     kafka.away = 1

@@ -18,11 +18,13 @@ from streams.edge.health import Health
 from streams.events import (
     ALERTS,
     DRIFT,
+    FORGOTTEN,
     ITEMS,
     MODELS,
     SERVED,
     TRIGGERS,
     DriftReport,
+    Forgotten,
     ModelRecord,
     RetrainTrigger,
     Served,
@@ -126,6 +128,7 @@ def traffic(make_settings: Callable[..., Settings], embedded_kafka: str) -> Iter
     traffic.publisher.send(SERVED, traffic.slate(np.zeros((1, 1))), partition=0)
     traffic.publisher.send(TRIGGERS, BOOTSTRAP)
     traffic.publisher.send(ITEMS, make_item())
+    traffic.publisher.send(FORGOTTEN, Forgotten(user_id="nobody", ts_ms=NOON))
     traffic.publisher.send(ALERTS, make_alert(fingerprint="another"))
     traffic.crown("m1")
     yield traffic

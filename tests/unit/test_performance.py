@@ -10,7 +10,7 @@ from monitors.kept import load, save
 from monitors.performance.outcomes import Performance, Settling
 from monitors.performance.seasons import Season
 from monitors.performance.watch import PERFORMANCE, PerformanceWatch
-from streams.events import DAY_MS, Labels, ModelRecord, RetrainTrigger, ServedBy
+from streams.events import DAY_MS, Alert, Labels, ModelRecord, RetrainTrigger, ServedBy
 from streams.settings import Settings
 from tests.build import make_example
 
@@ -148,4 +148,6 @@ def test_the_champions_bad_windows_ask_once_and_those_of_others_do_not() -> None
         written = [r for record in told for _, r in watch.take(record, NOON)]
         triggers = [r for r in written if isinstance(r, RetrainTrigger)]
         assert len(triggers) == asks
+        alerts = [(r.fingerprint, r.status, r.severity) for r in written if isinstance(r, Alert)]
+        assert alerts == [("streamrec.performance", "firing", "warning")] * asks
         assert all(t.reason == PERFORMANCE and t.evidence[1].startswith("calibration ") for t in triggers)

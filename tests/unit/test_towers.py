@@ -53,9 +53,7 @@ def test_progress_is_told_for_each_epoch_and_the_same_seed_gives_the_same_tower(
 
 
 @pytest.mark.parametrize("before_the_end", [False, True])
-def test_a_training_that_was_cut_off_ends_with_the_same_bytes(
-    fitted, tmp_path, monkeypatch, before_the_end
-):
+def test_a_training_that_was_cut_off_ends_with_the_same_bytes(fitted, tmp_path, monkeypatch, before_the_end):
     """After the first epoch, or when the best one lies behind it."""
     cut = len(fitted.curve) - 1 if before_the_end else 1
     monkeypatch.setattr(checkpoints, "COST", 0.0)

@@ -270,7 +270,11 @@ def test_a_version_gets_its_towers_from_the_archive(seen, tmp_path):
     write_world(url, seen)
     window = Window(from_ms=T0, to_ms=T0 + 1_000 * len(seen.learned.items), rows=len(seen.learned.items))
     plain = linear_version(window=window, columns_hash=columns_hash())
-    version, note = with_towers(plain, url, seed=1)
+    place = checkpoints.Checkpoints(tmp_path / "checkpoints", "t", "c").part(
+        "towers", checkpoints.Bounds(0, 9)
+    )
+    version, note = with_towers(plain, url, seed=1, checkpoint=place)
+    assert place.path.exists()
     metrics = version.manifest.metrics
     assert note == ""
     assert {ITEM_TOWER, USER_TOWER, TOWERS, "towers_curve.svg"} <= set(version.manifest.files)

@@ -1,7 +1,7 @@
 """A contextual bandit: the linear model, and an upper bound on what it may not know yet."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -42,7 +42,7 @@ class Optimistic(Linear):
         variance = context @ self._known._ss_inv_arr[:size, :size] @ context
         return super().logit_one(x) + _OPTIMISM * math.sqrt(max(0.0, variance))
 
-    def learn_one(self, x: Inputs, y: bool, weight: float) -> None:
+    def learn_one(self, x: Inputs, y: float, weight: float) -> None:
         """Learns one label, and that such a context was seen."""
         super().learn_one(x, y, weight)
         root = math.sqrt(weight)
@@ -63,12 +63,23 @@ class Optimistic(Linear):
         """All of it, plain: precision and covariance, both as River keeps them."""
         known = self._known
         arrays = {"precision": known._ss_arr, "covariance": known._ss_inv_arr}
-        return super().state() | {name: np.ascontiguousarray(each).tobytes() for name, each in arrays.items()}
+        state = {name: np.ascontiguousarray(each).tobytes() for name, each in arrays.items()}
+        return super().state() | state | {"context": _context(self._keys)}
 
     def restore(self, state: Mapping[str, bytes]) -> None:
-        """Goes on from `state`, bit for bit."""
+        """Goes on from `state`, bit for bit.
+
+        Raises:
+            KeyError, ValueError: it is none of this kind, or its covariance is that of another context.
+        """
+        if state["context"] != _context(self._keys):
+            raise ValueError("context: other heads or columns")
         super().restore(state)
         cap = self._known._cap
         for name, kept in (("_ss_arr", "precision"), ("_ss_inv_arr", "covariance")):
             whole = np.frombuffer(state[kept]).reshape(cap, cap)
             setattr(self._known, name, np.array(whole, order="C" if kept == "precision" else "F"))
+
+
+def _context(keys: Sequence[int]) -> bytes:
+    return np.array(keys, "<u4").tobytes()

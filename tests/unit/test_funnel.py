@@ -317,6 +317,20 @@ def test_a_score_is_the_weighted_sum_of_probabilities():
     assert served.slate[0].adjusted == pytest.approx(dict.fromkeys(HEADS, 0.1))
 
 
+def test_a_ranker_without_a_head_leaves_it_to_the_online_half():
+    class Fewer(ByTags):
+        heads = HEADS[:2]
+
+        def score_many(self, x):
+            return super().score_many(x)[:, :2]
+
+    settings = {"completion_weight": 1.0}
+    reply, served = ranked(funnel_of(pair_of("v1", Fewer(), weights()), **settings), candidates=("i01",))
+    assert served.slate[0].logits == pytest.approx(dict.fromkeys(HEADS[:2], 0.1))
+    assert served.slate[0].adjusted == pytest.approx({"click": 0.1, "long_view": 0.1, "completion": 0.0})
+    assert reply.items[0].score == pytest.approx(2 / (1 + math.exp(-0.1)) + 0.5)
+
+
 def test_an_exploring_slate_logs_its_propensities():
     reply, served = ranked(funnel_of(FULL, exploration=1.0), limit=5)
     assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 14, 1 / 14])

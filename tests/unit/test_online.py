@@ -12,6 +12,7 @@ from streams.errors import ModelRefused
 from streams.events import HEADS, Item
 
 NONE = np.zeros(len(HEADS))
+LOGIT_OF_LAST = len(HEADS)  # its place in a context: after the bias and the others
 ITEMS = [Item(item_id=f"i{n}", published_ts_ms=0, category=f"c{n % 3}", creator_id=f"a{n}") for n in range(9)]
 
 
@@ -115,29 +116,35 @@ def test_negatives_left_out_and_weighed_for_tell_the_same_share() -> None:
     assert told[0] == pytest.approx(shares.mean(), abs=0.03)
 
 
-def of_two_heads(model: OnlineModel) -> bytes:
-    """Its snapshot as it was written before the last head was there."""
+def of_two_heads(model: OnlineModel) -> _Stored:
+    """Its state as it was before the last head was there; nothing was learned of that head's logit."""
     stored = unpacked("online", model.snapshot(), _Stored)
     heads = dict(list(stored.heads.items())[:2])
+    for state in heads.values():
+        for name in set(state) & {"precision", "covariance"}:
+            square = np.frombuffer(state[name]).reshape(len(HEADS) + 2, -1)  # bias, logits, one column
+            state[name] = np.delete(np.delete(square, LOGIT_OF_LAST, 0), LOGIT_OF_LAST, 1).tobytes()
     learned = {head: stored.learned[head] for head in heads}
-    return packed("online", msgspec.structs.replace(stored, heads=heads, learned=learned))
+    return msgspec.structs.replace(stored, heads=heads, learned=learned)
 
 
-@pytest.mark.parametrize("kind", ["ftrl", "fm"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_state_of_fewer_heads_is_taken_over_and_the_new_one_begins(kind: str) -> None:
-    model = OnlineModel("v1", (), kind=kind)
+    model = OnlineModel("v1", ("a",), kind=kind)
     for n in range(9):
-        model.learn_one("click", model.inputs(NONE, np.empty(0), buckets()[n]), n % 2 == 0)
-    taken = OnlineModel.restore(of_two_heads(model))
+        x = model.inputs(np.array([0.5, n / 9, 0.0]), np.array([n / 3]), buckets()[n])
+        model.learn_one("click", x, n % 2 == 0)
+    taken = OnlineModel.restore(packed("online", of_two_heads(model)))
     assert taken.snapshot() == model.snapshot()
+    assert taken.weights().to_bytes() == model.weights().to_bytes()
     assert taken.learned == {"click": 9, "long_view": 0, "completion": 0}
 
 
 def test_a_state_that_cannot_be_taken_over_is_refused_by_name() -> None:
-    old = unpacked("online", of_two_heads(OnlineModel("v1", ("a",), kind="ucb")), _Stored)
-    plain = {head: {k: v for k, v in state.items() if k != "context"} for head, state in old.heads.items()}
+    old = of_two_heads(OnlineModel("v1", ("a",), kind="ucb"))
+    cut = {head: state | {"covariance": state["covariance"][:-8]} for head, state in old.heads.items()}
     with pytest.raises(ModelRefused, match="online: ucb of click, long_view"):
-        OnlineModel.restore(packed("online", msgspec.structs.replace(old, heads=plain)))
+        OnlineModel.restore(packed("online", msgspec.structs.replace(old, heads=cut)))
     other = {"click": old.heads["click"], "purchase": old.heads["click"]}
     with pytest.raises(ModelRefused, match="expected heads"):
         OnlineModel.restore(packed("online", msgspec.structs.replace(old, heads=other)))

@@ -1,7 +1,7 @@
 """A contextual bandit: the linear model, and an upper bound on what it may not know yet."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -61,25 +61,19 @@ class Optimistic(Linear):
 
     def state(self) -> dict[str, bytes]:
         """All of it, plain: precision and covariance, both as River keeps them."""
-        known = self._known
-        arrays = {"precision": known._ss_arr, "covariance": known._ss_inv_arr}
-        state = {name: np.ascontiguousarray(each).tobytes() for name, each in arrays.items()}
-        return super().state() | state | {"context": _context(self._keys)}
+        known, size = self._known, len(self._keys)  # River keeps room for more
+        arrays = {"precision": known._ss_arr[:size, :size], "covariance": known._ss_inv_arr[:size, :size]}
+        return super().state() | {name: np.ascontiguousarray(each).tobytes() for name, each in arrays.items()}
 
     def restore(self, state: Mapping[str, bytes]) -> None:
-        """Goes on from `state`, bit for bit.
+        """Goes on from `state`, bit for bit; logits of heads that came later are unlike any seen.
 
         Raises:
-            KeyError, ValueError: it is none of this kind, or its covariance is that of another context.
+            KeyError, ValueError: it is none of this kind, or of other columns.
         """
-        if state["context"] != _context(self._keys):
-            raise ValueError("context: other heads or columns")
         super().restore(state)
-        cap = self._known._cap
-        for name, kept in (("_ss_arr", "precision"), ("_ss_inv_arr", "covariance")):
-            whole = np.frombuffer(state[kept]).reshape(cap, cap)
-            setattr(self._known, name, np.array(whole, order="C" if kept == "precision" else "F"))
-
-
-def _context(keys: Sequence[int]) -> bytes:
-    return np.array(keys, "<u4").tobytes()
+        side = math.isqrt(len(state["precision"]) // 8)
+        later = range(LOGIT + len(HEADS) - (len(self._keys) - side), LOGIT + len(HEADS))
+        kept = [place for place, key in enumerate(self._keys) if key not in later]
+        for whole, name in ((self._known._ss_arr, "precision"), (self._known._ss_inv_arr, "covariance")):
+            whole[np.ix_(kept, kept)] = np.frombuffer(state[name]).reshape(side, side)

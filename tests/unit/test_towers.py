@@ -47,11 +47,10 @@ def test_a_planted_better_predictor_of_shares_is_found(fitted):
 
 def test_a_head_that_may_be_flat_is_one_low_chance_and_hinders_no_other(fitted):
     x, labels, _ = planted(3_000)
-    for flat in (0.0, np.nan):
-        labels = np.column_stack([labels[:, :2], np.full(3_000, flat)]).astype(np.float32)
-        found = towers.train(x, labels, seed=1, may_be_flat=[2])
-        assert found.tower.score_many(x[:500])[:, 2].max() < -3
-        assert _auc(found) > _auc(fitted) - 0.01
+    labels = np.column_stack([labels[:, :2], np.full(3_000, np.nan)]).astype(np.float32)
+    found = towers.train(x, labels, seed=1, may_be_flat=[2])
+    assert found.tower.score_many(x[:500])[:, 2].max() < -3
+    assert _auc(found) > _auc(fitted) - 0.01
 
 
 def test_a_head_with_unknown_labels_learns_from_the_known_ones(fitted):

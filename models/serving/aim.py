@@ -26,10 +26,11 @@ class Aim(NamedTuple):
     eligible: Eligible
 
     @classmethod
-    def of(cls, settings: Settings, surface: str) -> "Aim":
-        """Of a surface under these settings; "" is any that has none of its own."""
+    def of(cls, settings: Settings, surface: str, searching: bool = False) -> "Aim":
+        """Of a surface under these settings, with a query or without; "" is any that has none of its own."""
         own = settings.of_surface(surface)
-        value = {"click": settings.click_weight, "long_view": settings.long_view_weight}
+        long_view = settings.query_long_view_weight if searching else settings.long_view_weight
+        value = {"click": settings.click_weight, "long_view": long_view}
         value |= {str(head): weight for head, weight in own.weights.items()}
         quotas = {**settings.quotas, **own.quotas}
         return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)

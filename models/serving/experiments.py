@@ -39,6 +39,7 @@ VARIED = (
     "diversity",
     "exploration",
     "long_view_weight",
+    "query_long_view_weight",
     "source_places",
     "sponsored_floor",
     "sponsored_positions",

@@ -120,7 +120,7 @@ class Funnel:
             shelf=shelf,
             plan=plan,
             pair=self._pair(plan),
-            aim=plan.aim(asked.request.surface),
+            aim=plan.aim(asked.request.surface, asked.request.query),
         )
 
     def _pair(self, plan: Plan) -> Pair:

@@ -312,6 +312,27 @@ def test_a_score_is_the_weighted_sum_of_probabilities():
     assert reply.items[0].score == pytest.approx(2.5 / (1 + math.exp(-0.1)))
 
 
+class LongOnes(ByTags):
+    """Clicks are for many tags, long views for few."""
+
+    def score_many(self, x):
+        return np.hstack([x[:, [TAGS]] / 10, 3 - x[:, [TAGS]]])
+
+
+def test_where_a_query_asks_a_long_view_counts_as_much_as_is_set_for_queries():
+    pair = pair_of("v1", LongOnes(), weights())
+
+    def first(query=None, **settings: object) -> str:
+        reply, _ = ranked(funnel_of(pair, **settings), query=query, limit=1)
+        return reply.items[0].item_id
+
+    feed = {"click_weight": 0.1, "long_view_weight": 1.0}
+    assert (first(**feed), first("t3", **feed)) == ("i00", "i19")
+    assert first("t3", **feed, query_long_view_weight=1.0) == "i04"  # the fewest of those with the tag
+    own = {"default": {"weights": {"long_view": 1.0}}}
+    assert first("t3", **feed, surfaces=own) == "i04"  # what a surface sets is for its searches too
+
+
 def test_an_exploring_slate_logs_its_propensities():
     reply, served = ranked(funnel_of(FULL, exploration=1.0), limit=5)
     assert [place.propensity for place in served.slate] == pytest.approx([1, 1, 1, 1 / 14, 1 / 14])

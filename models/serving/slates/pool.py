@@ -21,7 +21,7 @@ CTR, COMPLETION, WATCHES = (
     COLUMN_NAMES.index(name) for name in ("item_ctr_7d", "item_completion_7d", "item_watches_7d")
 )
 TITLE, ABOUT = (COLUMN_NAMES.index(name) for name in ("match_title", "match_about"))
-MATCH_HALF = 100.0  # better matches before one that counts half: BM25 parts equal matches by their length
+MATCH_HALF = 1_000.0  # better matches before one that counts half: BM25 parts equal ones by their length
 WORDLESS = 0.25  # what a match counts that has none of the query's words
 MaySell = Callable[[Sponsored, int], bool]
 
@@ -91,7 +91,7 @@ def matching(sources: Sequence[str], read: Read | None = None) -> Floats:
     they have, where that was read; the others are left as they are.
 
     >>> matching(["search", "semantic", "popular"]).round(2).tolist()
-    [1.0, 0.99, 1.0]
+    [1.0, 1.0, 1.0]
     """
     factor = np.ones(len(sources))
     found = [row for row, source in enumerate(sources) if source in MATCHED]

@@ -15,6 +15,7 @@ class Policy(msgspec.Struct, frozen=True):
     folds: bool = True  # events go on into the features
     learns: bool = True  # examples go on into the online model
     popularity: float = 0.0  # the surface's balance (streams.surfaces.Surface)
+    settings: dict[str, float] = {}  # that differ
 
 
 POLICIES: tuple[Policy, ...] = (

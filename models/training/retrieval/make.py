@@ -21,7 +21,7 @@ from streams.events import Item
 if TYPE_CHECKING:
     from models.training.retrieval.training import Fitted, Pass
 
-__all__ = ["Made", "make_towers", "with_towers"]
+__all__ = ["MAX_ITEMS", "Made", "fitted_on", "make_towers", "with_towers"]
 
 MIN_CLICKS = 100  # with a history, older than the held-out slice: fewer teach nothing
 MAX_ITEMS = 200_000  # of a larger catalogue a part: all that was engaged with, and a draw of the rest
@@ -61,25 +61,39 @@ def make_towers(
     clicks = int(usable[:split].sum())
     if clicks < MIN_CLICKS:
         return Made({}, {}, {}, f"no towers: {clicks} clicks with a history, {MIN_CLICKS} are needed")
+    items = _items(archive, found.names, found.said, seed)
+    older = found.positives.take(np.flatnonzero(usable[:split]))
+    newest = found.positives.take(slice(split, None))
+    read = time.perf_counter() - began
+    made = fitted_on(version, items, older, newest, seed, progress)
+    return made._replace(seconds={"towers_read": round(read, 3), **made.seconds})
+
+
+def fitted_on(
+    version: Version,
+    items: list[Item],
+    older: Positives,
+    newest: Positives,
+    seed: int,
+    progress: Callable[["Pass"], None] = lambda _: None,
+) -> Made:
+    """Towers fitted on `older` engagements and judged on `newest`, both places in `items`: what the version
+    is made of beside them.
+
+    Raises:
+        ModelRefused: the export does not answer as JAX does.
+    """
     from models.training.retrieval.export import tower_files  # not before it is needed: JAX
     from models.training.retrieval.training import fit
 
-    items = _items(archive, found.names, found.said, seed)
     outline = outline_of(len(items), usual_length(items))
     catalogue = item_inputs(outline, items)
-    older = found.positives.take(np.flatnonzero(usable[:split]))
-    newest = found.positives.take(slice(split, None))
-    read = time.perf_counter()
     fitted = fit(outline, catalogue, older, seed, progress=progress)
     trained = time.perf_counter()
     files = tower_files(fitted.towers, catalogue, seed)
     recalls = _judged(version, files, items, catalogue, older, newest)
-    files[TOWERS_PICTURE] = _picture(manifest.version, fitted)
-    seconds = {
-        "towers_read": read - began,
-        **fitted.seconds,
-        "towers_export_and_judge": time.perf_counter() - trained,
-    }
+    files[TOWERS_PICTURE] = _picture(version.manifest.version, fitted)
+    seconds = {**fitted.seconds, "towers_export_and_judge": time.perf_counter() - trained}
     note = ""
     if not recalls.towers >= recalls.content:
         files = {}

@@ -12,17 +12,19 @@ from infra.benchmarks.kept_world import KeptWorld
 from infra.benchmarks.scorer_world import NOW_MS, Told, World
 from infra.benchmarks.speeds import MeasureError
 from models.serving.candidates.learned import Learned
+from models.training.retrieval.carried import resealed
 from models.training.retrieval.engagements import Positives
 from models.training.retrieval.make import MAX_ITEMS, fitted_on, held_out
 from models.vectors.embedding import Embedding
 from models.vectors.inputs import outline_of
 from models.versions.manifest import Manifest, Version
-from models.versions.registry import load_version, publish, seal, stored_versions
+from models.versions.registry import publish, seal, stored_versions
 from streams.catalogue.catalogue import Catalogue
 from streams.events import HEADS, ModelRecord, Window
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.settings import Settings
 from streams.store.connect import connect_vectors
+from streams.store.item_vectors import ServedVectors
 
 __all__ = ["engagements_of", "learned_vectors", "said_of", "train_towers"]
 
@@ -30,11 +32,14 @@ VERSION = "towers"
 SEQUENCE = 21  # items that a user watched; all but the first are learned from
 WRITE_S = 120.0  # that Redis may take for an answer
 
-Part = Callable[[str], Told]
-
 
 def learned_vectors(
-    settings: Settings, world: World, catalogue: Catalogue, kept: KeptWorld, save: Callable[[], None], told: Part
+    settings: Settings,
+    world: World,
+    catalogue: Catalogue,
+    kept: KeptWorld,
+    save: Callable[[], None],
+    told: Callable[[str, int], None] = lambda *_: None,
 ) -> tuple[Learned, str]:
     """Where shelves take the world's learned vectors from, and what is to be said of them. Towers are
     trained and items embedded where neither is kept; `save` has Redis write its data down.
@@ -44,35 +49,31 @@ def learned_vectors(
     """
     stored = next(stored_versions(kept.versions), None)
     if stored is None:
-        publish(kept.versions, train_towers(world, told("training")))
+        publish(kept.versions, train_towers(world, lambda n: told("towers", n)))
         stored = next(stored_versions(kept.versions))
     uri, sha256, manifest = stored
     store = connect_vectors(settings, WRITE_S)
     if not kept.embedded:
         record = ModelRecord(ts_ms=NOW_MS, version=VERSION, state="champion", uri=uri, sha256=sha256)
-        embedding, count = Embedding(catalogue, store), told("vectors")
-        more, before = True, world.plan.items
+        embedding, left, more = Embedding(catalogue, store), world.plan.items, True
         while more:
             more = embedding.turn(record)
-            count(before - embedding.waiting)
-            before = embedding.waiting
+            told("vectors", left - embedding.waiting)
+            left = embedding.waiting
         save()
         kept.note_embedded()
-    learned = Learned(store, load=load_version)
-    return learned, said_of(manifest)
+    store.serve(ServedVectors(VERSION, uri, sha256))  # the folder may have moved
+    return Learned(store), said_of(manifest)
 
 
 def said_of(manifest: Manifest) -> str:
     """What the vectors are and what their towers find."""
-    found = {name: manifest.metrics.get(f"retrieval_{name}", float("nan")) for name in ("k", "items", "clicks")}
-    recalls = {
-        name: manifest.metrics.get(f"retrieval_recall{name}", float("nan"))
-        for name in ("", "_content", "_popularity")
-    }
+    of = manifest.metrics
     return (
-        f"learned from {manifest.rows:,} engagements: {recalls['']:.3f} of {found['clicks']:,.0f} later ones "
-        f"among the first {found['k']:.0f} of {found['items']:,.0f} items (content {recalls['_content']:.3f}, "
-        f"popularity {recalls['_popularity']:.3f})"
+        f"learned from {manifest.rows:,} engagements: of {of['retrieval_clicks']:,.0f} later ones "
+        f"{of['retrieval_recall']:.3f} are among the first {of['retrieval_k']:.0f} of "
+        f"{of['retrieval_items']:,.0f} items (content {of['retrieval_recall_content']:.3f}, popularity "
+        f"{of['retrieval_recall_popularity']:.3f})"
     )
 
 
@@ -99,8 +100,6 @@ def train_towers(world: World, told: Told = lambda _: None) -> Version:
     made = fitted_on(bare, items, older, newest, world.plan.seed, lambda _: told(1))
     if made.note:
         raise MeasureError(f"bench: {made.note}")
-    from models.training.retrieval.carried import resealed
-
     return resealed(bare, made.files, made.metrics, made.seconds)
 
 

@@ -163,9 +163,7 @@ class World:
             name, random = f"u{user:06d}", np.random.default_rng((self.plan.seed, 2, user))
             tastes = self._liked(1, random)
             liked = tastes[0]
-            watched, shown = (
-                self._picked(tastes, n, random)[0].tolist() for n in (HISTORY_CAP, SHOWN_CAP)
-            )
+            watched, shown = (self._picked(tastes, n, random)[0].tolist() for n in (HISTORY_CAP, SHOWN_CAP))
             yield keys.document("history", name), _pack([self._watched(n, k) for n, k in enumerate(watched)])
             yield (
                 keys.document("shown", name),

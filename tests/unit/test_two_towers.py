@@ -19,9 +19,11 @@ from models.training.retrieval.judge import judge, recall_at, weighted_mean
 from models.training.retrieval.make import with_towers
 from models.training.retrieval.network import first_params, first_table
 from models.training.retrieval.training import fit
+from models.training.retrieval.vocabulary import Vocabulary
 from models.training.towers.network import fit_scaling
 from models.vectors.graphs import ITEM_TOWER, TOWERS, USER_TOWER
 from models.vectors.inputs import (
+    Inputs,
     Outline,
     fingerprint,
     item_inputs,
@@ -43,17 +45,27 @@ def seen():
 
 
 @pytest.fixture(scope="module")
-def catalogue(seen):
-    return item_inputs(outline_of(len(seen.items), 0), seen.items)
+def words(seen):
+    return Vocabulary.of(item.title for item in seen.items)
 
 
 @pytest.fixture(scope="module")
-def fitted(seen, catalogue):
-    return fit(outline_of(len(seen.items), 0), catalogue, seen.learned, seed=1)
+def outline(seen, words):
+    return outline_of(len(seen.items), 0, len(words.words))
 
 
 @pytest.fixture(scope="module")
-def towers(fitted, catalogue):
+def catalogue(seen, outline):
+    return item_inputs(outline, seen.items)
+
+
+@pytest.fixture(scope="module")
+def fitted(seen, outline, words, catalogue):
+    return fit(outline, catalogue, words, seen.learned, seed=1)
+
+
+@pytest.fixture(scope="module")
+def towers(fitted, catalogue):  # loaded: the golden rows came out as JAX told them
     return Towers.load(_sealed(tower_files(fitted.towers, catalogue, 0)))
 
 
@@ -93,6 +105,8 @@ def test_a_query_of_a_kinds_words_is_nearest_to_its_kinds(seen, catalogue, tower
     ]
     assert np.mean(hits) > 0.8
     assert towers.query("  ... ") is None
+    assert towers.query("words that training never saw") is None
+    np.testing.assert_allclose(towers.query("  W1A, (w1b)!"), towers.query("w1a w1b"), atol=1e-6)
 
 
 class Told(NamedTuple):
@@ -140,15 +154,28 @@ def test_a_click_changes_the_user_and_an_older_one_does_so_less(seen, catalogue,
     assert before @ newest < before @ oldest < 0.9999
 
 
-def test_the_same_seed_gives_the_same_towers(seen, catalogue, fitted):
-    again = fit(fitted.towers.outline, catalogue, seen.learned, seed=1)
+def test_a_word_that_training_never_saw_says_what_rare_words_say(catalogue, fitted, towers):
+    """It has a row of its own, which training moved and the graph reads as JAX does."""
+    outline, titles = fitted.towers.outline, ["w3a", "w3a qwrtp", "w3a zzyzx", ""]
+    assert fitted.towers.table[outline.unknown_row].any()
+    told = catalogue.take(slice(0, 4))
+    nothing = np.full_like(told.numbers, np.nan)
+    told = Inputs(np.zeros_like(told.slots), np.array(titles, object), nothing, told.given)
+    one, unknown, other, nothing = vectors = towers.of_inputs(told)
+    np.testing.assert_allclose(vectors, fitted.towers.items(told), atol=1e-5)
+    np.testing.assert_allclose(unknown, other, atol=1e-6)
+    assert np.abs(one - unknown).max() > 1e-3 < np.abs(one - nothing).max()
+
+
+def test_the_same_seed_gives_the_same_towers(seen, words, catalogue, fitted):
+    again = fit(fitted.towers.outline, catalogue, words, seen.learned, seed=1)
     np.testing.assert_array_equal(again.towers.table, fitted.towers.table)
     assert [each.validation_loss for each in again.curve] == [each.validation_loss for each in fitted.curve]
 
 
-def test_a_step_changes_the_rows_it_names_and_no_other(seen, catalogue):
-    outline, config = outline_of(len(seen.items), 0), training.Config()
-    batches = Batches(outline, fit_scaling(catalogue.numbers), catalogue, seen.learned, 128)
+def test_a_step_changes_the_rows_it_names_and_no_other(seen, outline, words, catalogue):
+    config = training.Config()
+    batches = Batches(outline, fit_scaling(catalogue.numbers), catalogue, words, seen.learned, 128)
     batch = batches.batch(seen.learned.take(slice(0, 100)), np.random.default_rng(3))
     params = first_params(outline, 0)
     state = training.first_state(outline, config, 0)
@@ -210,7 +237,8 @@ def test_the_newest_clicks_are_read_with_the_newest_of_their_histories(seen, tmp
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda files: {ITEM_TOWER: files[USER_TOWER]}, "inputs: expected slots, numbers"),
+        (lambda files: {ITEM_TOWER: files[USER_TOWER]}, "inputs: expected slots, titles, numbers"),
+        (lambda files: {USER_TOWER: files[ITEM_TOWER]}, "domain 'com.microsoft'"),
         (lambda files: {TOWERS: b"{}"}, "towers.json"),
         (
             lambda files: {TOWERS: _told(files, lambda t: t["golden"]["vectors"][3].__setitem__(0, 9.0))},
@@ -223,6 +251,8 @@ def test_the_newest_clicks_are_read_with_the_newest_of_their_histories(seen, tmp
             "golden rows: expected",
         ),
         (lambda files: {TOWERS: _told(files, lambda t: t["outline"].update(id_rows=2**30))}, "vector"),
+        (lambda files: {TOWERS: _told(files, lambda t: t["golden"]["titles"].pop())}, "vector: "),
+        (lambda files: {TOWERS: _told(files, lambda t: t["outline"].pop("word_rows"))}, "word_rows"),
         (lambda files: {USER_TOWER: None}, "not in the manifest"),
     ],
 )
@@ -240,18 +270,18 @@ def _told(files, change):
 
 
 def test_what_is_alike_has_one_place_and_what_is_missing_has_none():
-    outline = Outline(64, 16, given=3)
-    rich = make_item(title="Street food, street", tags=("vegan",), quality=0.5, embedding=(0.0, 3.0, 4.0))
+    outline = Outline(64, 16, 1, given=3)
+    rich = make_item(title="x" * 300 + "\ud800", tags=("vegan",), quality=0.5, embedding=(0.0, 3.0, 4.0))
     poor = make_item(item_id="i2", category=None, creator_id=None, duration_ms=None, embedding=(1.0,))
     inputs = item_inputs(outline, [rich, poor])
-    assert (inputs.slots[0] > 0).sum() == 1 + 1 + 1 + 2 + 1
+    assert (inputs.slots[0] > 0).sum() == 1 + 1 + 1 + 1
+    assert inputs.titles.tolist() == ["x" * 256, ""]
     assert (inputs.slots[1] > 0).sum() == 1
     assert inputs.given[0].tolist() == pytest.approx([0.0, 0.6, 0.8])
     assert np.isnan(inputs.given[1]).all()
     assert np.isnan(inputs.numbers[1]).all()
-    words = outline.field_slots("word")
-    asked = query_inputs(outline, "food STREET")
-    assert set(asked.slots[0, words]) == set(inputs.slots[0, words])
+    asked = query_inputs(outline, "food STREET \ud800")
+    assert (asked.slots.any(), asked.titles.tolist()) == (False, ["food STREET "])
     assert usual_length([rich, poor]) == 3
     assert usual_length([rich, poor, poor, make_item(embedding=None)]) == 1
 
@@ -269,9 +299,9 @@ def test_a_fingerprint_tells_what_the_tower_reads_and_nothing_else():
         assert fingerprint(item) != fingerprint(make_item(**{"title": "a", **change}))
 
 
-def test_too_little_to_learn_from_is_named(seen, catalogue):
+def test_too_little_to_learn_from_is_named(seen, outline, words, catalogue):
     with pytest.raises(ValueError, match="expected at least 20 and 2, got 3 and 200"):
-        fit(outline_of(200, 0), catalogue, seen.learned.take(slice(0, 3)))
+        fit(outline, catalogue, words, seen.learned.take(slice(0, 3)))
 
 
 def test_recall_counts_equals_by_chance_and_leaves_the_history_out():

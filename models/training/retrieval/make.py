@@ -13,8 +13,9 @@ from models.training.recipe import HELD_OUT_RATIO, HELD_OUT_ROWS
 from models.training.retrieval.carried import resealed
 from models.training.retrieval.engagements import Positives, read_catalogue, read_engagements
 from models.training.retrieval.judge import Recalls, judge
+from models.training.retrieval.vocabulary import Vocabulary
 from models.vectors.graphs import TOWERS_PICTURE
-from models.vectors.inputs import Inputs, item_inputs, outline_of, usual_length
+from models.vectors.inputs import TITLE_CHARS, Inputs, item_inputs, outline_of, usual_length
 from models.versions.manifest import Version
 from streams.events import Item
 
@@ -86,9 +87,10 @@ def fitted_on(
     from models.training.retrieval.export import tower_files  # not before it is needed: JAX
     from models.training.retrieval.training import fit
 
-    outline = outline_of(len(items), usual_length(items))
+    vocabulary = Vocabulary.of(item.title[:TITLE_CHARS] for item in items)
+    outline = outline_of(len(items), usual_length(items), len(vocabulary.words))
     catalogue = item_inputs(outline, items)
-    fitted = fit(outline, catalogue, older, seed, progress=progress)
+    fitted = fit(outline, catalogue, vocabulary, older, seed, progress=progress)
     trained = time.perf_counter()
     files = tower_files(fitted.towers, catalogue, seed)
     recalls = _judged(version, files, items, catalogue, older, newest)

@@ -1,8 +1,8 @@
 """The made-up world of `streamrec bench scorer`: items of creators, users with tastes, all in Redis.
 
-Item k is the k-th most popular (Zipf). Users like two creators of each of three categories: three quarters of
-what they watch is theirs, the rest is popular. Vectors are learned from that (`scorer_towers`), or made up:
-near the centre of the creator's cluster.
+Item k is the k-th most popular (Zipf). Each creator is of a scene, which no record tells; users like two
+scenes: three quarters of what they watch is of their creators, the rest is popular. Vectors are learned from
+that (`scorer_towers`), or made up: near the centre of the creator's cluster.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ NOW_MS = 1_767_225_600_000
 DAY_MS = 86_400_000
 DIMENSIONS, CATEGORIES = 64, 50
 A_CREATOR = 200  # items
-LIKED, OF_EACH = 3, 2  # categories of a user, and creators of each
+LIKED, A_SCENE = 2, 8  # scenes of a user, and creators of each
 POPULAR = 0.25  # of what is watched
 WORDS, TITLE = 60, 4  # of a category, and of a title
 SPREAD = 0.55  # of a vector around its creator's centre, whose length is 1
@@ -77,6 +77,7 @@ class World:
         self.creators = max(4, plan.items // A_CREATOR)
         self._creator = random.integers(0, self.creators, plan.items)
         self._published = NOW_MS - (90 * DAY_MS * random.random(plan.items) ** 2).astype(np.int64)
+        self._in_scenes = random.permutation(self.creators)
         self._words = random.integers(0, WORDS, (plan.items, TITLE))
         self._by_creator = np.argsort(self._creator, kind="stable")
         self._made = np.bincount(self._creator, minlength=self.creators)
@@ -162,7 +163,7 @@ class World:
         for user in sorted(set(self.asking.tolist())):
             name, random = f"u{user:06d}", np.random.default_rng((self.plan.seed, 2, user))
             tastes = self._liked(1, random)
-            liked = tastes[0]
+            liked = np.unique(tastes)
             watched, shown = (self._picked(tastes, n, random)[0].tolist() for n in (HISTORY_CAP, SHOWN_CAP))
             yield keys.document("history", name), _pack([self._watched(n, k) for n, k in enumerate(watched)])
             yield (
@@ -187,11 +188,10 @@ class World:
                 yield keys.companions(_item(k)), self._beside(k, random)
 
     def _liked(self, users: int, random: np.random.Generator) -> Ints:
-        """Creators [users, LIKED * OF_EACH] whom users like, of few categories each."""
-        categories = min(CATEGORIES, self.creators)
-        picked = random.integers(0, categories, (users, LIKED)).repeat(OF_EACH, axis=1)
-        there = (self.creators - 1 - picked) // CATEGORIES + 1  # creators of the category
-        return picked + CATEGORIES * (random.random(picked.shape) * there).astype(np.int64)
+        """Creators [users, LIKED * A_SCENE] whom users like."""
+        scenes = random.integers(0, max(1, self.creators // A_SCENE), (users, LIKED))
+        members = scenes[:, :, None] * A_SCENE + np.arange(A_SCENE)
+        return self._in_scenes[members.reshape(users, -1) % self.creators]
 
     def _picked(self, liked: Ints, n: int, random: np.random.Generator) -> Ints:
         """Items [users, n] of the creators liked [users, c], and some of those popular with everyone."""

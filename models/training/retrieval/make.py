@@ -66,8 +66,16 @@ def make_towers(
     older = found.positives.take(np.flatnonzero(usable[:split]))
     newest = found.positives.take(slice(split, None))
     read = time.perf_counter() - began
-    made = fitted_on(version, items, older, newest, seed, progress)
-    return made._replace(seconds={"towers_read": round(read, 3), **made.seconds})
+    files, recalls, seconds = fitted_on(version, items, older, newest, seed, progress)
+    note = ""
+    if not recalls.towers >= recalls.content:
+        files = {}
+        note = (
+            f"no towers: recall@{recalls.k} {recalls.towers:.3f}, "
+            f"content that nobody trained has {recalls.content:.3f}"
+        )
+    metrics = {name: value for name, value in recalls.metrics.items() if np.isfinite(value)}
+    return Made(files, metrics, {"towers_read": round(read, 3), **seconds}, note)
 
 
 def fitted_on(
@@ -77,9 +85,9 @@ def fitted_on(
     newest: Positives,
     seed: int,
     progress: Callable[["Pass"], None] = lambda _: None,
-) -> Made:
-    """Towers fitted on `older` engagements and judged on `newest`, both places in `items`: what the version
-    is made of beside them.
+) -> tuple[dict[str, bytes], Recalls, dict[str, float]]:
+    """Files of towers fitted on `older` engagements, what they find of `newest`, and the seconds of each part;
+    engagements are places in `items`.
 
     Raises:
         ModelRefused: the export does not answer as JAX does.
@@ -96,15 +104,7 @@ def fitted_on(
     recalls = _judged(version, files, items, catalogue, older, newest)
     files[TOWERS_PICTURE] = _picture(version.manifest.version, fitted)
     seconds = {**fitted.seconds, "towers_export_and_judge": time.perf_counter() - trained}
-    note = ""
-    if not recalls.towers >= recalls.content:
-        files = {}
-        note = (
-            f"no towers: recall@{recalls.k} {recalls.towers:.3f}, "
-            f"content that nobody trained has {recalls.content:.3f}"
-        )
-    metrics = {name: value for name, value in recalls.metrics.items() if np.isfinite(value)}
-    return Made(files, metrics, {name: round(value, 3) for name, value in seconds.items()}, note)
+    return files, recalls, {name: round(value, 3) for name, value in seconds.items()}
 
 
 def held_out(examples: int) -> int:

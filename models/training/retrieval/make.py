@@ -86,8 +86,8 @@ def fitted_on(
     seed: int,
     progress: Callable[["Pass"], None] = lambda _: None,
 ) -> tuple[dict[str, bytes], Recalls, dict[str, float]]:
-    """Files of towers fitted on `older` engagements, what they find of `newest`, and the seconds of each part;
-    engagements are places in `items`.
+    """Files of towers fitted on `older` engagements, what they find of `newest`, and the seconds of each
+    part; engagements are places in `items`.
 
     Raises:
         ModelRefused: the export does not answer as JAX does.

@@ -6,8 +6,8 @@
 
 Features are squashed (sign * log(1 + |x|)), standardised by running mean and deviation, cut to ±4,
 divided by the root of their number d and multiplied by DENSE_LENGTH, so that all of them together are
-as long as so many crosses; a missing one counts as the mean. Before anything is learned w is 1 on the head's own logit and
-0 elsewhere, so the ranker passes through; without a ranker its logits are 0.
+as long as so many crosses; a missing one counts as the mean. Before anything is learned w is 1 on the
+head's own logit and 0 elsewhere, so the ranker passes through; without a ranker its logits are 0.
 """
 
 import hashlib

@@ -88,6 +88,12 @@ ONLINE_LOG_LOSS = Gauge(
 )
 TRAININGS = Counter("streamrec_trainings_total", "Trainings by how they ended.", ["outcome"])
 TRAINING_SECONDS = Gauge("streamrec_training_seconds", "Duration of the last training.")
+CHECKPOINTS_TAKEN_UP = Counter(
+    "streamrec_checkpoints_taken_up_total", "Parts of trainings that went on where they were cut off."
+)
+CHECKPOINTS_DROPPED = Counter(
+    "streamrec_checkpoints_dropped_total", "Checkpoints that could not be gone on from.", ["reason"]
+)
 MODEL = Info("streamrec_model", "The model version in use.")
 MODEL_SINCE = Gauge(
     "streamrec_model_promoted_timestamp_seconds", "Unix time when the version in use was promoted."
@@ -141,10 +147,12 @@ SPONSORED_REVENUE = Counter(
 POSITION_IMPRESSIONS = Counter(
     "streamrec_position_impressions_total",
     "Impressions by place, as clients tell it.",
-    ["surface", "position"],
+    ["surface", "model", "variant", "position"],
 )
 POSITION_CLICKS = Counter(
-    "streamrec_position_clicks_total", "Clicks by place, as clients tell it.", ["surface", "position"]
+    "streamrec_position_clicks_total",
+    "Clicks by place, as clients tell it.",
+    ["surface", "model", "variant", "position"],
 )
 SESSION_SECONDS = Histogram(
     "streamrec_session_seconds",
@@ -154,8 +162,8 @@ SESSION_SECONDS = Histogram(
 )
 NEXT_DAY_RETURN = Gauge(
     "streamrec_next_day_return_ratio",
-    "Users of a day who came the day after, of the last two whole days.",
-    ["variant"],
+    "Users of a day who came the day after, of the last two whole days; two of the labels are `all`.",
+    ["surface", "model", "variant"],
 )
 COVERAGE = Gauge(
     "streamrec_slate_coverage_items", "Distinct items among the last 10,000 places.", ["surface"]

@@ -13,6 +13,7 @@ from infra.benchmarks.scorer_world import NOW_MS, Told, World
 from models.serving.candidates.learned import Learned
 from models.training.retrieval.carried import resealed
 from models.training.retrieval.engagements import Positives
+from models.training.retrieval.judge import Newest
 from models.training.retrieval.make import MAX_ITEMS, fitted_on, held_out
 from models.vectors.embedding import Embedding
 from models.vectors.inputs import outline_of
@@ -66,7 +67,8 @@ def said_of(manifest: Manifest) -> str:
     of = manifest.metrics
     return (
         f"learned from {manifest.rows:,} engagements: of {of['retrieval_clicks']:,.0f} later ones "
-        f"{of['retrieval_recall']:.3f} are among the first {of['retrieval_k']:.0f} of "
+        f"{of['retrieval_recall']:.3f} ({of['retrieval_recall_low']:.3f} to "
+        f"{of['retrieval_recall_high']:.3f}) are among the first {of['retrieval_k']:.0f} of "
         f"{of['retrieval_items']:,.0f} items (content {of['retrieval_recall_content']:.3f}, popularity "
         f"{of['retrieval_recall_popularity']:.3f})"
     )
@@ -87,9 +89,10 @@ def train_towers(world: World, told: Told = lambda _: None) -> Version:
         window=Window(from_ms=0, to_ms=NOW_MS, rows=len(positives.items)),
         rows=len(positives.items),
     )
-    older, newest = positives.take(slice(0, cut)), positives.take(slice(cut, None))
+    users = np.tile(np.arange(len(positives.items) // (SEQUENCE - 1)), SEQUENCE - 1)
+    older, newest = positives.take(slice(0, cut)), Newest(positives, users).take(slice(cut, None))
     files, recalls, seconds = fitted_on(bare, items, older, newest, world.plan.seed, lambda _: told(1))
-    return resealed(bare, files, recalls.metrics, seconds)
+    return resealed(bare, files, recalls.verdict.metrics, seconds)
 
 
 def engagements_of(world: World) -> tuple[np.ndarray, Positives]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,21 @@ import pytest
 from models.versions.manifest import PROFILE
 from models.versions.profile import Profile
 from models.versions.registry import publish, seal
-from monitors.alarms import drift_fingerprint
+from monitors.alarms import fingerprints
 from monitors.monitor import run
 from streams.codec import decode
 from streams.edge.health import Health
 from streams.events import (
     ALERTS,
     DRIFT,
+    EXAMPLES,
+    FORGOTTEN,
     ITEMS,
     MODELS,
     SERVED,
     TRIGGERS,
     DriftReport,
+    Forgotten,
     ModelRecord,
     RetrainTrigger,
     Served,
@@ -33,13 +37,14 @@ from streams.events import (
 )
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
-from tests.build import make_alert, make_item
+from tests.build import make_alert, make_example, make_item
 from tests.in_thread import in_thread
 from tests.waiting import eventually
 
 COLUMNS = ("item_duration_s", "user_ctr_7d", "hour_sin")
 NOON = 1_700_000_000_000
 WINDOW_MS = 1_000
+A_YEAR = 31_536_000_000
 BOOTSTRAP = RetrainTrigger(trigger_id="b1", ts_ms=NOON, reason="bootstrap")
 PLACES = 100  # of a slate
 SLATES = 50  # of a window: 5,000 rows
@@ -55,6 +60,7 @@ class Traffic:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.publisher = settings, Publisher(settings)
         self.rng, self.served, self.now_ms = np.random.default_rng(3), 0, NOON
+        self.variants: dict[str, str] = {}
 
     def crown(self, version: str) -> None:
         x = self.rng.normal(size=(6_000, len(COLUMNS))).astype(np.float32)
@@ -100,6 +106,7 @@ class Traffic:
             ts_ms=self.now_ms,
             columns="abc",
             model=ServedBy(ranker="m1"),
+            variants=self.variants,
             slate=tuple(items),
         )
 
@@ -120,12 +127,22 @@ def monitor(settings: Settings) -> AbstractContextManager[Health]:
 
 
 @pytest.fixture
-def traffic(make_settings: Callable[..., Settings], embedded_kafka: str) -> Iterator[Traffic]:
-    traffic = Traffic(make_settings(kafka=embedded_kafka, drift_window_ms=WINDOW_MS))
+def traffic(
+    make_settings: Callable[..., Settings],
+    embedded_kafka: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> Iterator[Traffic]:
+    given = dict(getattr(request, "param", {}))
+    if "experiments" in given:
+        (tmp_path / "experiments.toml").write_text(given["experiments"])
+        given["experiments"] = tmp_path / "experiments.toml"
+    traffic = Traffic(make_settings(kafka=embedded_kafka, drift_window_ms=WINDOW_MS, **given))
     # On the embedded broker a topic is there once something was sent to it.
     traffic.publisher.send(SERVED, traffic.slate(np.zeros((1, 1))), partition=0)
     traffic.publisher.send(TRIGGERS, BOOTSTRAP)
     traffic.publisher.send(ITEMS, make_item())
+    traffic.publisher.send(FORGOTTEN, Forgotten(user_id="nobody", ts_ms=NOON))
     traffic.publisher.send(ALERTS, make_alert(fingerprint="another"))
     traffic.crown("m1")
     yield traffic
@@ -148,9 +165,7 @@ def test_a_planted_shift_ends_in_one_trigger_and_a_quiet_stream_in_none(traffic:
     drifted = {(r.feature, r.method) for r in reports if r.state == "drifted"}
     assert drifted == {("item_duration_s", "psi"), ("item_duration_s", "ks")}
     # Found by its fingerprint: the fixture's alert fires too, and partitions have no order among them.
-    (alert,) = [
-        a for a in records(settings, ALERTS) if a.fingerprint == drift_fingerprint(settings.namespace)
-    ]
+    (alert,) = [a for a in records(settings, ALERTS) if a.fingerprint in fingerprints(settings.namespace)]
     assert (alert.status, alert.labels["model"]) == ("firing", "m1")
     assert alert.summary.startswith("drift: item_duration_s (PSI ")
 
@@ -165,6 +180,50 @@ def test_a_restart_keeps_to_the_cool_down(traffic: Traffic) -> None:
         traffic.serve_until(traffic.judged("ok", 2))
         traffic.serve_until(traffic.judged("drifted", 5), shift=1.0)
     assert records(settings, TRIGGERS) == [BOOTSTRAP, asked]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        {
+            "retrain_cooldown_ms": 0,
+            "retrain_every_ms": A_YEAR,
+            "retrain_rows": 20,
+            "experiments": '[[experiment]]\nname = "e"\narms = { a = { share = 0.5 }, b = { share = 0.5 } }',
+        }
+    ],
+    indirect=True,
+)
+def test_it_asks_by_schedule_by_volume_and_by_drift_and_tells_a_person_what_does_not_end(
+    traffic: Traffic,
+) -> None:
+    settings = traffic.settings
+
+    def asked(reason: str) -> list[RetrainTrigger]:
+        return [trigger for trigger in records(settings, TRIGGERS) if trigger.reason == reason]
+
+    def alerts() -> list[tuple[str, str]]:
+        ours = [a for a in records(settings, ALERTS) if a.fingerprint.startswith(settings.namespace)]
+        return [(alert.labels["alertname"], alert.severity) for alert in ours if alert.status == "firing"]
+
+    traffic.variants = {"ranking": "e/a"}  # every user is in one arm
+    traffic.publisher.send(EXAMPLES, make_example(example_id="before"))  # now the topic is there
+    traffic.publisher.flush()
+    with monitor(settings):
+        eventually(lambda: asked("schedule"), 20)
+        assert asked("volume") == []
+        for number in range(20):
+            traffic.publisher.send(EXAMPLES, make_example(example_id=f"e{number}"))
+        traffic.publisher.flush()
+        eventually(lambda: asked("volume"), 20)
+        traffic.serve_until(traffic.judged("ok", 2))
+        traffic.serve_until(lambda: ("drift_stays", "critical") in alerts(), shift=1.0)
+    assert [trigger.model for trigger in asked("drift")] == ["m1"] * 3
+    assert [len(asked(reason)) for reason in ("schedule", "volume")] == [1, 1]
+    assert sorted(alerts()) == [
+        ("drift", "warning"), ("drift_stays", "critical"), ("experiment_split", "warning"),
+    ]  # fmt: skip
 
 
 def test_garbage_and_watermarks_are_passed_over(traffic: Traffic) -> None:

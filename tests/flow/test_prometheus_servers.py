@@ -34,6 +34,8 @@ MAY_BE_EMPTY = {
     "Sessions by variant",
     "Next-day return",  # two days are over
     "Next-day return by variant",
+    "Next-day return by surface and model",
+    "Conversion",
     "Conversions",  # simulated viewers buy nothing
     "Value and sponsored revenue",
     "Undos",
@@ -48,8 +50,9 @@ MAY_BE_EMPTY = {
     "Never told, and receivers that are off",
     # once there is a model
     "Steps down and failed stages",
-    "PSI by feature",
+    "PSI of features that may ask",
     "Highest PSI now",
+    "Highest PSI of the others",
     "Highest other scores now",
     "Windows by verdict",
     "Retrainings asked for",

@@ -11,11 +11,12 @@ from models.serving.candidates.content import content_vectors
 from models.serving.candidates.retrieval import SEMANTIC, Ask, retrieve
 from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
+from models.training import checkpoints
 from models.training.retrieval import engagements, training
 from models.training.retrieval.batches import Batches
 from models.training.retrieval.carried import resealed
 from models.training.retrieval.export import tower_files
-from models.training.retrieval.judge import judge, recall_at, weighted_mean
+from models.training.retrieval.judge import Newest, Tried, hits_at, judge, weighted_mean
 from models.training.retrieval.make import with_towers
 from models.training.retrieval.network import first_params, first_table
 from models.training.retrieval.training import fit
@@ -76,12 +77,60 @@ def _sealed(files):
 def test_they_find_what_likeness_and_popularity_do_not(seen, catalogue, towers):
     """Half of what a viewer likes is of another kind than the history, which only others' histories tell."""
     vectors = towers.of_inputs(catalogue)
-    found = judge(vectors, towers.users, content_vectors(seen.items), seen.learned, seen.others)
-    assert (found.k, found.items, found.clicks) == (10, len(seen.items), len(seen.others.items))
+    found = judge(Tried(vectors, towers.users), content_vectors(seen.items), seen.learned, _newest(seen))
+    assert (found.k, found.items, len(found.towers)) == (10, len(seen.items), len(seen.others.items))
     chance = found.k / found.items
-    assert found.towers > 2 * found.popularity
-    assert found.towers > found.content + 0.1
-    assert found.towers > 4 * chance
+    assert found.towers.mean() > 2 * found.popularity.mean()
+    assert found.towers.mean() > found.content.mean() + 0.1
+    assert found.towers.mean() > 4 * chance
+    assert found.better_than_content
+
+
+def _newest(seen, users=200):
+    """Three clicks a user; their slices."""
+    owners = np.arange(len(seen.others.items)) % users
+    return Newest(seen.others, owners, {"odd": seen.kinds[seen.others.items] % 2 == 1, "none": owners < 0})
+
+
+def test_a_version_that_surely_finds_less_than_the_champion_is_rejected(seen, catalogue, towers):
+    content, newest = content_vectors(seen.items), _newest(seen)
+    good = Tried(towers.of_inputs(catalogue), towers.users)
+    poor = Tried(np.random.default_rng(0).normal(size=good.vectors.shape), weighted_mean)
+    metrics, reasons = judge(poor, content, seen.learned, newest, good).verdict
+    assert len(reasons) == 1
+    assert reasons[0].startswith("retrieval: recall@10 0.")
+    assert metrics["retrieval_recall_lost_low"] > 0
+    for rival in (poor, good, None):
+        metrics, reasons = judge(good, content, seen.learned, newest, rival).verdict
+        assert reasons == ()
+    assert "retrieval_recall_champion" not in metrics
+    few = newest.take(slice(0, 15))  # of fifteen users nothing is sure
+    assert judge(poor, content, seen.learned, few, good).verdict.reasons == ()
+    one = newest._replace(users=np.zeros(len(newest.users), np.int64))
+    assert judge(poor, content, seen.learned, one, good).verdict.reasons == ()
+
+
+def test_recall_has_an_interval_of_users_and_a_figure_for_each_slice(seen, catalogue, towers):
+    newest = _newest(seen)
+    found = judge(
+        Tried(towers.of_inputs(catalogue), towers.users), content_vectors(seen.items), seen.learned, newest
+    )
+    metrics = found.verdict.metrics
+    mean = metrics["retrieval_recall"]
+    assert metrics["retrieval_recall_low"] < mean < metrics["retrieval_recall_high"]
+    odd = newest.slices["odd"]
+    assert metrics["retrieval_recall_odd"] == pytest.approx(found.towers[odd].mean())
+    assert metrics["retrieval_clicks_odd"] == odd.sum()
+    assert metrics["retrieval_recall_odd_low"] < metrics["retrieval_recall_odd_high"]
+    assert not any(name.endswith("_none") for name in metrics)  # nobody is in it
+    # clicks of a user that are all alike tell less than as many of as many users
+    hits = np.repeat(found.towers[:100], 6)
+    apart, alike = (
+        found._replace(towers=hits, newest=newest._replace(users=users, slices={})).verdict.metrics
+        for users in (np.arange(600), np.repeat(np.arange(100), 6))
+    )
+    width = [each["retrieval_recall_high"] - each["retrieval_recall_low"] for each in (apart, alike)]
+    assert width[1] > 1.7 * width[0]  # the square root of six, but for chance
 
 
 def test_an_item_never_shown_is_found_by_what_it_says(seen, catalogue, towers):
@@ -167,9 +216,26 @@ def test_a_word_that_training_never_saw_says_what_rare_words_say(catalogue, fitt
     assert np.abs(one - unknown).max() > 1e-3 < np.abs(one - nothing).max()
 
 
-def test_the_same_seed_gives_the_same_towers(seen, words, catalogue, fitted):
-    again = fit(fitted.towers.outline, catalogue, words, seen.learned, seed=1)
-    np.testing.assert_array_equal(again.towers.table, fitted.towers.table)
+def test_the_same_seed_gives_the_same_towers_also_where_the_training_was_cut_off(
+    seen, words, catalogue, fitted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "COST", 0.0)
+    outline, told = fitted.towers.outline, []
+    place = checkpoints.Checkpoints(tmp_path, "t1", "c1").part("towers", checkpoints.Bounds(0, 9))
+
+    def progress(epoch):
+        told.append(epoch.epoch)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    def train():
+        return fit(outline, catalogue, words, seen.learned, seed=1, progress=progress, checkpoint=place)
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    again = train()
+    assert told == [epoch.epoch for epoch in fitted.curve]  # none twice
+    assert tower_files(again.towers, catalogue, 0) == tower_files(fitted.towers, catalogue, 0)
     assert [each.validation_loss for each in again.curve] == [each.validation_loss for each in fitted.curve]
 
 
@@ -209,6 +275,9 @@ def test_a_version_gets_its_towers_from_the_archive(seen, tmp_path):
     assert metrics["retrieval_recall"] > metrics["retrieval_recall_content"]
     assert metrics["retrieval_recall"] > 2 * metrics["retrieval_recall_popularity"]
     assert metrics["retrieval_items"] == len(seen.items)
+    assert metrics["retrieval_recall_low"] <= metrics["retrieval_recall"] <= metrics["retrieval_recall_high"]
+    assert {"retrieval_recall_cold_user", "retrieval_recall_tail_low"} <= set(metrics)
+    assert version.manifest.gate == ()
     assert {"towers_compile", "towers_train", "towers_read"} <= set(version.manifest.seconds)
     loaded = Towers.load(version)
     assert loaded is not None
@@ -310,4 +379,4 @@ def test_recall_counts_equals_by_chance_and_leaves_the_history_out():
         items=np.array([1]), histories=np.array([[0]]), weights=np.ones(1, np.float32)
     )
     vectors = np.array([[9.0], [1.0], [1.0], [1.0], [1.0]], np.float32)
-    assert recall_at(2, positives, vectors, weighted_mean) == pytest.approx(0.5)
+    assert hits_at(2, positives, Tried(vectors, weighted_mean)).tolist() == pytest.approx([0.5])

@@ -114,8 +114,9 @@ class Settings(BaseSettings):
     source_places: str = Field("", description="SOURCE:POSITION,..: positions kept for a source, from 0")
     click_weight: float = Field(1.0, ge=0)
     long_view_weight: float = Field(1.0, ge=0)
-    query_long_view_weight: float = Field(
-        0.0, ge=0, description="the same where a query asks: what is sought is what is clicked, long or short"
+    completion_weight: float = Field(0.0, ge=0, description="of the share of an item that is watched")
+    query_watch_ratio: float = Field(
+        0.0, ge=0, description="of the weights of watching (all but the click's), where a query asks"
     )
 
     # learning

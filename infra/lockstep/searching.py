@@ -44,7 +44,7 @@ SYSTEM = Policy("system", "ranker, online model and features, all live")
 AS_FEED = Policy(
     "system, long views counted as in the feed",
     "the same, scored by clicks and long views alike",
-    settings={"query_long_view_weight": 1.0},
+    settings={"query_watch_ratio": 1.0},
 )
 BLIND = Policy(
     "system without query features", "the same, trained without the columns of query and candidate"

@@ -29,8 +29,9 @@ class Aim(NamedTuple):
     def of(cls, settings: Settings, surface: str, searching: bool = False) -> "Aim":
         """Of a surface under these settings, with a query or without; "" is any that has none of its own."""
         own = settings.of_surface(surface)
-        long_view = settings.query_long_view_weight if searching else settings.long_view_weight
-        value = {"click": settings.click_weight, "long_view": long_view}
+        value = {head: getattr(settings, f"{head}_weight") for head in HEADS}
+        if searching:  # what is sought is what is clicked, long or short
+            value |= {head: settings.query_watch_ratio * value[head] for head in HEADS if head != "click"}
         value |= {str(head): weight for head, weight in own.weights.items()}
         quotas = {**settings.quotas, **own.quotas}
         return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)

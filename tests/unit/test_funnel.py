@@ -21,6 +21,7 @@ from streams.fold.applier import Applier
 from streams.metrics import DEGRADED, STAGE_FAILURES
 from streams.settings import Settings
 from streams.store import MemoryStore
+from streams.surfaces import Surface
 from tests.build import T0, make_click, make_item, make_message, make_request
 
 TAGS = COLUMN_NAMES.index("item_tags")
@@ -93,7 +94,7 @@ def test_a_full_slate_is_by_the_pair_and_says_whose():
     assert reply.degraded is None
     assert (reply.model.ranker, reply.model.online) == ("v1", "v1-0")
     assert served.columns == columns_hash()
-    assert served.slate[0].logits == pytest.approx({"click": 1.9, "long_view": 1.9})
+    assert served.slate[0].logits == pytest.approx(dict.fromkeys(HEADS, 1.9))
     assert served.slate[0].features[TAGS] == 19.0
     assert (served.slate[0].category, served.slate[0].creator_id) == ("c4", "m19")
     assert served.slate[0].score == reply.items[0].score
@@ -310,16 +311,36 @@ def test_a_score_is_the_weighted_sum_of_probabilities():
     settings = {"click_weight": 2.0, "long_view_weight": 0.5}
     reply, _ = ranked(funnel_of(FULL, **settings), candidates=("i01",))
     assert reply.items[0].score == pytest.approx(2.5 / (1 + math.exp(-0.1)))
+    settings |= {"surfaces": {"default": Surface(weights={"completion": 1.5, "long_view": 0.0})}}
+    reply, served = ranked(funnel_of(FULL, **settings), candidates=("i01",))
+    assert reply.items[0].score == pytest.approx(3.5 / (1 + math.exp(-0.1)))
+    assert served.slate[0].adjusted == pytest.approx(dict.fromkeys(HEADS, 0.1))
+
+
+def test_a_ranker_without_a_head_leaves_it_to_the_online_half():
+    class Fewer(ByTags):
+        heads = HEADS[:2]
+
+        def score_many(self, x):
+            return super().score_many(x)[:, :2]
+
+    settings = {"completion_weight": 1.0}
+    reply, served = ranked(funnel_of(pair_of("v1", Fewer(), weights()), **settings), candidates=("i01",))
+    assert served.slate[0].logits == pytest.approx(dict.fromkeys(HEADS[:2], 0.1))
+    assert served.slate[0].adjusted == pytest.approx({"click": 0.1, "long_view": 0.1, "completion": 0.0})
+    assert reply.items[0].score == pytest.approx(2 / (1 + math.exp(-0.1)) + 0.5)
 
 
 class LongOnes(ByTags):
     """Clicks are for many tags, long views for few."""
 
+    heads = HEADS[:2]
+
     def score_many(self, x):
         return np.hstack([x[:, [TAGS]] / 10, 3 - x[:, [TAGS]]])
 
 
-def test_where_a_query_asks_a_long_view_counts_as_much_as_is_set_for_queries():
+def test_where_a_query_asks_watching_counts_as_much_as_is_set_for_queries():
     pair = pair_of("v1", LongOnes(), weights())
 
     def first(query=None, **settings: object) -> str:
@@ -328,7 +349,7 @@ def test_where_a_query_asks_a_long_view_counts_as_much_as_is_set_for_queries():
 
     feed = {"click_weight": 0.1, "long_view_weight": 1.0}
     assert (first(**feed), first("t3", **feed)) == ("i00", "i19")
-    assert first("t3", **feed, query_long_view_weight=1.0) == "i04"  # the fewest of those with the tag
+    assert first("t3", **feed, query_watch_ratio=1.0) == "i04"  # the fewest of those with the tag
     own = {"default": {"weights": {"long_view": 1.0}}}
     assert first("t3", **feed, surfaces=own) == "i04"  # what a surface sets is for its searches too
 

@@ -4,10 +4,10 @@
                            + dense[h] · standardised features + sum of the crosses' weights
                            + what the kind adds (`models.learning.heads`)
 
-Features are squashed (sign * log(1 + |x|)), standardised by running mean and deviation, cut to ±4,
-divided by the root of their number d and multiplied by DENSE_LENGTH, so that all of them together are
-as long as so many crosses; a missing one counts as the mean. Before anything is learned w is 1 on the
-head's own logit and 0 elsewhere, so the ranker passes through; without a ranker its logits are 0.
+Features are squashed (sign * log(1 + |x|)), standardised by running mean and deviation, cut to ±4
+and divided by the root of their number d, so that all of them together are as long as one cross; a
+missing one counts as the mean. Before anything is learned w is 1 on the head's own logit and
+0 elsewhere, so the ranker passes through; without a ranker its logits are 0.
 """
 
 import hashlib
@@ -26,7 +26,6 @@ __all__ = ["Weights", "packed", "squashed", "standardised", "unpacked", "weights
 
 LOGIT_LIMIT = 15.0
 DENSE_LIMIT = 4.0
-DENSE_LENGTH = 6.0  # how fast columns are learned beside crosses: docs/learning.md
 
 Floats = NDArray[np.float64]
 Real = TypeVar("Real", bound=np.floating[Any])
@@ -45,11 +44,11 @@ def squashed(features: NDArray[Real]) -> NDArray[Real]:
 
 
 def standardised(squash: NDArray[Real], mean: Floats, inverse_deviation: Floats) -> NDArray[Real]:
-    """Squashed features [..., d] on the running scale, within ±4, together DENSE_LENGTH long; NaN as 0."""
+    """Squashed features [..., d] on the running scale, within ±4, over the root of d; NaN as 0."""
     z = squash - mean.astype(squash.dtype)
     z *= inverse_deviation.astype(squash.dtype)
     np.clip(z, -DENSE_LIMIT, DENSE_LIMIT, out=z)
-    z *= DENSE_LENGTH / max(squash.shape[-1], 1) ** 0.5
+    z /= max(squash.shape[-1], 1) ** 0.5
     np.copyto(z, 0.0, where=np.isnan(z))  # after the cut nothing is infinite
     return z
 

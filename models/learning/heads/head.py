@@ -27,7 +27,7 @@ Extra = Mapping[str, NDArray[Any]]
 class Tuning(msgspec.Struct, frozen=True, array_like=True):
     """FTRL-Proximal's settings: learning rate, its delay, and the pull of every weight to zero."""
 
-    alpha: float = 0.05
+    alpha: float = 0.1
     beta: float = 1.0
     l2: float = 1.0
 

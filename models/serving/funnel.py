@@ -247,8 +247,8 @@ class Funnel:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, case.candidates.item_ids))
         if request.query and request.candidates is None:
             ids, sources = case.candidates.item_ids, case.candidates.sources
-            popular = None if scored.step == POPULAR else shelf.popularity_of(ids)
-            scored = scored._replace(scores=scored.scores * matching(sources, read, popular))
+            liked = None if scored.step == POPULAR else shelf.popularity_of(ids)
+            scored = scored._replace(scores=scored.scores * matching(sources, read, liked))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
         draft = drafted(pool, rules)

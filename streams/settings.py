@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     click_weight: float = Field(1.0, ge=0)
     long_view_weight: float = Field(1.0, ge=0)
     completion_weight: float = Field(0.0, ge=0, description="of the share of an item that is watched")
+    query_watch_ratio: float = Field(
+        0.0, ge=0, description="of the weights of watching (all but the click's), where a query asks"
+    )
 
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")

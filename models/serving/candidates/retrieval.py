@@ -131,7 +131,7 @@ def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
     not cover are compared one by one."""
     rows, scores, covered = NOTHING, np.zeros(0, np.float32), 0
     if shelf.nearest is not None:
-        rows, scores = shelf.nearest.search(vector, most)
+        rows, scores = shelf.nearest.search(shelf.vectors, vector, most)
         covered = shelf.nearest.size
     if covered < shelf.size:
         behind = shelf.vectors[covered:] @ vector

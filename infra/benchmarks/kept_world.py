@@ -13,7 +13,7 @@ from streams.features import LAYOUT
 
 __all__ = ["KeptWorld"]
 
-FORMAT = 1  # raised when the world is made otherwise
+FORMAT = 2  # raised when the world is made otherwise
 
 
 class KeptWorld:

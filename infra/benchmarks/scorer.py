@@ -37,7 +37,7 @@ from streams.codec import encode
 from streams.events import HEADS, RankRequest, Window
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.settings import Settings
-from streams.store.connect import open_flights
+from streams.store.connect import open_flights, open_mirror
 from streams.store.flights import Values
 from streams.store.keys import Keys
 from streams.store.redis_store import RedisStore
@@ -133,8 +133,9 @@ def measure(
         open_flights(settings, SAVE_S).run("SAVE")
         kept.note_filled()
     noted = _Noted(open_flights(settings))
-    store = RedisStore(noted, settings.namespace)
-    beside = RedisStore(open_flights(settings), settings.namespace)
+    mirror = open_mirror(settings)
+    store = RedisStore(noted, settings.namespace, mirror=mirror)
+    beside = RedisStore(open_flights(settings), settings.namespace, mirror=mirror)
     shelves = Shelves(catalogue, beside, world.vectors_of, build=kept.build)
     began = time.perf_counter()
     shelves.refresh()

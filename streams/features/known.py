@@ -44,7 +44,6 @@ class Known(msgspec.Struct, frozen=True, eq=False):
     categories: Names
     creators: Names
     records: Callable[[], Sequence[Item | None]]
-    hashes: NDArray[np.uint64] | None = None  # [n] crc32 of the ids, where they are at hand
 
     def __len__(self) -> int:
         """Candidates."""

@@ -3,10 +3,11 @@
     score(q, x) = q · x, guessed from the codes in the `probes` of sqrt(n) * 4 clusters whose centres lie
     nearest to q; the best guesses, `reach` times as many as are wanted, are worked out from the vectors
 
-`reach` and `probes` are not guessed: they are the least that find TARGET of the exact neighbours of sampled queries in
-this very index. Codes of 4 bits are compared 32 at a time in registers, so that a look-up takes a third of
-the time that 16-bit codes do, and a third of their memory. Sources: Jégou et al., Product quantization for
-nearest neighbor search, PAMI 2011, IVFADC; André et al., Cache locality is not enough, VLDB 2015, fast scan.
+`reach` and `probes` are not guessed: they are the least that find TARGET of the exact neighbours of sampled
+queries in this very index. Codes of 4 bits are compared 32 at a time in registers, so that a look-up takes a
+third of the time that 16-bit codes do, and a third of their memory. Sources: Jégou et al., Product
+quantization for nearest neighbor search, PAMI 2011, IVFADC; André et al., Cache locality is not enough, VLDB
+2015, fast scan.
 """
 
 import time
@@ -87,7 +88,9 @@ def save(nearest: Nearest, folder: Path) -> None:
     import faiss
 
     folder.mkdir(parents=True, exist_ok=True)
-    known = {name: getattr(nearest, name) for name in ("size", "probes", "reach", "recall", "bytes", "seconds")}
+    known = {
+        name: getattr(nearest, name) for name in ("size", "probes", "reach", "recall", "bytes", "seconds")
+    }
     (folder / _TOLD).unlink(missing_ok=True)
     faiss.write_index(nearest.index, str(folder / _INDEX))
     (folder / _TOLD).write_bytes(msgspec.json.encode(known))

@@ -92,7 +92,6 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             _named(self.categories[rows], self.category_names),
             _named(self.creators[rows], self.creator_names),
             lambda: [self.items[row] for row in rows.tolist()],
-            self.hashes_of[rows, 0],
         )
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:

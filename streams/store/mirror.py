@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.features import LAYOUTS, Floats, Scope
+from streams.features import LAYOUTS, Floats, Numbers, Scope
 from streams.metrics import MIRROR_RESETS, MIRROR_ROWS
 from streams.store.keys import Keys
 from streams.store.written import News, Written
@@ -43,6 +43,21 @@ class _Table:
         self.rows: Floats = np.empty((FIRST, LAYOUTS[scope].width))
         self.valid = np.zeros(FIRST, bool)
         self.writes = np.zeros(FIRST, np.int64)
+        self._numbered: Sequence[str] = ()  # the list whose numbers have slots
+        self._slots_by_number: Places = np.zeros(0, np.intp)
+
+    def slots_at(self, numbers: Numbers) -> Places:
+        """A slot for each number: none is looked for by its name twice."""
+        rows = numbers.rows
+        if numbers.of is not self._numbered:
+            self._numbered, self._slots_by_number = numbers.of, np.full(len(numbers.of), -1, np.intp)
+        grown = len(numbers.of) - len(self._slots_by_number)
+        if grown:
+            self._slots_by_number = np.concatenate([self._slots_by_number, np.full(grown, -1, np.intp)])
+        new = rows[self._slots_by_number[rows] < 0]
+        if len(new):
+            self._slots_by_number[new] = self.slots_of([numbers.of[row] for row in new.tolist()])
+        return self._slots_by_number[rows]
 
     def slots_of(self, names: Sequence[str]) -> Places:
         """A slot for each name; new ones are given one."""
@@ -95,17 +110,21 @@ class Mirror:
                 table.valid[slot] = False
                 table.writes[slot] += 1
 
-    def look(self, scope: Scope, names: Sequence[str]) -> Held:
-        """What is known of these rows."""
+    def look(self, scope: Scope, names: Sequence[str], numbers: Numbers | None = None) -> Held:
+        """What is known of these rows; `numbers` are of the same names."""
         with self._lock:
-            table = self._tables[scope]
-            if len(table.slots) + len(names) > self._most:
-                table = self._tables[scope] = _Table(scope)
+            table, slots = self._slots(scope, names, numbers)
+            if len(table.slots) > self._most:
+                self._tables[scope] = _Table(scope)
                 MIRROR_RESETS.labels("full").inc()
-            slots = table.slots_of(names)
+                table, slots = self._slots(scope, names, numbers)
             missing = np.flatnonzero(~table.valid[slots])
             at = slots[missing]
             return Held(table.rows[slots], missing, table, at, table.writes[at])
+
+    def _slots(self, scope: Scope, names: Sequence[str], numbers: Numbers | None) -> tuple[_Table, Places]:
+        table = self._tables[scope]
+        return table, table.slots_of(names) if numbers is None else table.slots_at(numbers)
 
     def keep(self, held: Held, rows: Floats) -> Floats:
         """Takes in the missing rows [m, width], but those written meanwhile; returns all [n, width]."""

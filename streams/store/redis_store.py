@@ -21,7 +21,19 @@ from streams.facts.documents import (
     read_history,
     read_shown,
 )
-from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Known, Rows, Scene, Scope, View, keys_of
+from streams.features import (
+    LAYOUT,
+    LAYOUTS,
+    NOWHERE,
+    Floats,
+    Known,
+    Numbers,
+    Rows,
+    Scene,
+    Scope,
+    View,
+    keys_of,
+)
 from streams.messages import Source
 from streams.store.contract import Looked, Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
@@ -90,21 +102,24 @@ class RedisStore:
         if asked.person is None:
             keys += [self._keys.document(kind, user_id) for kind in _READ]
         wanted: Wanted = {}
+        numbers = asked.items.numbers if isinstance(asked.items, Known) else None
         for scope, (names, places) in keys_of(user_id, asked.item_ids, asked.items, asked.scene).items():
             if scope in OF_USERS:
                 held: Held | int = len(names)
                 keys += self._keys.rows_of_user(user_id, scope, names)
             else:
-                held = self._asked_for(scope, names, keys)
+                held = self._asked_for(scope, names, keys, numbers if scope is Scope.ITEM else None)
             wanted[scope] = held, places
         return wanted
 
-    def _asked_for(self, scope: Scope, names: Sequence[str], keys: list[str]) -> Held | int:
+    def _asked_for(
+        self, scope: Scope, names: Sequence[str], keys: list[str], numbers: Numbers | None = None
+    ) -> Held | int:
         """What the mirror has of rows, or how many they are; keys of those that it has not are added."""
         if self._mirror is None or scope not in MIRRORED:
             keys += self._keys.rows(scope, names)
             return len(names)
-        held = self._mirror.look(scope, names)
+        held = self._mirror.look(scope, names, numbers)
         keys += self._keys.rows(scope, [names[at] for at in held.missing.tolist()])
         return held
 

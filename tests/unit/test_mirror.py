@@ -10,7 +10,7 @@ import pytest
 import redis as redis_client
 
 from infra.redis_server import RedisServer
-from streams.features import LAYOUTS, Floats, Scope
+from streams.features import LAYOUTS, Floats, Numbers, Scope
 from streams.settings import Settings
 from streams.store.connect import connect, open_flights, open_mirror
 from streams.store.keys import Keys
@@ -155,11 +155,30 @@ def test_it_never_holds_more_than_it_may() -> None:
     _, mirror = scripted(most=4)
     held = mirror.look(Scope.ITEM, ["a", "b", "c"])
     mirror.keep(held, rows(1.0, 2.0, 3.0))
-    late = mirror.look(Scope.ITEM, ["a", "d"])  # begins anew
-    assert late.missing.tolist() == [0, 1]
-    mirror.keep(late, rows(1.0, 4.0))
-    mirror.keep(held, rows(9.0, 9.0, 9.0))  # what was asked for before
-    assert mirror.look(Scope.ITEM, ["a", "d"]).rows[:, 0].tolist() == [1.0, 4.0]
+    assert not len(mirror.look(Scope.ITEM, ["a", "b", "c"]).missing)
+    late = mirror.look(Scope.ITEM, ["a", "d", "e"])  # five names: it begins anew
+    assert late.missing.tolist() == [0, 1, 2]
+    mirror.keep(late, rows(1.0, 4.0, 5.0))
+    mirror.keep(held, rows(9.0, 9.0, 9.0))  # asked for before it began anew
+    assert mirror.look(Scope.ITEM, ["a", "d", "e"]).rows[:, 0].tolist() == [1.0, 4.0, 5.0]
+
+
+def test_numbers_are_names() -> None:
+    written, mirror = scripted()
+    ids = [f"i{n}" for n in range(50)]
+    numbers = Numbers(ids, np.array([3, 40, 7]))
+    names = ["i3", "i40", "i7"]
+    mirror.keep(mirror.look(Scope.ITEM, names, numbers), rows(3.0, 40.0, 7.0))
+    assert mirror.look(Scope.ITEM, ["i40", "i3"]).rows[:, 0].tolist() == [40.0, 3.0]
+    assert mirror.look(Scope.ITEM, names, numbers).rows[:, 0].tolist() == [3.0, 40.0, 7.0]
+    ids.append("new")
+    assert mirror.look(Scope.ITEM, ["new", "i3"], Numbers(ids, np.array([50, 3]))).missing.tolist() == [0]
+    other = ids[::-1]
+    at = np.array([other.index(name) for name in names])
+    written.news = [Keys("n").row(Scope.ITEM, "i40").encode()]
+    mirror.hear()
+    found = mirror.look(Scope.ITEM, names, Numbers(other, at))
+    assert (found.missing.tolist(), found.rows[[0, 2], 0].tolist()) == ([1], [3.0, 7.0])
 
 
 def test_names_of_other_namespaces_and_kinds_are_not_ours() -> None:

@@ -42,7 +42,7 @@ RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
 MATCHES = 1_000  # of a query, at the most
 SEMANTIC = 0.2  # of the candidates, for what is near to a query in meaning
-SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
+SPARE = 100  # rows asked for beyond a multiple of the quota: filters take some
 
 MATCHED = ("search", "semantic")  # sources that answer a query
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
@@ -272,7 +272,7 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
         return _quota(ask, source)
 
     if ask.beside and quota("co_watch"):
-        yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside)
+        yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside, 4 * quota("co_watch") + SPARE)
     if quota("similar"):
         yield "similar", quota("similar"), neighbours(shelf, ask) if ask.near is None else ask.near
     if ask.follows and quota("followed"):
@@ -283,9 +283,13 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     yield "popular", size, shelf.by_popularity
 
 
-def _beside(shelf: Shelf, weights: Mapping[int, float]) -> Rows:
-    rows = np.array(list(map(shelf.hashes.get, weights, repeat(-1))), np.intp)
-    each = np.array(list(weights.values()))
+def _beside(shelf: Shelf, weights: Mapping[int, float], most: int) -> Rows:
+    """Rows of the heaviest, best first; more than `most` where several weigh as much as the last of them."""
+    hashes, each = np.array(list(weights)), np.array(list(weights.values()))
+    if len(each) > most:
+        heavy = each >= np.partition(each, len(each) - most)[len(each) - most]
+        hashes, each = hashes[heavy], each[heavy]
+    rows = np.array(list(map(shelf.hashes.get, hashes.tolist(), repeat(-1))), np.intp)
     known = (rows >= 0) & (rows < shelf.size)
     rows, each = rows[known], each[known]
     return rows[np.lexsort((rows, -each))]

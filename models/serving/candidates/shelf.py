@@ -20,7 +20,7 @@ from models.serving.candidates.lexicon import Lexicon
 from models.serving.towers import Towers
 from streams.events import Item
 from streams.facts.co_watch import item_hash
-from streams.features import Known, metadata_of
+from streams.features import Known, Numbers, metadata_of
 from streams.features.known import Names
 
 __all__ = ["Counts", "Shelf", "Stock", "build_shelf"]
@@ -92,6 +92,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             _named(self.categories[rows], self.category_names),
             _named(self.creators[rows], self.creator_names),
             lambda: [self.items[row] for row in rows.tolist()],
+            Numbers(self.ids, rows),
         )
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:

@@ -14,9 +14,11 @@ from queue import Empty, SimpleQueue
 from monitors.drift.evidence import Evidence
 from monitors.drift.shelf import Shelf
 from monitors.drift.watch import DriftWatch
-from monitors.performance.seasons import load_seasons, save_seasons
+from monitors.kept import load, save
+from monitors.performance.seasons import Season
 from monitors.performance.watch import PerformanceWatch
 from monitors.quality.meter import Meter
+from monitors.quality.returns import Days
 from monitors.regular import Regular
 from monitors.reports import Outgoing
 from streams.codec import decode
@@ -27,6 +29,7 @@ from streams.events import (
     CLICKS,
     EXAMPLES,
     FEEDBACK,
+    FORGOTTEN,
     IMPRESSIONS,
     ITEMS,
     MODELS,
@@ -56,7 +59,7 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
     for need in ("kafka", "partitions"):
         health.set(need, False, "not yet")
     arrived: SimpleQueue[Message] = SimpleQueue()
-    follower = Follower(settings, (MODELS, TRIGGERS, ALERTS, ITEMS), arrived.put)
+    follower = Follower(settings, (MODELS, TRIGGERS, ALERTS, ITEMS, FORGOTTEN), arrived.put)
     follower.start()
     role = _Role(settings, health, arrived)
     try:
@@ -72,6 +75,7 @@ def run(settings: Settings, health: Health, stop: threading.Event) -> None:
                 log.warning("monitor: %s; again in %g s", error, RETRY_S)
                 stop.wait(RETRY_S)
     finally:
+        role.keep()
         follower.stop()
 
 
@@ -82,11 +86,20 @@ class _Role:
         self._settings, self._health, self._arrived = settings, health, arrived
         self._shelf, self._evidence = Shelf(settings.state / "drift"), list[Evidence]()
         self._watch = DriftWatch(settings, keep=self._evidence.append)
-        file = settings.state / "monitor" / f"{settings.namespace}.seasons.json"
-        self._performance = PerformanceWatch(settings, load_seasons(file), partial(save_seasons, file))
-        self._meter = Meter()
+        seasons, returns = (
+            settings.state / "monitor" / f"{settings.namespace}.{what}.json"
+            for what in ("seasons", "returns")
+        )
+        self._performance = PerformanceWatch(
+            settings, load(seasons, dict[str, Season]), partial(save, seasons)
+        )
+        self._meter = Meter(load(returns, Days), partial(save, returns))
         self._regular = Regular(settings)
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
+
+    def keep(self) -> None:
+        """Writes down what a monitor that starts after this one goes on from."""
+        self._meter.keep()
 
     def work(self, stop: threading.Event, follower: Follower) -> None:
         """Reads, judges and writes over one connection.

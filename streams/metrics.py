@@ -146,10 +146,12 @@ SPONSORED_REVENUE = Counter(
 POSITION_IMPRESSIONS = Counter(
     "streamrec_position_impressions_total",
     "Impressions by place, as clients tell it.",
-    ["surface", "position"],
+    ["surface", "model", "variant", "position"],
 )
 POSITION_CLICKS = Counter(
-    "streamrec_position_clicks_total", "Clicks by place, as clients tell it.", ["surface", "position"]
+    "streamrec_position_clicks_total",
+    "Clicks by place, as clients tell it.",
+    ["surface", "model", "variant", "position"],
 )
 SESSION_SECONDS = Histogram(
     "streamrec_session_seconds",
@@ -159,8 +161,8 @@ SESSION_SECONDS = Histogram(
 )
 NEXT_DAY_RETURN = Gauge(
     "streamrec_next_day_return_ratio",
-    "Users of a day who came the day after, of the last two whole days.",
-    ["variant"],
+    "Users of a day who came the day after, of the last two whole days; two of the labels are `all`.",
+    ["surface", "model", "variant"],
 )
 COVERAGE = Gauge(
     "streamrec_slate_coverage_items", "Distinct items among the last 10,000 places.", ["surface"]

@@ -1,6 +1,6 @@
 """Whole systems that do not outlive their test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -14,8 +14,8 @@ def ups() -> Iterator[Callable[..., Up]]:
     """Starts stacks that do not outlive the test."""
     started: list[Up] = []
 
-    def start(state: Path, *options: str) -> Up:
-        started.append(Up(state, *options))
+    def start(state: Path, *options: str, env: Mapping[str, str] | None = None) -> Up:
+        started.append(Up(state, *options, env=env))
         return started[-1]
 
     yield start

@@ -1,6 +1,6 @@
 """`streamrec models`: the versions there are, which one serves, and another one in its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SHOWN = ("rows", "auc_click", "popularity_auc_click", "log_loss_click", "base_log_loss_click")
+SHOWN = (
+    "rows",
+    "auc_click",
+    "popularity_auc_click",
+    "log_loss_click",
+    "base_log_loss_click",
+    "retrieval_recall",
+)
 
 
 Reason = Annotated[str, typer.Option("--reason", help="told on the topic `models`")]
@@ -95,8 +102,8 @@ def show_one(
     print(f"files: {mine[-1].uri} sha256 {mine[-1].sha256}")
     for s in mine:
         print(f"{_moment(s.ts_ms)}  {s.state}  {'; '.join(s.reasons)}")
-    for metric, value in sorted(mine[-1].metrics.items()):
-        print(f"  {metric:<36} {_shown(value)}")
+    for line in _lines(mine[-1].metrics):
+        print(line)
 
 
 def promote(
@@ -263,6 +270,25 @@ def _moment(ts_ms: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(ts_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _lines(metrics: "Mapping[str, float]") -> list[str]:
+    """A line for each metric, with its interval where it has one.
+
+    >>> _lines({"auc_click": 0.75, "auc_high_click": 0.8, "auc_low_click": 0.5, "rows": 9.0})[0].split()
+    ['auc_click', '0.7500', '[0.5000,', '0.8000]']
+    >>> len(_lines({"retrieval_recall": 0.5, "retrieval_recall_low": 0.25, "retrieval_recall_high": 1.0}))
+    1
+    """
+    ends, lines = set[str](), []
+    for name, value in sorted(metrics.items()):
+        stem, _, head = name.rpartition("_")
+        pairs = ((f"{name}_low", f"{name}_high"), (f"{stem}_low_{head}", f"{stem}_high_{head}"))
+        found = next((pair for pair in pairs if metrics.keys() >= set(pair)), ())
+        ends.update(found)
+        told = f"  [{', '.join(_shown(metrics[end]) for end in found)}]" if found else ""
+        lines.append((name, f"  {name:<36} {_shown(value)}{told}"))
+    return [line for name, line in lines if name not in ends]
 
 
 def _shown(value: float | None) -> str:

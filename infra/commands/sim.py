@@ -9,6 +9,8 @@ from streams.errors import OperatorError
 
 __all__ = ["register"]
 
+FIGURES = ("seconds", "slates", "true CTR", "best", "regret")
+
 
 def register(app: typer.Typer) -> None:
     """Adds `sim`, `sim inject` and `sim truth`."""
@@ -89,7 +91,9 @@ def truth(
     if not points:
         raise OperatorError("sim truth: no simulator has run on STREAMREC_STATE, or it has just begun")
     found = spans(happenings, points)
-    table = Table("event", "", "seconds", "slates", "true CTR", "best there was", "regret")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("event", "", *FIGURES):
+        table.add_column(name, justify="right" if name in FIGURES else "left", no_wrap=True)
     for span in found:
         rates = (span.true_ctr, span.best_ctr, span.regret)
         told = ("-" if rate is None else f"{rate:.3f}" for rate in rates)

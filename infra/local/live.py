@@ -11,7 +11,7 @@ from infra.local.readings import Numbers
 
 __all__ = ["Picture", "RoleRow", "line", "sparkline", "table"]
 
-SPARK = 8  # readings in a sparkline
+SPARK = 7  # readings in a sparkline
 BARS = "▁▂▃▄▅▆▇█"
 STYLES = {"ready": "green", "starting": "yellow", "not ready": "yellow", "restarting": "bold red"}
 
@@ -67,6 +67,7 @@ def sparkline(values: Sequence[float | None], width: int = SPARK) -> str:
 FIGURES = (
     ("events/s", "events_per_s", "{:.0f}"),
     ("requests/s", "requests_per_s", "{:.1f}"),
+    ("errors", "errors", "{:.0%}"),
     ("p50 ms", "p50_ms", "{:.1f}"),
     ("p99 ms", "p99_ms", "{:.1f}"),
     ("CTR", "ctr", "{:.3f}"),

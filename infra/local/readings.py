@@ -7,18 +7,25 @@ import msgspec
 
 from infra.local.scrape import Sums, quantile_ms
 
-__all__ = ["Look", "Numbers", "Readings"]
+__all__ = ["Look", "Numbers", "Readings", "ctr"]
 
 RATE_S = 5.0  # rates are over so many seconds
 RATIO_S = 30.0  # quantiles and CTR need more
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Sums since the start at one moment; `latency` is a cumulated histogram in seconds."""
+    """Sums since the start at one moment; `latency` is a cumulated histogram in seconds.
+
+    `shown` and `clicked` are of slates that were served, `impressions` and `clicks` all that clients sent,
+    bots and others without a slate among them.
+    """
 
     at_s: float
     events: float
     requests: float
+    errors: float
+    shown: float
+    clicked: float
     impressions: float
     clicks: float
     latency: Mapping[float, float]
@@ -29,6 +36,7 @@ class Numbers(msgspec.Struct, frozen=True):
 
     events_per_s: float = 0.0
     requests_per_s: float = 0.0
+    errors: float = 0.0  # share of these
     p50_ms: float | None = None
     p99_ms: float | None = None
     ctr: float | None = None
@@ -40,14 +48,27 @@ class Numbers(msgspec.Struct, frozen=True):
 def look(sums: Sums, at_s: float) -> Look:
     """Reads the sums that the windows are made of."""
     events = "streamrec_events_total"
+    replies = sums.total("streamrec_traffic_replies_total")
     return Look(
         at_s,
         events=sums.total(events),
-        requests=sums.total("streamrec_traffic_replies_total") or sums.total("streamrec_requests_total"),
+        requests=replies or sums.total("streamrec_requests_total"),
+        errors=replies - sums.total("streamrec_traffic_replies_total", outcome="ok"),
+        shown=sums.total("streamrec_slate_impressions_total"),
+        clicked=sums.total("streamrec_slate_clicks_total"),
         impressions=sums.total(events, topic="events.impressions", outcome="applied"),
         clicks=sums.total(events, topic="events.clicks", outcome="applied"),
         latency=sums.buckets("streamrec_traffic_seconds"),
     )
+
+
+def ctr(now: Look, then: Look | None = None) -> float | None:
+    """Clicks over impressions of served slates since then; of all events where there were no slates."""
+    for seen, opened in (("shown", "clicked"), ("impressions", "clicks")):
+        shown, clicked = (getattr(now, n) - (getattr(then, n) if then else 0.0) for n in (seen, opened))
+        if shown > 0:
+            return float(clicked / shown)
+    return None
 
 
 def auc(sums: Sums) -> float | None:
@@ -96,12 +117,12 @@ class Readings:
     def _compare(self, now: Look) -> Numbers:
         old = self._looks[0]
         recent = next((then for then in self._looks if now.at_s - then.at_s <= RATE_S), old)
-        span_s = now.at_s - recent.at_s
-        impressions = now.impressions - old.impressions
+        span_s, asked = now.at_s - recent.at_s, now.requests - recent.requests
         return Numbers(
             events_per_s=(now.events - recent.events) / span_s if span_s > 0 else 0.0,
-            requests_per_s=(now.requests - recent.requests) / span_s if span_s > 0 else 0.0,
+            requests_per_s=asked / span_s if span_s > 0 else 0.0,
             p50_ms=quantile_ms(0.50, now.latency, old.latency),
             p99_ms=quantile_ms(0.99, now.latency, old.latency),
-            ctr=(now.clicks - old.clicks) / impressions if impressions > 0 else None,
+            ctr=ctr(now, old),
+            errors=(now.errors - recent.errors) / asked if asked > 0 else 0.0,
         )

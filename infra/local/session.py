@@ -1,5 +1,7 @@
 """One `streamrec up` as a person sees it: signals, the table or plain lines, the verdict."""
 
+import logging
+import os
 import signal
 import sys
 import threading
@@ -19,9 +21,12 @@ from infra.local.summary import Summary, require_writable, write
 from infra.process_edge import stop_on_signals
 from infra.screenshot import save_svg
 
-__all__ = ["run_session"]
+__all__ = ["end_by_force", "run_session"]
+
+log = logging.getLogger(__name__)
 
 LINE_S = 5.0  # between two plain lines
+STOPPED_S = 120.0  # from a wish to stop; each step of an orderly end has a bound, together some 100 s
 
 
 class _Screen:
@@ -53,6 +58,21 @@ class _Screen:
             print(line(picture), flush=True)
 
 
+def end_by_force(stop: threading.Event, after_s: float) -> None:
+    """Ends this process, and with it all that it started, where it still runs `after_s` after `stop` was set.
+
+    Whatever holds it up, be it a client library on a neighbour that is gone, or a pipe that nobody reads.
+    """
+
+    def force() -> None:
+        stop.wait()
+        time.sleep(after_s)
+        log.error("did not stop within %g s of being asked to: ended by force", after_s)
+        os._exit(1)
+
+    threading.Thread(target=force, name="end", daemon=True).start()
+
+
 def run_session(wish: Wish, json: Path | None, svg: Path | None = None) -> int:
     """Runs a stack to its end; returns the exit code: 0, or 1 if something was not well.
 
@@ -68,6 +88,7 @@ def run_session(wish: Wish, json: Path | None, svg: Path | None = None) -> int:
     stop = threading.Event()
     stop_on_signals(stop)
     signal.signal(signal.SIGHUP, lambda *_: stop.set())
+    end_by_force(stop, STOPPED_S)
     console = Console()
     screen = _Screen(console)
     with screen.opened():

@@ -22,8 +22,9 @@ from infra.local.traffic_choice import Traffic
 from infra.ports import require_port
 from infra.process_edge import configure_logging
 from infra.roles import ROLES
-from streams.errors import OperatorError
+from streams.errors import KafkaUnavailable, OperatorError, StoreUnavailable
 from streams.settings import Settings
+from streams.store import Outcomes
 
 __all__ = ["Stack", "Wish"]
 
@@ -181,10 +182,7 @@ class Stack:
         self._note(crew, "stopping")
         self._scraping.tell({})  # what ends in order is not down
         crew.end([TRAFFIC])
-        if not books.settled(SETTLE_S):
-            crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")
-        crew.look_now()
-        ledger, models = books.ledger(), books.models()
+        ledger = self._settled(crew, books)
         crew.end(ROLES)
         self._note(crew, "stopped")
         return summarise(
@@ -196,10 +194,21 @@ class Stack:
                 start_s=self._all_ready_s,
                 ledger=ledger,
                 sums=crew.sums,
-                models=models,
+                models=books.models(),
                 max_lag=crew.readings.max_lag,
                 lives=lives,
                 usage=crew.usage(),
                 problems=crew.problems,
             )
         )
+
+    def _settled(self, crew: Crew, books: Books) -> Outcomes:
+        """What became of all events, once they are applied; nothing where Kafka or Redis is gone."""
+        try:
+            if not books.settled(SETTLE_S):
+                crew.problems.append(f"events: not all applied {SETTLE_S:g} s after traffic stopped")
+            crew.look_now()
+            return books.ledger()
+        except (KafkaUnavailable, StoreUnavailable) as error:
+            crew.problems.append(f"events: what became of them is not known: {error}")
+            return Outcomes()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from infra.local.readings import auc, look
+from infra.local.readings import auc, ctr, look
 from infra.local.scrape import Sums, quantile_ms
 from infra.local.supervisor import Life
 from streams.errors import OperatorError
@@ -96,7 +96,7 @@ def summarise(run: Run) -> Summary:
         replies=answered,
         errors=answered - replies.get("ok", 0),
         latency_ms={f"p{q}": quantile_ms(q / 100, end.latency, {}) for q in (50, 99)},
-        ctr=round(end.clicks / end.impressions, 5) if end.impressions else None,
+        ctr=None if (rate := ctr(end)) is None else round(rate, 5),
         online_auc=auc(run.sums),
         models=tuple(run.models),
         max_lag=run.max_lag,

@@ -59,3 +59,8 @@ class Receiver:
     def changes(self, fingerprint: str) -> list[str]:
         """What became of one alert: `firing`, `resolved`."""
         return [alert["status"] for alert in self.alerts if alert["fingerprint"] == fingerprint]
+
+    def summary(self, fingerprint: str) -> str:
+        """The words of the newest change of one alert; empty before the first."""
+        told = [alert["summary"] for alert in self.alerts if alert["fingerprint"] == fingerprint]
+        return str(told[-1]) if told else ""

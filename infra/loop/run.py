@@ -12,7 +12,7 @@ from infra.loop.receiver import Receiver
 from infra.loop.report import AFTER, BEFORE, DRIFT, EXIT, Loop, Moment, Reading, phase_of
 from infra.loop.topics import Topics
 from infra.loop.viewers import Slate, Viewers
-from monitors.alarms import fingerprints
+from monitors.alarms import PERFORMANCE, fingerprints
 from streams.errors import OperatorError
 from streams.events import ModelRecord, RetrainTrigger
 from streams.kafka import create_topics
@@ -86,12 +86,12 @@ class _Story:
         self._await(self._viewers.answers, "an answer")
         self._note("the system answers; viewers come", mark=True)
         first = self._first()
-        self._quiet_day(first, (drift, stuck))
+        self._quiet_day(first, (drift, stuck, *fingerprints(namespace, PERFORMANCE)))
         self._viewers.drift()
         self._note("tastes turn, new and longer items come", mark=True)
         self._asked(first)
         self._await(lambda: self._receiver.changes(drift), "the alert at the receiver")
-        self._note(f"alert at the receiver: {self._receiver.alerts[-1]['summary']}", mark=True)
+        self._note(f"alert at the receiver: {self._receiver.summary(drift)}", mark=True)
         second = self._crowned()
         self._mark()
         self._serve(

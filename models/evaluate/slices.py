@@ -1,7 +1,8 @@
 """Parts of the rows that a mean hides: newcomers, and items often or seldom seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,10 @@ HEAD_ITEM = 10  # rows of an item from which it is no longer of the tail
 
 
 def slices(
-    user_ids: Sequence[str],
-    item_ids: Sequence[str],
-    users_before: Mapping[str, int] = MappingProxyType({}),
-    items_before: Mapping[str, int] = MappingProxyType({}),
+    user_ids: Sequence[Hashable],
+    item_ids: Sequence[Hashable],
+    users_before: Mapping[Any, int] = MappingProxyType({}),
+    items_before: Mapping[Any, int] = MappingProxyType({}),
 ) -> Mapping[str, NDArray[np.bool_]]:
     """Masks [n] by name, from what the rows before each one (in order of time) had seen; `users_before` and
     `items_before` count the rows before the first.
@@ -34,8 +35,8 @@ def slices(
     }
 
 
-def _earlier(names: Sequence[str], before: Mapping[str, int]) -> NDArray[np.int64]:
-    seen = dict[str, int]()
+def _earlier(names: Sequence[Hashable], before: Mapping[Any, int]) -> NDArray[np.int64]:
+    seen = dict[Hashable, int]()
     counts = np.empty(len(names), np.int64)
     for n, name in enumerate(names):
         counts[n] = seen[name] if name in seen else before.get(name, 0)

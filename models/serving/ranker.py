@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import onnxruntime as ort
 
-from models.versions.graph_outline import refuse_foreign
+from models.versions.graph_outline import Operators, refuse_foreign
 from models.versions.manifest import GOLDEN, GOLDEN_INT8, INT8, RANKER, Golden, Manifest, verified
 from streams.errors import ModelRefused
 from streams.events import HEADS
@@ -142,27 +142,32 @@ def _run(session: ort.InferenceSession, rows: np.ndarray) -> np.ndarray:
 class Graph:
     """Another plain graph of a version, by the same session options; safe to use from any thread.
 
+    `also` are operators that it may hold beside a ranker's.
+
     Raises:
         ModelRefused: a foreign graph, or ports of other names.
     """
 
-    def __init__(self, model: bytes, inputs: Sequence[str], output: str, provider: str = "cpu") -> None:
-        refuse_foreign(model)
-        self._session, self._output = _session(model, provider), output
+    def __init__(
+        self, model: bytes, inputs: Sequence[str], outputs: Sequence[str], also: Operators = ()
+    ) -> None:
+        refuse_foreign(model, also)
+        self._session, self._outputs = _session(model), list(outputs)
         got = [port.name for port in self._session.get_inputs()]
-        if got != list(inputs) or [port.name for port in self._session.get_outputs()] != [output]:
-            raise ModelRefused(f"inputs: expected {', '.join(inputs)} to {output}, got {', '.join(got)}")
+        if got != list(inputs) or [port.name for port in self._session.get_outputs()] != self._outputs:
+            wanted = f"{', '.join(inputs)} to {', '.join(outputs)}"
+            raise ModelRefused(f"inputs: expected {wanted}, got {', '.join(got)}")
 
-    def run(self, **inputs: np.ndarray) -> np.ndarray:
-        """The output for inputs by name.
+    def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs for inputs by name.
 
         Raises:
             ModelRefused: inputs of other shapes or types than the graph's.
         """
         try:
-            found: np.ndarray = self._session.run([self._output], inputs)[0]
+            found: list[np.ndarray] = self._session.run(self._outputs, inputs)
         except Exception as error:  # ONNX Runtime's own classes share no public root
-            raise ModelRefused(f"{self._output}: {str(error)[:300]}") from None
+            raise ModelRefused(f"{self._outputs[0]}: {str(error)[:300]}") from None
         return found
 
 

@@ -17,12 +17,15 @@ from models.vectors.graphs import (
     KNOWN,
     NUMBERED,
     SLOTS,
+    TITLES,
     TOWERS,
     USER_TOWER,
     VECTOR,
+    WORDS_KNOWN,
     TowersFile,
 )
 from models.vectors.inputs import NUMBERS, Inputs, item_inputs, query_inputs
+from models.versions.graph_outline import TEXT
 from models.versions.manifest import Version, verified
 from streams.errors import ModelRefused
 from streams.events import Item
@@ -58,9 +61,9 @@ class Towers:
             file = msgspec.json.decode(held[TOWERS], type=TowersFile)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ModelRefused(f"{TOWERS}: {str(error)[:200]}") from None
-        read = (SLOTS, NUMBERED, GIVEN) if file.outline.given else (SLOTS, NUMBERED)
-        item = Graph(held[ITEM_TOWER], read, VECTOR)
-        user = Graph(held[USER_TOWER], (HISTORY, KNOWN), VECTOR)
+        read = (SLOTS, TITLES, NUMBERED, *((GIVEN,) if file.outline.given else ()))
+        item = Graph(held[ITEM_TOWER], read, (VECTOR, WORDS_KNOWN), TEXT)
+        user = Graph(held[USER_TOWER], (HISTORY, KNOWN), (VECTOR,))
         towers = cls(manifest.version, file, item, user)
         towers._check(file)
         return towers
@@ -70,20 +73,28 @@ class Towers:
         return self.of_inputs(item_inputs(self.outline, items))
 
     def query(self, query: str) -> Floats | None:
-        """The unit vector [d] of an item that has these words and says nothing else; None without words."""
-        inputs = query_inputs(self.outline, query)
-        return self.of_inputs(inputs)[0] if inputs.slots.any() else None
+        """The unit vector [d] of an item that has these words and says nothing else; None where training
+        knew none of them."""
+        vectors, known = self._run(query_inputs(self.outline, query))
+        return vectors[0] if known[0] > 0 else None
 
     def of_inputs(self, inputs: Inputs) -> Floats:
         """Unit vectors [n, d] of items' inputs, AT_ONCE at a time."""
         out = np.empty((len(inputs), self.outline.dimensions), np.float32)
         for at in range(0, len(inputs), AT_ONCE):
-            part = inputs.take(slice(at, at + AT_ONCE))
-            feeds: dict[str, np.ndarray] = {SLOTS: part.slots, NUMBERED: part.numbers}
-            if self.outline.given:
-                feeds[GIVEN] = part.given
-            out[at : at + AT_ONCE] = self._item.run(**feeds)
+            out[at : at + AT_ONCE], _ = self._run(inputs.take(slice(at, at + AT_ONCE)))
         return out
+
+    def _run(self, inputs: Inputs) -> list[Floats]:
+        """Unit vectors [n, d], and how many words of each title are known [n]; n is not 0."""
+        feeds: dict[str, np.ndarray] = {
+            SLOTS: inputs.slots,
+            TITLES: inputs.titles,
+            NUMBERED: inputs.numbers,
+        }
+        if self.outline.given:
+            feeds[GIVEN] = inputs.given
+        return self._item.run(**feeds)
 
     def user(self, vectors: Floats) -> Floats:
         """The unit vector [d] of a history [h, d] of item vectors, newest first; the newest ones are read."""
@@ -95,7 +106,7 @@ class Towers:
 
     def users(self, history: Floats, known: Floats) -> Floats:
         """Unit vectors [n, d] of histories [n, H, d], newest first, where `known` [n, H] is 1."""
-        return self._user.run(**{HISTORY: history, KNOWN: known})
+        return self._user.run(**{HISTORY: history, KNOWN: known})[0]
 
     def _check(self, file: TowersFile) -> None:
         try:
@@ -110,10 +121,10 @@ class Towers:
         golden, outline, items = file.golden, file.outline, file.golden.items
         history, known = np.array(golden.history, np.float32), np.array(golden.known, np.float32)
         shapes = (items.slots.shape[1], items.numbers.shape[1], history.shape[1:], known.shape[1])
-        wanted = (sum(outline.slots), len(NUMBERS), (outline.history, outline.dimensions), outline.history)
+        wanted = (outline.hashed, len(NUMBERS), (outline.history, outline.dimensions), outline.history)
         if shapes != wanted or not len(items) or not len(history):
             raise ValueError(f"golden rows: expected {wanted}, got {shapes}")
-        last = Inputs(np.full_like(items.slots[:1], outline.rows - 1), items.numbers[:1], items.given[:1])
+        last = Inputs(np.full_like(items.slots, outline.rows - 1), items.titles, items.numbers, items.given)
         self.of_inputs(last)  # the table has all the rows that hashing may name
         for name, got, expected in (
             (ITEM_TOWER, self.of_inputs(items), golden.vectors),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 
 from models.serving.ranker import Ranker
+from models.serving.towers import Towers
 from models.training.recipe import Order, adopt_version, make_version
 from models.training.retrieval.carried import carried
 from models.training.retrieval.make import with_towers
@@ -197,16 +198,25 @@ class Retraining:
                 raise Stopped
 
         version = make_version(order, data, rival, progress)
-        version, notes = self._with_towers(version, progress, notes)
+        version, notes = self._with_towers(version, champion, progress, notes)
         return self._carried(version, champion, notes)
 
     def _with_towers(
-        self, version: Version, progress: Callable[[object], None], notes: tuple[str, ...]
+        self,
+        version: Version,
+        champion: ModelRecord | None,
+        progress: Callable[[object], None],
+        notes: tuple[str, ...],
     ) -> tuple[Version, tuple[str, ...]]:
         """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
-        settings = self._settings
+        settings, rival = self._settings, None
         try:
-            version, note = with_towers(version, settings.archive_url, settings.train_seed, progress)
+            if champion is not None and champion.uri and champion.sha256:
+                rival = Towers.load(load_version(champion.uri, champion.sha256))
+        except ModelRefused as error:
+            notes = (*notes, f"towers not compared with the champion's: {error}")
+        try:
+            version, note = with_towers(version, settings.archive_url, settings.train_seed, progress, rival)
         except (Stopped, KafkaUnavailable):
             raise
         except Exception as error:

@@ -14,25 +14,29 @@ __all__ = [
     "KNOWN",
     "NUMBERED",
     "SLOTS",
+    "TITLES",
     "TOWERS",
     "TOWERS_PICTURE",
     "USER_TOWER",
     "VECTOR",
+    "WORDS_KNOWN",
     "Golden",
     "TowersFile",
 ]
 
 ITEM_TOWER, USER_TOWER, TOWERS = "item_tower.onnx", "user_tower.onnx", "towers.json"
 TOWERS_PICTURE = "towers_curve.svg"
-SLOTS, NUMBERED, GIVEN = "slots", "numbers", "given"  # inputs of the item tower
+SLOTS, TITLES, NUMBERED, GIVEN = "slots", "titles", "numbers", "given"  # inputs of the item tower
 HISTORY, KNOWN = "history", "known"  # of the user tower
-VECTOR = "vector"  # the output of both
+VECTOR = "vector"  # an output of both
+WORDS_KNOWN = "words_known"  # another of the item tower: how many words of the title it knows
 
 
 class Golden(msgspec.Struct, frozen=True):
     """Inputs of both towers and the vectors that they must answer, arrays as nested lists; None: missing."""
 
     slots: list[list[int]]
+    titles: list[str]
     numbers: list[list[float | None]]
     given: list[list[float | None]]
     vectors: list[list[float]]
@@ -47,6 +51,7 @@ class Golden(msgspec.Struct, frozen=True):
         """From arrays."""
         return cls(
             items.slots.tolist(),
+            items.titles.tolist(),
             _listed(items.numbers),
             _listed(items.given),
             vectors.tolist(),
@@ -58,7 +63,8 @@ class Golden(msgspec.Struct, frozen=True):
     @property
     def items(self) -> Inputs:
         """The inputs of the item tower."""
-        return Inputs(np.array(self.slots, np.int64), _array(self.numbers), _array(self.given))
+        slots, titles = np.array(self.slots, np.int64), np.array(self.titles, object)
+        return Inputs(slots, titles, _array(self.numbers), _array(self.given))
 
 
 class TowersFile(msgspec.Struct, frozen=True):

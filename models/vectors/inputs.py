@@ -1,8 +1,9 @@
-"""An item as the item tower reads it: rows of a hashed table, two numbers, and its own embedding.
+"""An item as the item tower reads it: its title, rows of a hashed table, two numbers, its own embedding.
 
-    slots [T]: category, creator, tags, words of the title, id; each the row of a hashed token, 0: none
+    slots [T]: category, creator, tags, id; each the row of a hashed name, 0: none
 
-Hashing stands outside the exported graph (ONNX has no hash of a string); everything after it is inside.
+Names are hashed outside the exported graph (ONNX has no hash of a string). A title enters as it is, cut to
+TITLE_CHARS: lower case, words and their rows are the graph's own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.events import Item
-from streams.words import words_of
 
 __all__ = [
     "FIELDS",
     "NUMBERS",
+    "TITLE_CHARS",
     "Inputs",
     "Outline",
     "fingerprint",
@@ -29,7 +30,8 @@ __all__ = [
     "usual_length",
 ]
 
-FIELDS = ("category", "creator", "tag", "word", "id")
+FIELDS = ("category", "creator", "tag", "id", "word")
+TITLE_CHARS = 256  # of a title or a query; the rest is not read
 NUMBERS = ("duration_ms", "quality")
 _MIX = 0x9E3779B1  # spreads CRC-32 over the low bits, which name the row
 
@@ -40,26 +42,38 @@ Floats = npt.NDArray[np.float32]
 class Outline(msgspec.Struct, frozen=True):
     """The shapes of a pair of towers; it stands in the version's files.
 
-    The table has a row 0 of zeros, `content_rows` for what items say and `id_rows` for ids, powers of two.
+    The table has a row 0 of zeros, `content_rows` for what items say and `id_rows` for ids, powers of two,
+    then `word_rows` for titles: the first for words that are not of the vocabulary, one for each that is.
     """
 
     content_rows: int
     id_rows: int
+    word_rows: int
     given: int = 0  # length of the items' own embeddings that are read; 0: none
     tags: int = 8
-    words: int = 12
+    words: int = 12  # the first of a title
     history: int = 20  # newest items that the user tower reads
     dimensions: int = 64
 
     @property
     def slots(self) -> tuple[int, ...]:
         """How many slots each of FIELDS has."""
-        return (1, 1, self.tags, self.words, 1)
+        return (1, 1, self.tags, 1, self.words)
+
+    @property
+    def hashed(self) -> int:
+        """How many slots come before the words."""
+        return sum(self.slots) - self.words
+
+    @property
+    def unknown_row(self) -> int:
+        """The row of a word that is not of the vocabulary; those of the vocabulary follow."""
+        return 1 + self.content_rows + self.id_rows
 
     @property
     def rows(self) -> int:
         """Rows of the table."""
-        return 1 + self.content_rows + self.id_rows
+        return self.unknown_row + self.word_rows
 
     def field_slots(self, field: str) -> slice:
         """Where a field's slots stand."""
@@ -69,9 +83,11 @@ class Outline(msgspec.Struct, frozen=True):
 
 
 class Inputs(msgspec.Struct, frozen=True, eq=False):
-    """n items: `slots` [n, T] rows of the table, `numbers` [n, 2] and `given` [n, e], NaN where missing."""
+    """n items: `slots` [n, T] rows of the table, `titles` [n] strings, `numbers` [n, 2] and `given` [n, e],
+    NaN where missing."""
 
     slots: Rows
+    titles: npt.NDArray[np.object_]
     numbers: Floats
     given: Floats
 
@@ -80,7 +96,7 @@ class Inputs(msgspec.Struct, frozen=True, eq=False):
 
     def take(self, places: npt.NDArray[np.integer] | slice) -> "Inputs":
         """The items at these places."""
-        return Inputs(self.slots[places], self.numbers[places], self.given[places])
+        return Inputs(self.slots[places], self.titles[places], self.numbers[places], self.given[places])
 
 
 @lru_cache(maxsize=262_144)
@@ -91,7 +107,7 @@ def _hash(token: str) -> int:
 def row_of(outline: Outline, field: str, name: str) -> int:
     """The table's row of one token.
 
-    >>> row_of(Outline(8, 4), "category", "food"), row_of(Outline(8, 4), "id", "i1")
+    >>> row_of(Outline(8, 4, 1), "category", "food"), row_of(Outline(8, 4, 1), "id", "i1")
     (1, 12)
     """
     if field == "id":  # ids are many and met once: not worth the cache
@@ -101,38 +117,40 @@ def row_of(outline: Outline, field: str, name: str) -> int:
 
 def item_inputs(outline: Outline, items: Sequence[Item]) -> Inputs:
     """The inputs of some items; an embedding of another length than `outline.given` is not read."""
-    slots = np.zeros((len(items), sum(outline.slots)), np.int64)
+    slots = np.zeros((len(items), outline.hashed), np.int64)
+    titles = np.array([_bounded(item.title) for item in items], object)
     numbers = np.full((len(items), len(NUMBERS)), np.nan, np.float32)
     given = np.full((len(items), outline.given), np.nan, np.float32)
     for place, item in enumerate(items):
         at = 0
-        for field, room, names in zip(FIELDS, outline.slots, _said(item), strict=True):
+        for field, room, names in zip(FIELDS, outline.slots, _said(item), strict=False):
             for offset, name in enumerate(names[:room]):
                 slots[place, at + offset] = row_of(outline, field, name)
             at += room
         numbers[place] = (item.duration_ms or np.nan, np.nan if item.quality is None else item.quality)
         if outline.given and item.embedding and len(item.embedding) == outline.given:
             given[place] = _unit(np.array(item.embedding, np.float32))
-    return Inputs(slots, numbers, given)
+    return Inputs(slots, titles, numbers, given)
 
 
 def query_inputs(outline: Outline, query: str) -> Inputs:
     """A query as an item of which only the title is known."""
     found = item_inputs(outline, [Item(item_id="query", published_ts_ms=0, title=query)])
-    found.slots[:, outline.field_slots("id")] = 0
+    found.slots[:] = 0
     return found
 
 
 def fingerprint(item: Item) -> int:
     """32 bits of all that the item tower reads of an item: the same ones, the same vector."""
-    said = (*_said(item), item.duration_ms, item.quality, item.embedding)
+    said = (*_said(item), _bounded(item.title), item.duration_ms, item.quality, item.embedding)
     return crc32(msgspec.msgpack.encode(said))
 
 
-def outline_of(catalogue_size: int, given: int) -> Outline:
-    """Tables that leave a catalogue's tokens few collisions: about one row an item, within bounds."""
+def outline_of(catalogue_size: int, given: int, words: int = 0) -> Outline:
+    """Tables that leave a catalogue's names few collisions: about one row an item, within bounds; `words` are
+    those of the vocabulary."""
     rows = 1 << min(18, max(10, (2 * catalogue_size - 1).bit_length()))
-    return Outline(content_rows=max(rows, 8_192), id_rows=rows, given=given)
+    return Outline(content_rows=max(rows, 8_192), id_rows=rows, word_rows=1 + words, given=given)
 
 
 def usual_length(items: Iterable[Item]) -> int:
@@ -143,14 +161,18 @@ def usual_length(items: Iterable[Item]) -> int:
 
 
 def _said(item: Item) -> tuple[tuple[str, ...], ...]:
-    """What an item says, in the order of FIELDS."""
+    """What an item says by name, in the order of FIELDS; its words are left to the graph."""
     return (
         (item.category,) if item.category else (),
         (item.creator_id,) if item.creator_id else (),
         item.tags,
-        tuple(dict.fromkeys(words_of(item.title))),
         (item.item_id,),
     )
+
+
+def _bounded(title: str) -> str:
+    """The start of a title, without what is no character (half of a pair)."""
+    return title[:TITLE_CHARS].encode("utf-8", "ignore").decode()
 
 
 def _unit(vector: Floats) -> Floats:

@@ -7,12 +7,12 @@ wire format, before ONNX Runtime sees a byte.
 Source: onnx.proto3 (field numbers), protobuf encoding guide (wire types).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from streams.errors import ModelRefused
 
-__all__ = ["Outline", "read_outline", "refuse_foreign"]
+__all__ = ["TEXT", "Operators", "Outline", "read_outline", "refuse_foreign"]
 
 _PLAIN = """
     Abs Add Cast Clip Concat Div Exp Gather Gemm IsNaN Log MatMul Mul Neg Pow ReduceMean ReduceSum Relu
@@ -20,9 +20,11 @@ _PLAIN = """
     DynamicQuantizeLinear MatMulInteger QuantizeLinear DequantizeLinear
 """
 OPERATORS = frozenset(_PLAIN.split())
-OPSETS = range(13, 24)
+TEXT = (("", "StringNormalizer"), ("com.microsoft", "Tokenizer"), ("ai.onnx.ml", "LabelEncoder"))
+OPSETS = {"": range(13, 24), "ai.onnx.ml": range(2, 5), "com.microsoft": range(1, 2)}
 MAX_NODES = 2_000
 
+Operators = Collection[tuple[str, str]]  # (domain, kind); the standard domain is ""
 _Field = tuple[int, int | bytes]
 
 
@@ -36,8 +38,9 @@ class Outline(NamedTuple):
     subgraphs: int
 
 
-def refuse_foreign(model: bytes) -> None:
-    """Returns when the model is a plain graph of known operators with all its data inside.
+def refuse_foreign(model: bytes, also: Operators = ()) -> None:
+    """Returns when the model is a plain graph of known operators with all its data inside; `also` are known
+    beside OPERATORS.
 
     Raises:
         ModelRefused: naming what it is instead.
@@ -46,21 +49,29 @@ def refuse_foreign(model: bytes) -> None:
     if outline.external:
         raise ModelRefused(f"initialiser {outline.external[0]!r}: its data lies outside the file")
     for domain, opset in outline.opsets.items():
-        if domain not in ("", "ai.onnx"):
+        if _standard(domain) not in {"", *(known for known, _ in also)}:
             raise ModelRefused(f"domain {domain!r}: expected the standard one only")
-        if opset not in OPSETS:
-            raise ModelRefused(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
+        known = OPSETS[_standard(domain)]
+        if opset not in known:
+            raise ModelRefused(
+                f"{domain} opset: expected {known.start} to {known.stop - 1}, got {opset}".strip()
+            )
     if not outline.opsets:
         raise ModelRefused("opset: expected one, got none")
     if outline.functions or outline.subgraphs:
         raise ModelRefused("graph: expected neither functions nor subgraphs")
     for domain, kind in outline.operators:
-        if domain not in ("", "ai.onnx") or kind not in OPERATORS:
+        plain = _standard(domain) == "" and kind in OPERATORS
+        if not plain and (_standard(domain), kind) not in also:
             raise ModelRefused(
-                f"operator {domain + ':' if domain else ''}{kind}: not one that a ranker needs"
+                f"operator {domain + ':' if domain else ''}{kind}: not one that this graph needs"
             )
     if not 1 <= len(outline.operators) <= MAX_NODES:
         raise ModelRefused(f"graph: expected 1 to {MAX_NODES} nodes, got {len(outline.operators)}")
+
+
+def _standard(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
 
 
 def read_outline(model: bytes) -> Outline:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.versions.manifest import Version
 from models.versions.registry import Champions, load_version
-from monitors.alarms import alerts_of, fingerprints
+from monitors.alarms import DRIFT, Alarms
 from monitors.drift.candidates import Candidates
 from monitors.drift.columns import may_trigger
 from monitors.drift.evidence import Evidence
@@ -86,7 +86,7 @@ class DriftWatch:
         self._keep = keep or (lambda _: None)
         self._rules = Rules(cooldown_ms=settings.retrain_cooldown_ms, per_day=settings.retrain_per_day)
         self._state = State()
-        self._firing: set[str] = set()  # fingerprints of ours
+        self._alarms = Alarms(settings.namespace, DRIFT)
         self._champions = Champions()
         self._stored: dict[str, tuple[str, str]] = {}  # version -> uri, sha256
         self._models: OrderedDict[str | None, _Model] = OrderedDict()
@@ -100,13 +100,8 @@ class DriftWatch:
         elif isinstance(record, RetrainTrigger):
             self._state = remember(self._state, record)
         elif isinstance(record, Alert):
-            self._note(record)
+            self._alarms.note(record)
         return []
-
-    def _note(self, alert: Alert) -> None:
-        """Keeps what fires; alerts of others are passed over."""
-        if alert.fingerprint in fingerprints(self._settings.namespace):
-            (self._firing.add if alert.status == "firing" else self._firing.discard)(alert.fingerprint)
 
     def _on_model(self, record: ModelRecord) -> None:
         self._champions.apply(record)
@@ -215,9 +210,7 @@ class DriftWatch:
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
         for name in {verdict.feature for verdict in telling}:
             DRIFT_RAISED.labels(name).set(name in self._state.raised)
-        alerts = alerts_of(self._settings.namespace, self._firing, self._state, judged, now_ms)
-        for alert in alerts:
-            self._note(alert)
+        alerts = self._alarms.step(self._state, judged, now_ms)
         news: list[Outgoing] = [(TRIGGERS, trigger)] if trigger else []
         news += [(ALERTS, alert) for alert in alerts]
         if trigger or any(alert.status == "firing" for alert in alerts):

@@ -1,17 +1,12 @@
 """What a rate is at each hour of the day (UTC), kept over restarts of the monitor."""
 
-import logging
-from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 
 import msgspec
 
 from streams.events import DAY_MS
 
-__all__ = ["Season", "load_seasons", "save_seasons"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Season"]
 
 SEASON_DAYS = 14
 LEAST_DAYS = 2  # of the same hour before it is a baseline
@@ -37,25 +32,3 @@ class Season(msgspec.Struct):
         days[day] = value
         for old in sorted(days)[:-SEASON_DAYS]:
             del days[old]
-
-
-def load_seasons(file: Path) -> dict[str, Season]:
-    """The seasons in a file, by name; none where there is no file, or none that can be read."""
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Season])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.MsgspecError) as error:
-        log.warning("baselines by the hour begin anew: %s: %s", file, error)
-        return {}
-
-
-def save_seasons(file: Path, seasons: Mapping[str, Season]) -> None:
-    """Writes them whole or not at all; a disk that is full costs a restart its baselines, not the monitor."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".part")
-        draft.write_bytes(msgspec.json.encode(seasons))
-        draft.replace(file)
-    except OSError as error:
-        log.warning("baselines by the hour are not kept: %s", error)

@@ -1,20 +1,25 @@
 """The champion's labels as they settle: reports on loss, calibration, CTR and watch time; a trigger.
 
 A loss that rose or a calibration that is off for three windows in a row asks for retraining, under the
-reason `performance`. CTR and watch time are reported and never ask: tastes are not the model's doing.
-While labels are late, what the probabilities served expect of themselves stands for loss and CTR.
+reason `performance`, and is an alert; so is, critical, what three retrainings did not end. CTR and watch
+time are reported and never ask: tastes are not the model's doing. While labels are late, what the
+probabilities served expect of themselves stands for loss and CTR.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 from models.versions.registry import Champions
+from monitors import alarms
+from monitors.alarms import Alarms
 from monitors.drift.judge import Verdict
 from monitors.performance.outcomes import Performance, entropy, told
 from monitors.performance.seasons import Season
 from monitors.reports import Outgoing, report_of
 from monitors.triggers import Judged, Rules, State, remember, step
 from streams.events import (
+    ALERTS,
     TRIGGERS,
+    Alert,
     Example,
     ModelRecord,
     Record,
@@ -33,7 +38,7 @@ PART = 0.002  # of the running means of what is expected: about the last 500 pla
 
 
 class PerformanceWatch:
-    """Turns examples, slates, models and triggers into reports and triggers.
+    """Turns examples, slates, models, triggers and alerts into reports, triggers and alerts.
 
     `seasons` are those of an earlier monitor; after each window they go to `keep`.
     """
@@ -49,6 +54,7 @@ class PerformanceWatch:
             cooldown_ms=settings.retrain_cooldown_ms, per_day=settings.retrain_per_day, reason=PERFORMANCE
         )
         self._champions, self._state = Champions(), State()
+        self._alarms = Alarms(settings.namespace, alarms.PERFORMANCE)
         self._seasons = dict(seasons or {})
         self._model: tuple[str, Performance] | None = None
         self._expected: tuple[float, float] | None = None  # CTR, loss
@@ -59,6 +65,8 @@ class PerformanceWatch:
             self._champions.apply(record)
         elif isinstance(record, RetrainTrigger):
             self._state = remember(self._state, record, reason=PERFORMANCE)
+        elif isinstance(record, Alert):
+            self._alarms.note(record)
         elif isinstance(record, Served):
             self._expect(record)
         elif isinstance(record, Example):
@@ -85,7 +93,8 @@ class PerformanceWatch:
         telling = [verdict for verdict in verdicts if verdict.method in ASKING]
         judged = Judged(model=version, window=window, verdicts=telling)
         self._state, trigger = step(self._state, judged, self._rules, now_ms)
-        return [(TRIGGERS, trigger)] if trigger else []
+        news: list[Outgoing] = [(TRIGGERS, trigger)] if trigger else []
+        return news + [(ALERTS, alert) for alert in self._alarms.step(self._state, judged, now_ms)]
 
     def _expect(self, served: Served) -> None:
         """Running means of what the probabilities served expect: no label is needed for them."""

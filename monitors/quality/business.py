@@ -1,6 +1,6 @@
-"""What the slates are worth beside clicks: sessions, returns, and how wide, new and varied they are. Pure.
+"""What the slates are worth beside clicks: sessions, and how wide, new and varied they are. Pure.
 
-All memory is bounded: beyond the bounds users and sessions are not told apart, and the oldest items go.
+All memory is bounded: beyond the bounds sessions are not told apart, and the oldest items go.
 """
 
 import math
@@ -9,16 +9,15 @@ from statistics import median
 
 import msgspec
 
-from monitors.quality.click_through import Labels
-from streams.events import DAY_MS, Served
+from monitors.quality.labels import Labels
+from streams.events import Served
 from streams.features import COLUMN_NAMES, columns_hash
 
-__all__ = ["Ages", "Returns", "Sessions", "Variety", "Worth"]
+__all__ = ["Ages", "Sessions", "Variety", "Worth"]
 
 AGE = "item_age_h"
 SESSION_GAP_MS = 1_800_000
 MAX_SESSIONS = 50_000
-MAX_USERS = 500_000  # of one day
 PLACES = 10_000  # shown last, over which variety is told
 
 
@@ -46,34 +45,6 @@ class Sessions:
             self._open.popitem(last=False)
             over.append(((last - first) / 1_000, began))
         return over
-
-
-class Returns:
-    """The share of a day's users (UTC) who came the day after, by variant: of the last two whole days.
-
-    Under whichever variant they came again.
-    """
-
-    def __init__(self) -> None:
-        self._days: dict[int, dict[str, set[str]]] = {}
-
-    def take(self, served: Served, variant: str) -> None:
-        """Takes a slate in. Days older than the newest four are forgotten."""
-        day = served.ts_ms // DAY_MS
-        variants = self._days.setdefault(day, {})
-        if sum(map(len, variants.values())) < MAX_USERS:
-            variants.setdefault(variant, set()).add(served.user_id)
-        for old in sorted(self._days)[:-4]:
-            del self._days[old]
-
-    def ratios(self) -> dict[str, float]:
-        """In [0, 1], by variant; empty until two days are over."""
-        newest = max(self._days, default=0)
-        first, second = self._days.get(newest - 2, {}), self._days.get(newest - 1)
-        if second is None:
-            return {}
-        came = set[str]().union(*second.values())
-        return {variant: len(users & came) / len(users) for variant, users in first.items()}
 
 
 class Worth(msgspec.Struct, frozen=True):

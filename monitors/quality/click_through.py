@@ -5,34 +5,18 @@ the slate. The rate itself is computed where the counters are read.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import NamedTuple
 
+from monitors.quality.labels import NO_VARIANT, Labels
 from streams.events import Click, Event, Feedback, Impression, Served, Watch
 
-__all__ = ["NO_MODEL", "ClickThrough", "Counted", "Labels"]
+__all__ = ["ClickThrough", "Counted"]
 
-NO_MODEL = "none"
 MAX_REQUESTS = 20_000  # remembered; what comes for older ones is not counted
-MAX_SURFACES = 50  # clients name them; the rest share one name
-MAX_VARIANTS = 50  # combinations of arms; the rest share one name too
-OTHER = "other"
-NO_VARIANT = "none"
-
-
-class Labels(NamedTuple):
-    """What slates are told apart by, with a bound on how many there are."""
-
-    surface: str
-    model: str
-    variant: str
 
 
 class Counted(NamedTuple):
-    """What became known of slates of a surface, a model and a variant: impressions, clicks and so on.
-
-    `variant` names the arm in every layer, as in `ranking=control,slate=diverse`.
-    """
+    """What became known of slates of a surface, a model and a variant: impressions, clicks and so on."""
 
     surface: str
     model: str
@@ -42,6 +26,11 @@ class Counted(NamedTuple):
     watch_ms: int = 0
     conversions: int = 0
     value_micros: int = 0
+
+    @property
+    def labels(self) -> Labels:
+        """What it counts for."""
+        return Labels(self.surface, self.model, self.variant)
 
 
 class _Request:
@@ -68,21 +57,11 @@ class ClickThrough:
 
     def __init__(self) -> None:
         self._requests: OrderedDict[str, _Request] = OrderedDict()
-        self._surfaces: set[str] = set()
-        self._variants: set[str] = set()
 
-    def labels(self, slate: Served) -> Labels:
-        """What a slate counts for."""
-        return Labels(
-            _bounded(slate.surface, self._surfaces, MAX_SURFACES),
-            slate.model.ranker or NO_MODEL,
-            _bounded(_variant(slate.variants), self._variants, MAX_VARIANTS),
-        )
-
-    def served(self, slate: Served) -> Counted | None:
+    def served(self, slate: Served, labels: Labels) -> Counted | None:
         """Takes a slate in; returns what its feedback, if it was faster, now counts for."""
         request = self._request(slate.request_id)
-        request.surface, request.model, request.variant = self.labels(slate)
+        request.surface, request.model, request.variant = labels
         return _news(request)
 
     def event(self, event: Event) -> Counted | None:
@@ -109,22 +88,6 @@ class ClickThrough:
         if len(self._requests) > MAX_REQUESTS:
             self._requests.popitem(last=False)
         return request
-
-
-def _variant(arms: Mapping[str, str]) -> str:
-    """Layers and arms in one label.
-
-    >>> _variant({"slate": "diverse", "ranking": "control"}), _variant({})
-    ('ranking=control,slate=diverse', 'none')
-    """
-    return ",".join(f"{layer}={arm}" for layer, arm in sorted(arms.items())) or NO_VARIANT
-
-
-def _bounded(name: str, known: set[str], most: int) -> str:
-    """The name itself while there are fewer than `most` of them, else the one that they share."""
-    if len(known) < most:
-        known.add(name)
-    return name if name in known else OTHER
 
 
 def _news(request: _Request) -> Counted | None:

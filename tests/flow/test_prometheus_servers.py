@@ -34,6 +34,8 @@ MAY_BE_EMPTY = {
     "Sessions by variant",
     "Next-day return",  # two days are over
     "Next-day return by variant",
+    "Next-day return by surface and model",
+    "Conversion",
     "Conversions",  # simulated viewers buy nothing
     "Value and sponsored revenue",
     "Undos",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from infra.kafka.embedded import EmbeddedProcess
+from infra.redis_server import RedisServer
 from infra.roles import ROLES
 from models.learning.learner import weights_name
 from streams.settings import read_settings
@@ -98,6 +100,27 @@ def test_kill_9_of_up_itself_leaves_nothing_behind(tmp_path: Path, ups: Callable
     family = eventually(lambda: family if len(family := up.family()) >= 6 else [], 60, "redis and roles")
     up.process.kill()
     assert none_left(family)
+
+
+@pytest.mark.deep
+def test_it_stops_in_order_also_where_kafka_and_redis_died_before(
+    tmp_path: Path, ups: Callable[..., Up]
+) -> None:
+    kafka, redis, out = EmbeddedProcess(tmp_path / "k"), RedisServer(tmp_path / "r"), tmp_path / "out.json"
+    with kafka, redis:
+        up = ups(
+            tmp_path / "state", "--kafka", kafka.address, "--redis", redis.address, "--json", str(out),
+            env={"STREAMREC_KAFKA_EPOCH": kafka.epoch},
+        )  # fmt: skip
+        up.line_with("starting")
+        family = eventually(lambda: found if len(found := up.family()) >= len(ROLES) else [], 60, "roles")
+        kafka.kill()
+        redis.kill()
+        up.process.send_signal(signal.SIGTERM)
+        assert up.ended(110) == 1, "".join(up.lines)  # before it would be ended by force
+    assert none_left(family)
+    assert any("what became of them is not known" in problem for problem in told(out)["problems"])
+    assert "Traceback" not in "".join(up.lines)
 
 
 @pytest.mark.parametrize("keystrokes", [1, 2])

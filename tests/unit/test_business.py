@@ -2,11 +2,12 @@ import math
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from monitors.quality import business
-from monitors.quality.business import Ages, Returns, Sessions, Variety
-from monitors.quality.click_through import Labels
-from monitors.quality.meter import Meter
+from monitors.quality.business import Ages, Sessions, Variety
+from monitors.quality.labels import Labels
+from monitors.quality.meter import LOOK, Meter
 from streams.events import DAY_MS, Sponsored
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.metrics import POSITION_CLICKS, SLATE_VALUE, SLATE_WATCH, SPONSORED_REVENUE
@@ -42,18 +43,6 @@ def test_open_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(business, "MAX_SESSIONS", 3)
     sessions = Sessions()
     assert [len(sessions.take(slate(NOON, f"s{i}"), A)) for i in range(6)] == [0, 0, 0, 1, 1, 1]
-
-
-def test_next_day_return_is_told_by_variant_once_the_day_after_is_over() -> None:
-    returns = Returns()
-    for user in ("a", "b", "c", "d"):
-        returns.take(slate(0, user=user), "x")
-    returns.take(slate(0, user="e"), "y")
-    for user in ("a", "e"):
-        returns.take(slate(DAY_MS, user=user), "x")
-    assert returns.ratios() == {}
-    returns.take(slate(2 * DAY_MS, user="z"), "x")
-    assert returns.ratios() == {"x": 0.25, "y": 1.0}
 
 
 def test_ages_of_what_is_shown_are_read_from_what_was_logged() -> None:
@@ -95,7 +84,6 @@ def test_watch_time_and_conversions_count_once_for_the_model_that_served() -> No
     meter, labels = Meter(), ("business", "m-business", "none")
     served = make_served(request_id="rb", surface="business")
     served = msgspec.structs.replace(served, model=msgspec.structs.replace(served.model, ranker="m-business"))
-    clicks = POSITION_CLICKS.labels("business", "3")._value.get()
     events = [
         make_impression(request_id="rb", item_id="i1", position=3),
         make_click(request_id="rb", item_id="i1", position=3),
@@ -112,4 +100,30 @@ def test_watch_time_and_conversions_count_once_for_the_model_that_served() -> No
     assert SLATE_WATCH.labels(*labels)._value.get() == 5.0
     assert SLATE_VALUE.labels(*labels)._value.get() == 2.5
     assert SPONSORED_REVENUE.labels(*labels)._value.get() == pytest.approx(0.3)
-    assert POSITION_CLICKS.labels("business", "3")._value.get() == clicks + 1
+    assert POSITION_CLICKS.labels(*labels, "3")._value.get() == 1
+
+
+def exported(model: str) -> set[str]:
+    """Names of the series that stand for a model."""
+    samples = (sample for family in REGISTRY.collect() for sample in family.samples)
+    return {sample.name for sample in samples if sample.labels.get("model") == model}
+
+
+def test_series_of_a_model_that_nobody_is_served_by_go_after_a_day() -> None:
+    meter = Meter()
+
+    def served(name: str, ranker: str, ts_ms: int) -> None:
+        slate = make_served(request_id=name, session_id=name, ts_ms=ts_ms)
+        slate = msgspec.structs.replace(slate, model=msgspec.structs.replace(slate.model, ranker=ranker))
+        meter.take(slate)
+        meter.take(make_impression(request_id=name, item_id="i1", position=1, ts_ms=ts_ms))
+
+    for n in range(LOOK):
+        served(f"a{n}", "m-old", NOON + n)
+    for n in range(LOOK):
+        served(f"b{n}", "m-new", NOON + 3_600_000 + n)
+    assert {"streamrec_position_impressions_total", "streamrec_session_seconds_count"} <= exported("m-old")
+    for n in range(LOOK):
+        served(f"c{n}", "m-new", NOON + DAY_MS + 3_600_000 + n)
+    assert exported("m-old") == set()
+    assert "streamrec_position_impressions_total" in exported("m-new")

@@ -125,3 +125,18 @@ def test_an_auc_that_is_not_known_yet_is_none() -> None:
     for value, expected in ((float("nan"), None), (0.0, None), (0.71239, 0.7124)):
         sums.update("learner", 1, {key: value})
         assert Readings().read(sums, 0.0).auc == expected
+
+
+def test_bots_do_not_move_the_click_rate_of_slates_and_errors_are_a_share_of_requests() -> None:
+    sums, readings = Sums(), Readings()
+    for second in range(31):
+        slates = (("model", "m1"), ("surface", "home"), ("variant", "none"))
+        more = {
+            ("streamrec_slate_impressions_total", slates): second * 50.0,
+            ("streamrec_slate_clicks_total", slates): second * 10.0,
+            ("streamrec_traffic_replies_total", (("outcome", "TIMEOUT"),)): second * 5.0,
+        }
+        sums.update("features", 1, page(second * 100.0, second * 90.0, second) | more)
+        numbers = readings.read(sums, float(second))
+    assert numbers.ctr == 0.2
+    assert numbers.errors == 0.2

@@ -35,7 +35,6 @@ class MadeUp:
         self.models: list[ModelRecord] = []
         self.asked: list[RetrainTrigger] = []
         self.judged: dict[str, list[dict[str, Any]]] = {"m1": [], "m2": []}
-        self.alerts = [{"summary": "drift: x"}]
 
     # --- viewers
     @property
@@ -91,6 +90,9 @@ class MadeUp:
 
     def windows(self, version: str) -> list[dict[str, Any]]:
         return self.judged[version]
+
+    def summary(self, fingerprint: str) -> str:
+        return f"{fingerprint}: x"
 
     def changes(self, fingerprint: str) -> list[str]:
         if not fingerprint.endswith(".drift") or not self.asked:

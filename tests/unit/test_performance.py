@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from monitors.drift.judge import Verdict
+from monitors.kept import load, save
 from monitors.performance.outcomes import Performance, Settling
-from monitors.performance.seasons import Season, load_seasons, save_seasons
+from monitors.performance.seasons import Season
 from monitors.performance.watch import PERFORMANCE, PerformanceWatch
-from streams.events import DAY_MS, Labels, ModelRecord, RetrainTrigger, ServedBy
+from streams.events import DAY_MS, Alert, Labels, ModelRecord, RetrainTrigger, ServedBy
 from streams.settings import Settings
 from tests.build import make_example
 
@@ -106,7 +107,7 @@ def test_a_monitor_that_starts_again_knows_the_hours_of_earlier_days(tmp_path: P
 
     def ctr_on(day: int, clicks_of_ten: int) -> str:
         """What a monitor that starts on that day says of its first window."""
-        watch = PerformanceWatch(settings, load_seasons(file), partial(save_seasons, file))
+        watch = PerformanceWatch(settings, load(file, dict[str, Season]), partial(save, file))
         watch.take(champion, NOON)
         for number in range(5_000):
             written = watch.take(
@@ -119,16 +120,6 @@ def test_a_monitor_that_starts_again_knows_the_hours_of_earlier_days(tmp_path: P
     assert [ctr_on(0, 1), ctr_on(1, 1), ctr_on(2, 1), ctr_on(3, 3)] == [
         "no_reference", "no_reference", "ok", "drifted",
     ]  # fmt: skip
-
-
-def test_a_file_of_baselines_that_cannot_be_read_begins_anew(tmp_path: Path) -> None:
-    file = tmp_path / "seasons.json"
-    file.write_bytes(b'{"ctr": {"hours": ')
-    assert load_seasons(file) == {}
-    season = Season()
-    season.add(NOON, 0.2)
-    save_seasons(file, {"ctr": season})
-    assert load_seasons(file) == {"ctr": season}
 
 
 def test_a_night_as_every_night_is_no_news_and_a_day_of_half_the_clicks_is() -> None:
@@ -157,4 +148,6 @@ def test_the_champions_bad_windows_ask_once_and_those_of_others_do_not() -> None
         written = [r for record in told for _, r in watch.take(record, NOON)]
         triggers = [r for r in written if isinstance(r, RetrainTrigger)]
         assert len(triggers) == asks
+        alerts = [(r.fingerprint, r.status, r.severity) for r in written if isinstance(r, Alert)]
+        assert alerts == [("streamrec.performance", "firing", "warning")] * asks
         assert all(t.reason == PERFORMANCE and t.evidence[1].startswith("calibration ") for t in triggers)

@@ -2,9 +2,10 @@ import random
 
 import msgspec
 
-from monitors.quality import click_through
+from monitors.quality import click_through, labels
 from monitors.quality.click_through import ClickThrough, Counted
-from streams.events import Event, Served, ServedBy
+from monitors.quality.labels import NO_MODEL, Book, Labels
+from streams.events import DAY_MS, Event, Served, ServedBy
 from tests.build import make_click, make_impression, make_watch
 
 
@@ -26,12 +27,12 @@ def totals(counted: list[Counted | None]) -> tuple[int, int]:
 
 
 def take(join: ClickThrough, fact: Served | Event) -> Counted | None:
-    return join.served(fact) if isinstance(fact, Served) else join.event(fact)
+    return join.served(fact, Book().of(fact)) if isinstance(fact, Served) else join.event(fact)
 
 
 def test_impressions_and_clicks_count_for_the_model_that_served_the_slate() -> None:
     join = ClickThrough()
-    assert join.served(slate()) is None
+    assert take(join, slate()) is None
     assert join.event(make_impression(request_id="r1")) == Counted("home", "m1", 1, 0)
     assert join.event(make_click(request_id="r1")) == Counted("home", "m1", 0, 1)
 
@@ -50,7 +51,7 @@ def test_the_order_and_repeats_change_nothing() -> None:
 
 def test_a_click_without_an_impression_counts_nothing() -> None:
     join = ClickThrough()
-    join.served(slate())
+    take(join, slate())
     assert join.event(make_click(request_id="r1")) is None
 
 
@@ -61,28 +62,38 @@ def test_feedback_without_a_slate_or_a_request_counts_nothing() -> None:
     assert join.event(make_watch(request_id="r1")) is None
 
 
-def test_slates_without_a_ranker_have_a_name_of_their_own() -> None:
-    join = ClickThrough()
-    join.served(slate(ranker=None))
-    assert join.event(make_impression(request_id="r1")) == Counted("home", click_through.NO_MODEL, 1, 0)
-
-
-def test_memory_and_the_names_of_surfaces_are_bounded(monkeypatch) -> None:
+def test_memory_is_bounded(monkeypatch) -> None:
     monkeypatch.setattr(click_through, "MAX_REQUESTS", 10)
-    monkeypatch.setattr(click_through, "MAX_SURFACES", 2)
     join = ClickThrough()
     for i in range(30):
-        join.served(slate(f"r{i}", surface=f"s{i}"))
-    assert join.event(make_impression(request_id="r29")) == Counted("other", "m1", 1, 0)
+        take(join, slate(f"r{i}"))
+    assert join.event(make_impression(request_id="r29")) == Counted("home", "m1", 1, 0)
     assert join.event(make_impression(request_id="r1")) is None
     assert len(join._requests) == 10
 
 
-def test_impressions_count_for_the_arms_of_their_slate_and_arms_are_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(click_through, "MAX_VARIANTS", 1)
-    join = ClickThrough()
-    arms = {"slate": "diverse", "ranking": "control"}
-    join.served(msgspec.structs.replace(slate("r1"), variants=arms))
-    join.served(msgspec.structs.replace(slate("r2"), variants={"ranking": "other"}))
-    counted = [join.event(make_impression(request_id=name)) for name in ("r1", "r2")]
-    assert [c and c.variant for c in counted] == ["ranking=control,slate=diverse", "other"]
+def test_slates_have_names_also_without_a_ranker_and_among_too_many_surfaces_and_arms(monkeypatch) -> None:
+    monkeypatch.setattr(labels, "MAX_SURFACES", 2)
+    monkeypatch.setattr(labels, "MAX_VARIANTS", 1)
+    book, arms = Book(), {"slate": "diverse", "ranking": "control"}
+    assert book.of(slate(ranker=None)).model == NO_MODEL
+    assert [book.of(slate(surface=name)).surface for name in ("a", "b", "home")] == ["a", "other", "home"]
+    in_arms = [msgspec.structs.replace(slate(), variants=each) for each in ({}, arms, {})]
+    assert [book.of(each).variant for each in in_arms] == ["none", "other", "none"]
+    assert Book().of(in_arms[1]).variant == "ranking=control,slate=diverse"
+
+
+def test_labels_are_bounded_and_those_of_an_old_model_are_over_a_day_after_its_last_slate(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(labels, "MAX_LABELS", 2)
+    book = Book()
+
+    def named(ranker: str, day: float) -> str:
+        return book.of(msgspec.structs.replace(slate(ranker=ranker), ts_ms=int(day * DAY_MS))).model
+
+    assert [named(ranker, 1) for ranker in ("m1", "m2", "m3")] == ["m1", "m2", "other"]
+    assert book.over(int(1.5 * DAY_MS)) == []
+    assert named("m2", 2) == "m2"
+    assert book.over(int(2.5 * DAY_MS)) == [Labels("home", "m1", "none")]
+    assert named("m3", 2.5) == "m3"

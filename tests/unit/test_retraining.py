@@ -12,6 +12,7 @@ from streams.errors import KafkaUnavailable
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.build import make_trigger
 from tests.planted import linear_graph, linear_version
+from tests.towers import with_untrained_towers
 
 
 class World:
@@ -166,6 +167,23 @@ def test_the_first_model_is_asked_for_once_there_are_rows_and_later_with_more(wo
     assert second.trigger_id != first.trigger_id
     retraining.answer([second])
     assert retraining.bootstrap(10**9) is None
+
+
+def test_towers_are_compared_with_the_champions_and_may_cost_a_version_its_place(world, monkeypatch):
+    def towers(version, archive, seed, progress, champion):
+        if champion is None:
+            return with_untrained_towers(version), ""
+        reason = f"less than {champion.version}"
+        return resealed(version, {}, {"retrieval_recall": 0.1}, reasons=(reason,)), "no towers"
+
+    monkeypatch.setattr(module, "with_towers", towers)
+    world.retraining.answer([make_trigger(trigger_id="t1")])
+    first = world.steps[-1]
+    assert first.state == "champion"
+    world.retraining.answer([make_trigger(trigger_id="t2")])
+    last = world.steps[-1]
+    assert (last.state, last.reasons) == ("rejected", (f"less than {first.version}", "no towers"))
+    assert world.retraining.serving().version == first.version
 
 
 def test_a_version_may_take_the_champions_towers_over_and_says_so(world, monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 
 from models.training.retrieval.engagements import Positives
 from models.training.retrieval.network import dense_inputs
+from models.training.retrieval.vocabulary import Vocabulary
 from models.training.towers.network import Scaling
 from models.vectors.inputs import Inputs, Outline
 
@@ -21,6 +22,7 @@ ID_CLICKS = 3  # of an item before its id is told: an id that is only ever a neg
 ID_DROPOUT = 0.5  # of items in a step that are told by their content alone
 WORDS_ALONE = 0.3  # of items in a step that are told by words of their title alone, as a query would
 WORD_KEPT = 0.5  # of these words
+UNHEARD = 0.25  # a word of c titles is told as an unknown one in UNHEARD of UNHEARD + c cases: what those say
 
 
 class Batch(NamedTuple):
@@ -39,22 +41,33 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Makes steps of `size` positives over a catalogue."""
+    """Makes steps of `size` positives over a catalogue.
+
+    Source for UNHEARD: Kiperwasser, Goldberg, Simple and Accurate Dependency Parsing, TACL 2016, section 4.
+    """
 
     def __init__(
-        self, outline: Outline, scaling: Scaling, catalogue: Inputs, positives: Positives, size: int
+        self,
+        outline: Outline,
+        scaling: Scaling,
+        catalogue: Inputs,
+        vocabulary: Vocabulary,
+        positives: Positives,
+        size: int,
     ) -> None:
         self._outline, self._catalogue, self.size = outline, catalogue, size
         self._numbers, self._given = dense_inputs(scaling, catalogue)
         n = len(catalogue)
         clicks = np.bincount(positives.items, minlength=n)
         shares = clicks / max(len(positives.items), 1)
-        self._slots = catalogue.slots.copy()
+        words = vocabulary.rows(outline, catalogue.titles.tolist())
+        self._slots = np.concatenate([catalogue.slots, words], axis=1)
+        self._unheard = np.append(0.0, UNHEARD / (UNHEARD + np.array(vocabulary.counts)))
         self._slots[clicks < ID_CLICKS, outline.field_slots("id")] = 0
         self._log_q = np.log(size * shares + size / n + 1e-12).astype(np.float32)
         self._items = min(_power_of_two(n + 1), _power_of_two(size * (outline.history + 2)))
-        distinct = len(np.unique(catalogue.slots)) + 1
-        self._rows = min(_power_of_two(distinct), _power_of_two(self._items * catalogue.slots.shape[1]))
+        distinct = len(np.unique(self._slots)) + 2  # and the row of nothing, and that of unknown words
+        self._rows = min(_power_of_two(distinct), _power_of_two(self._items * self._slots.shape[1]))
 
     def batch(self, positives: Positives, random: np.random.Generator, dropout: bool = True) -> Batch:
         """The step of up to `size` positives."""
@@ -89,6 +102,7 @@ class Batches:
         )
 
     def _drop(self, slots: np.ndarray, random: np.random.Generator) -> None:
+        self._unknow(slots[:, self._outline.field_slots("word")], random)
         drawn = random.random(len(slots))
         words, ids = self._outline.field_slots("word"), self._outline.field_slots("id")
         slots[random.random(len(slots)) < ID_DROPOUT, ids] = 0
@@ -100,6 +114,12 @@ class Batches:
         said = random.random(titles.shape) < WORD_KEPT
         kept = said & (titles > 0)
         slots[alone, words] = np.where(kept | ~kept.any(axis=1, keepdims=True), titles, 0)
+
+    def _unknow(self, words: np.ndarray, random: np.random.Generator) -> None:
+        """Tells some words as unknown ones, rare words more often."""
+        unknown = self._outline.unknown_row
+        chance = self._unheard[np.maximum(words - unknown, 0)]
+        words[random.random(words.shape) < chance] = unknown
 
 
 def _power_of_two(least: int) -> int:

@@ -1,6 +1,6 @@
 """A version's towers, added to it or taken over from the one before: a version is sealed anew with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from models.serving.towers import Towers
 from models.vectors.graphs import ITEM_TOWER, TOWERS, USER_TOWER
@@ -28,10 +28,12 @@ def resealed(
     files: Mapping[str, bytes],
     metrics: Mapping[str, float] | None = None,
     seconds: Mapping[str, float] | None = None,
+    reasons: Sequence[str] = (),
 ) -> Version:
-    """The version with more files, metrics and seconds."""
+    """The version with more files, metrics, seconds, and reasons not to serve."""
     manifest = version.manifest
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"}
     fields["metrics"] = {**manifest.metrics, **(metrics or {})}
+    fields["gate"] = (*manifest.gate, *reasons)
     fields["seconds"] = {**manifest.seconds, **(seconds or {})}
     return seal({**version.files, **files}, **fields)

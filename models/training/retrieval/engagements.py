@@ -41,6 +41,7 @@ class Engagements(NamedTuple):
     names: list[str]
     positives: Positives
     ts_ms: np.ndarray  # [p]
+    users: np.ndarray  # [p] numbers
     said: dict[str, tuple[str | None, str | None]]
     held_out_ms: int  # event time from which on examples are the gate's
 
@@ -56,7 +57,7 @@ def read_engagements(
     for batch in read_examples(url, window.from_ms, window.to_ms, columns_hash, wanted):
         table = pa.Table.from_batches([batch])
         every_ms.append(table["ts_ms"].to_numpy())
-        table = table.filter(pc.equal(table["label_click"], True)).select(["ts_ms", *_COLUMNS])
+        table = table.filter(pc.equal(table["label_click"], True)).select(["ts_ms", "user_id", *_COLUMNS])
         newest = pc.list_slice(table["history"], 0, depth)
         tables.append(table.set_column(table.schema.get_field_index("history"), "history", newest))
         if sum(map(len, tables[1:])) >= MAX_POSITIVES:
@@ -65,7 +66,7 @@ def read_engagements(
     held_out_ms = int(times[len(times) - max(1, held_out(len(times)))]) if len(times) else 0
     if not tables:
         nothing = Positives(np.zeros(0, np.int64), np.zeros((0, depth), np.int64), np.zeros(0, np.float32))
-        return Engagements([], nothing, np.zeros(0, np.int64), {}, held_out_ms)
+        return Engagements([], nothing, np.zeros(0, np.int64), np.zeros(0, np.int64), {}, held_out_ms)
     clicked = pa.concat_tables(tables).sort_by("ts_ms").combine_chunks()
     return _engagements(clicked.slice(max(0, clicked.num_rows - MAX_POSITIVES)), depth, held_out_ms)
 
@@ -87,6 +88,7 @@ def _engagements(clicked: pa.Table, depth: int, held_out_ms: int) -> Engagements
         every.dictionary.to_pylist(),
         Positives(places[split:], past, (1.0 + LONG_VIEW * long).astype(np.float32)),
         clicked["ts_ms"].to_numpy(),
+        clicked["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
         dict(zip(items.to_pylist(), said, strict=True)),
         held_out_ms,
     )

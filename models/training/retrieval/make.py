@@ -1,20 +1,23 @@
 """The towers of a version: read, fitted, exported, judged; left out where content alone finds more."""
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from models.evaluate.curves import lines_svg
+from models.evaluate.slices import slices
 from models.serving.candidates.content import content_vectors, own_length
 from models.serving.towers import Towers
 from models.training.recipe import HELD_OUT_RATIO, HELD_OUT_ROWS
 from models.training.retrieval.carried import resealed
-from models.training.retrieval.engagements import Positives, read_catalogue, read_engagements
-from models.training.retrieval.judge import Recalls, judge
+from models.training.retrieval.engagements import Engagements, Positives, read_catalogue, read_engagements
+from models.training.retrieval.judge import Newest, Recalls, Tried, judge
+from models.training.retrieval.vocabulary import Vocabulary
 from models.vectors.graphs import TOWERS_PICTURE
-from models.vectors.inputs import Inputs, item_inputs, outline_of, usual_length
+from models.vectors.inputs import TITLE_CHARS, item_inputs, outline_of, usual_length
 from models.versions.manifest import Version
 from streams.events import Item
 
@@ -27,29 +30,40 @@ MIN_CLICKS = 100  # with a history, older than the held-out slice: fewer teach n
 MAX_ITEMS = 200_000  # of a larger catalogue a part: all that was engaged with, and a draw of the rest
 
 
-class Made(NamedTuple):
-    """Files, metrics and seconds for a manifest, and a note where there are no files."""
+class Made(msgspec.Struct, frozen=True):
+    """Files, metrics, seconds and reasons not to serve for a manifest; a note where there are no files."""
 
-    files: dict[str, bytes]
-    metrics: dict[str, float]
-    seconds: dict[str, float]
-    note: str
+    files: dict[str, bytes] = {}
+    metrics: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    reasons: tuple[str, ...] = ()
+    note: str = ""
 
 
 def with_towers(
-    version: Version, archive: str, seed: int, progress: Callable[["Pass"], None] = lambda _: None
+    version: Version,
+    archive: str,
+    seed: int,
+    progress: Callable[["Pass"], None] = lambda _: None,
+    champion: Towers | None = None,
 ) -> tuple[Version, str]:
     """The version with towers fitted on the same window of the archive, and a note where it has none.
+
+    Where it would surely find less than the champion's towers, its gate says so.
 
     Raises:
         ModelRefused: the export does not answer as JAX does.
     """
-    made = make_towers(version, archive, seed, progress)
-    return resealed(version, made.files, made.metrics, made.seconds), made.note
+    made = make_towers(version, archive, seed, progress, champion)
+    return resealed(version, made.files, made.metrics, made.seconds, made.reasons), made.note
 
 
 def make_towers(
-    version: Version, archive: str, seed: int, progress: Callable[["Pass"], None] = lambda _: None
+    version: Version,
+    archive: str,
+    seed: int,
+    progress: Callable[["Pass"], None] = lambda _: None,
+    champion: Towers | None = None,
 ) -> Made:
     """What `with_towers` adds."""
     began = time.perf_counter()
@@ -60,20 +74,21 @@ def make_towers(
     usable = np.asarray((found.positives.histories >= 0).any(axis=1))
     clicks = int(usable[:split].sum())
     if clicks < MIN_CLICKS:
-        return Made({}, {}, {}, f"no towers: {clicks} clicks with a history, {MIN_CLICKS} are needed")
+        return Made(note=f"no towers: {clicks} clicks with a history, {MIN_CLICKS} are needed")
     from models.training.retrieval.export import tower_files  # not before it is needed: JAX
     from models.training.retrieval.training import fit
 
     items = _items(archive, found.names, found.said, seed)
-    outline = outline_of(len(items), usual_length(items))
+    vocabulary = Vocabulary.of(item.title[:TITLE_CHARS] for item in items)
+    outline = outline_of(len(items), usual_length(items), len(vocabulary.words))
     catalogue = item_inputs(outline, items)
     older = found.positives.take(np.flatnonzero(usable[:split]))
-    newest = found.positives.take(slice(split, None))
+    newest = Newest(found.positives, found.users, _slices(found)).take(slice(split, None))
     read = time.perf_counter()
-    fitted = fit(outline, catalogue, older, seed, progress=progress)
+    fitted = fit(outline, catalogue, vocabulary, older, seed, progress=progress)
     trained = time.perf_counter()
     files = tower_files(fitted.towers, catalogue, seed)
-    recalls = _judged(version, files, items, catalogue, older, newest)
+    recalls = _judged(resealed(version, files), items, older, newest, champion)
     files[TOWERS_PICTURE] = _picture(manifest.version, fitted)
     seconds = {
         "towers_read": read - began,
@@ -81,14 +96,19 @@ def make_towers(
         "towers_export_and_judge": time.perf_counter() - trained,
     }
     note = ""
-    if not recalls.towers >= recalls.content:
+    if not recalls.better_than_content:
         files = {}
         note = (
-            f"no towers: recall@{recalls.k} {recalls.towers:.3f}, "
-            f"content that nobody trained has {recalls.content:.3f}"
+            f"no towers: recall@{recalls.k} {recalls.towers.mean():.3f}, "
+            f"content that nobody trained has {recalls.content.mean():.3f}"
         )
-    metrics = {name: value for name, value in recalls.metrics.items() if np.isfinite(value)}
-    return Made(files, metrics, {name: round(value, 3) for name, value in seconds.items()}, note)
+    metrics, reasons = recalls.verdict
+    return Made(files, metrics, {name: round(value, 3) for name, value in seconds.items()}, reasons, note)
+
+
+def _slices(found: Engagements) -> Mapping[str, np.ndarray]:
+    """As for the ranker, but of clicks: a user's first ones, items never clicked before, seldom, often."""
+    return slices(found.users.tolist(), found.positives.items.tolist())
 
 
 def held_out(examples: int) -> int:
@@ -116,19 +136,15 @@ def _items(
 
 
 def _judged(
-    version: Version,
-    files: dict[str, bytes],
-    items: list[Item],
-    catalogue: Inputs,
-    older: Positives,
-    newest: Positives,
+    version: Version, items: list[Item], older: Positives, newest: Newest, champion: Towers | None
 ) -> Recalls:
-    """By the exported graphs, as they are served."""
-    towers = Towers.load(resealed(version, files))
+    """By the exported graphs, as they are served; the champion's by its own."""
+    towers = Towers.load(version)
     if towers is None:
-        raise ValueError("files: expected towers, got none")
+        raise ValueError("version: expected towers, got none")
     content = content_vectors(items, own_length(items))
-    return judge(towers.of_inputs(catalogue), towers.users, content, older, newest)
+    rival = None if champion is None else Tried(champion.items(items), champion.users)
+    return judge(Tried(towers.items(items), towers.users), content, older, newest, rival)
 
 
 def _picture(version: str, fitted: "Fitted") -> bytes:

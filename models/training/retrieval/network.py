@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models.training.retrieval.vocabulary import Vocabulary
 from models.training.towers.network import Params, Scaling, scale
 from models.vectors.inputs import FIELDS, NUMBERS, Inputs, Outline
 
@@ -84,11 +85,14 @@ class UserTower(nn.Module):
 
 
 def first_table(outline: Outline, seed: int) -> np.ndarray:
-    """The table before training, float32 [rows, WIDTH]: unit-like rows for content, zeros for ids."""
+    """The table before training, float32 [rows, WIDTH]: unit-like rows for content and known words, zeros
+    for ids and unknown words."""
     table = np.zeros((outline.rows, WIDTH), np.float32)
     random = np.random.default_rng(seed)
     content = random.standard_normal((outline.content_rows, WIDTH), dtype=np.float32)
     table[1 : 1 + outline.content_rows] = content / WIDTH**0.5
+    words = random.standard_normal((outline.word_rows - 1, WIDTH), dtype=np.float32)
+    table[outline.unknown_row + 1 :] = words / WIDTH**0.5
     return table
 
 
@@ -123,19 +127,22 @@ def first_params(outline: Outline, seed: int) -> Params:
 
 
 class TwoTowers(NamedTuple):
-    """Trained towers: the table [rows, WIDTH], the other parameters, and the numbers' scaling."""
+    """Trained towers: the table [rows, WIDTH], the other parameters, the numbers' scaling, and the words."""
 
     outline: Outline
     scaling: Scaling
     table: np.ndarray
     params: Params
+    vocabulary: Vocabulary
 
     def items(self, inputs: Inputs) -> np.ndarray:
         """Unit vectors float32 [n, d], by JAX: what the exported graph is held to."""
         numbers, given = dense_inputs(self.scaling, inputs)
-        present = (inputs.slots > 0).astype(np.float32)
+        words = self.vocabulary.rows(self.outline, inputs.titles.tolist())
+        slots = np.concatenate([inputs.slots, words], axis=1)
+        present = (slots > 0).astype(np.float32)
         return np.asarray(
-            _items(self.outline, self.params["item"], self.table[inputs.slots], present, numbers, given)
+            _items(self.outline, self.params["item"], self.table[slots], present, numbers, given)
         )
 
     def users(self, history: np.ndarray, known: np.ndarray) -> np.ndarray:

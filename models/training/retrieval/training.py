@@ -28,6 +28,7 @@ from models.training.retrieval.network import (
     first_params,
     first_table,
 )
+from models.training.retrieval.vocabulary import Vocabulary
 from models.training.towers.network import Params, fit_scaling
 from models.training.towers.training import keep_compiled
 from models.vectors.inputs import Inputs, Outline
@@ -75,6 +76,7 @@ class _State(NamedTuple):
 def fit(
     outline: Outline,
     catalogue: Inputs,
+    vocabulary: Vocabulary,
     positives: Positives,
     seed: int = 0,
     *,
@@ -98,13 +100,13 @@ def fit(
     older, newest = positives.take(slice(0, split)), positives.take(slice(split, None))
     scaling = fit_scaling(catalogue.numbers)
     size = config.batch or (128 if split < 20_000 else 256)
-    batches = Batches(outline, scaling, catalogue, older, size)
+    batches = Batches(outline, scaling, catalogue, vocabulary, older, size)
     state = first_state(outline, config, seed)
     course = _Course(outline, config, batches, seed)
     compiled = course.compile(state, older)
     state, curve = course.run(compiled, older, newest, progress, began)
     host = jax.tree_util.tree_map(np.asarray, state.params)
-    towers = TwoTowers(outline, scaling, np.asarray(state.table), host)
+    towers = TwoTowers(outline, scaling, np.asarray(state.table), host, vocabulary)
     ended = time.perf_counter()
     seconds = {"towers_compile": course.compile_s, "towers_train": ended - began - course.compile_s}
     return Fitted(towers, curve, seconds)

@@ -6,7 +6,8 @@ are written here in 3 ms, and the parity with JAX is checked on golden rows at e
 again by every scorer that loads them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self.declared: list[onnx.ValueInfoProto] = []  # outputs whose type ONNX cannot tell by itself
 
     def constant(self, name: str, value: np.ndarray | float) -> str:
         """The name of a float32 constant."""
@@ -46,16 +48,22 @@ class Graph:
         return name
 
     def model(
-        self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+        self,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        outputs: Sequence[onnx.ValueInfoProto],
+        opsets: Mapping[str, int] = MappingProxyType({}),
     ) -> bytes:
-        """All of it as a serialised model.
+        """All of it as a serialised model; `opsets` are those of other domains than the standard one.
 
         Raises:
             onnx.checker.ValidationError: the graph is not well formed.
         """
-        outline = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(outline, opset_imports=opsets, producer_name="streamrec")
+        outline = helper.make_graph(
+            self.nodes, name, inputs, outputs, self.constants, value_info=self.declared
+        )
+        imports = [helper.make_opsetid(domain, number) for domain, number in {"": OPSET, **opsets}.items()]
+        model = helper.make_model(outline, opset_imports=imports, producer_name="streamrec")
         model.ir_version = IR_VERSION
         helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})  # nothing to fold
         onnx.checker.check_model(model, full_check=True)

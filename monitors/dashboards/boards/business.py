@@ -1,12 +1,20 @@
 """What slates are worth to people and to the business."""
 
-from monitors.dashboards.board import Board, Row, lines, number
+from monitors.dashboards.board import Board, Row, lines, number, table
 
 __all__ = ["BUSINESS"]
+
+EACH = "surface, model, variant"
 
 
 def _rate(metric: str, by: str) -> str:
     return f"sum by ({by}) (rate({metric}[$__rate_interval]))"
+
+
+def _over(metric: str, by: str, kind: str = "slate") -> str:
+    """An hour of a metric over the impressions of that hour."""
+    impressions = f"sum by ({by}) (increase(streamrec_{kind}_impressions_total[1h]))"
+    return f"sum by ({by}) (increase({metric}[1h])) / ({impressions} > 0)"
 
 
 BUSINESS = Board(
@@ -21,7 +29,7 @@ BUSINESS = Board(
                     "Next-day return",
                     "percentunit",
                     "Users of a day who came the day after, of the last two whole days.",
-                    "max(streamrec_next_day_return_ratio)",
+                    'max(streamrec_next_day_return_ratio{surface="all", model="all", variant="all"})',
                 ),
                 number(
                     "Session, median",
@@ -98,6 +106,32 @@ BUSINESS = Board(
             ),
         ),
         Row(
+            "By model, 1 h",
+            (
+                table(
+                    "Watch time",
+                    "s",
+                    "Seconds watched an impression, by surface, model and arm.",
+                    _over("streamrec_slate_watch_seconds_total", EACH),
+                    width=8,
+                ),
+                table(
+                    "Conversion",
+                    "percentunit",
+                    "Conversions an impression, by surface, model and arm.",
+                    _over("streamrec_slate_conversions_total", EACH),
+                    width=8,
+                ),
+                table(
+                    "Sponsored revenue",
+                    "short",
+                    "Of 1,000 impressions, in units of the currency, by surface, model and arm.",
+                    "1000 * " + _over("streamrec_sponsored_revenue_total", EACH),
+                    width=8,
+                ),
+            ),
+        ),
+        Row(
             "Visits",
             (
                 lines(
@@ -114,7 +148,14 @@ BUSINESS = Board(
                     "Next-day return by variant",
                     "percentunit",
                     "Users of a day who came the day after, under whichever arm.",
-                    ("max by (variant) (streamrec_next_day_return_ratio)", "{{variant}}"),
+                    ('max by (variant) (streamrec_next_day_return_ratio{variant!="all"})', "{{variant}}"),
+                ),
+                lines(
+                    "Next-day return by surface and model",
+                    "percentunit",
+                    "Users whom the surface, or the model, served on a day and who came the day after.",
+                    ('max by (surface) (streamrec_next_day_return_ratio{surface!="all"})', "{{surface}}"),
+                    ('max by (model) (streamrec_next_day_return_ratio{model!="all"})', "{{model}}"),
                 ),
                 lines(
                     "Age of what is shown, by surface",
@@ -137,7 +178,13 @@ BUSINESS = Board(
                         + _rate("streamrec_position_impressions_total", "position"),
                         "place {{position}}",
                     ),
-                    width=24,
+                    width=12,
+                ),
+                table(
+                    "CTR by arm and position, 1 h",
+                    "percentunit",
+                    "An arm that only moves clicks up the slate shows here.",
+                    _over("streamrec_position_clicks_total", "variant, position", "position"),
                 ),
             ),
         ),

@@ -6,6 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from models.serving.ranker import Ranker
 from models.training import towers
 from models.training.towers.floor import shapes_of
 from tests.planted import COLUMNS, planted
@@ -91,6 +92,20 @@ def test_the_exported_graph_has_a_free_batch_and_all_data_inside(fitted):
     ]
     assert not any(t.external_data for t in model.graph.initializer)
     assert {node.domain for node in model.graph.node} == {""}
+
+
+@pytest.mark.parametrize("silent", [(), (0, 3), range(len(COLUMNS))])
+def test_what_scaling_silences_is_not_in_the_graph_and_no_logit_moves(fitted, silent):
+    x, _, _ = planted(300)
+    x[::7, 5] = np.nan
+    scaling = towers.fit_scaling(x, np.isin(np.arange(len(COLUMNS)), silent))
+    tower = fitted.tower._replace(scaling=scaling)
+    graph = towers.to_onnx(tower)
+    heard = max(1, np.count_nonzero(scaling.inverse_std) + np.count_nonzero(scaling.missing))
+    widths = {t.name: t.dims[0] for t in onnx.load_from_string(graph).graph.initializer if t.dims}
+    assert widths["deep_0.kernel"] == heard < 2 * len(COLUMNS)
+    logits = Ranker.first_scores(graph, x, 2)
+    np.testing.assert_allclose(logits, tower.score_many(x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_floor_has_the_products_of_the_network(fitted):

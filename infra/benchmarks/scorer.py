@@ -35,7 +35,7 @@ from models.versions.registry import seal
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import HEADS, RankRequest, Window
-from streams.features import COLUMN_NAMES, columns_hash
+from streams.features import COLUMN_NAMES, COLUMNS, columns_hash
 from streams.settings import Settings
 from streams.store.connect import open_flights, open_mirror
 from streams.store.flights import Values
@@ -313,6 +313,7 @@ def _pair(seed: int) -> Pair:
 
     random = np.random.default_rng(seed)
     x = random.normal(size=(300, len(COLUMN_NAMES))).astype(np.float32)
+    x[:30, [feature.default is None for feature in COLUMNS]] = np.nan
     network = Dcn(len(HEADS))
     tower = Tower(network, fit_scaling(x), random_params(network, 2 * len(COLUMN_NAMES), random))
     files = {

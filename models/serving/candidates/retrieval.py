@@ -6,7 +6,6 @@ filters let go one after another, in the order of HELD, so a slate is short only
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import repeat
 from types import MappingProxyType
 from zlib import crc32
 
@@ -19,6 +18,7 @@ from models.serving.candidates.shelf import NOTHING, Rows, Shelf
 from models.serving.towers import Towers
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import ModelRefused
+from streams.facts.co_watch import NO_COMPANIONS, Companions
 from streams.metrics import STAGE_FAILURES
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
@@ -42,7 +42,7 @@ RECENT = 10.0  # places in the history after which an item counts half
 CREATORS, OF_A_CREATOR = 50, 20  # newest followed, and newest items of each
 MATCHES = 1_000  # of a query, at the most
 SEMANTIC = 0.2  # of the candidates, for what is near to a query in meaning
-SPARE = 100  # rows asked for beyond a multiple of the quota: filters take some
+SPARE = 100  # neighbours asked for beyond twice the quota: filters take some
 
 MATCHED = ("search", "semantic")  # sources that answer a query
 DUPLICATE, SEEN, INELIGIBLE, HIDDEN, BLOCKED = HELD = (1, 2, 3, 4, 5)  # by which filter; let go in this order
@@ -61,7 +61,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Collection[str] = ()  # creators
     follows: Sequence[str] = ()  # creators, newest first
     history: Sequence[tuple[str, float]] = ()  # (item_id, weight > 0), newest first
-    beside: Mapping[int, float] = {}  # weight by item hash of what is watched with the history's items
+    beside: Companions = NO_COMPANIONS  # of the history's items
     query: str | None = None
     near: Rows | None = None  # neighbours of the user's taste, found already
     quotas: Mapping[Source, float] = MappingProxyType(QUOTAS)  # shares of `size` by source
@@ -271,8 +271,8 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     def quota(source: Source) -> int:
         return _quota(ask, source)
 
-    if ask.beside and quota("co_watch"):
-        yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside, 4 * quota("co_watch") + SPARE)
+    if len(ask.beside.hashes) and quota("co_watch"):
+        yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside)
     if quota("similar"):
         yield "similar", quota("similar"), neighbours(shelf, ask) if ask.near is None else ask.near
     if ask.follows and quota("followed"):
@@ -283,15 +283,11 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     yield "popular", size, shelf.by_popularity
 
 
-def _beside(shelf: Shelf, weights: Mapping[int, float], most: int) -> Rows:
-    """Rows of the heaviest, best first; more than `most` where several weigh as much as the last of them."""
-    hashes, each = np.array(list(weights)), np.array(list(weights.values()))
-    if len(each) > most:
-        heavy = each >= np.partition(each, len(each) - most)[len(each) - most]
-        hashes, each = hashes[heavy], each[heavy]
-    rows = np.array(list(map(shelf.hashes.get, hashes.tolist(), repeat(-1))), np.intp)
-    known = (rows >= 0) & (rows < shelf.size)
-    rows, each = rows[known], each[known]
+def _beside(shelf: Shelf, weights: Companions) -> Rows:
+    """Rows of what is known of them, heaviest first."""
+    rows = shelf.hashes.rows_of(weights.hashes)
+    known = rows >= 0
+    rows, each = rows[known], weights.weights[known]
     return rows[np.lexsort((rows, -each))]
 
 

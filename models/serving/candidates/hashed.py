@@ -1,5 +1,5 @@
-"""Rows by the hash of their item, looked up many at once: sorted arrays. A dictionary of a million numbers takes
-100 MB, and misses the processor's caches three times for each that is asked for."""
+"""Rows by the hash of their item, looked up many at once: sorted arrays. A dictionary of a million numbers
+takes 100 MB, and misses the processor's caches three times for each that is asked for."""
 
 import msgspec
 import numpy as np

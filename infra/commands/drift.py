@@ -1,7 +1,6 @@
 """`streamrec drift`: what a version was trained on, how two differ, how far recent traffic is from it."""
 
 import json
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +9,16 @@ import typer
 from streams.errors import OperatorError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from models.versions.manifest import Version
-    from monitors.drift.evidence import Evidence
     from monitors.drift.judge import Verdict
 
 __all__ = ["register"]
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Every = Annotated[bool, typer.Option("--all", help="also the columns that did not move")]
 Named = Annotated[str | None, typer.Argument(metavar="VERSION", help="default: the champion")]
 
 
@@ -44,22 +46,19 @@ def show(version: Named = None, as_json: Json = False) -> None:
     if as_json:
         print(msgspec.json.encode({"version": found.manifest.version, "columns": lines}).decode())
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", title=found.manifest.version, title_justify="left")
-    for heading in ("column", "missing", "bins", "1 %", "10 %", "50 %", "90 %", "99 %"):
-        table.add_column(heading, justify="left" if heading == "column" else "right")
+    print(f"{found.manifest.version}, trained on {max(line.rows for line in lines):,} rows")
+    table, console = _table("column", "missing", "bins", "1 %", "10 %", "50 %", "90 %", "99 %"), _console()
     for line in lines:
-        told = [f"{value:.4g}" for value in line.quantiles]
+        told = [f"{value:.3g}" for value in line.quantiles]
         told = told or [f"{level} {rows}" for level, rows in line.levels.items()]
         table.add_row(line.name, f"{line.missing_ratio:.1%}", str(line.bins), *told)
-    Console().print(table)
+    console.print(table)
 
 
 def compare(
     old: Annotated[str, typer.Argument(metavar="VERSION")],
     new: Annotated[str | None, typer.Argument(metavar="VERSION", help="default: the champion")] = None,
+    every: Every = False,
     as_json: Json = False,
 ) -> None:
     """Compare what two versions were trained on, by the bins of the first."""
@@ -70,71 +69,28 @@ def compare(
     before, after = _version(old), _version(new)
     profiles = [Profile.from_json(each.files[PROFILE]) for each in (before, after)]
     names = {"old": before.manifest.version, "new": after.manifest.version}
-    _tell(names, compared(*profiles), as_json)
+    _tell(names, compared(*profiles), as_json, every)
 
 
 def report(
     version: Named = None,
     rows: Annotated[int, typer.Option(min=5_000, help="newest rows that it served")] = 5_000,
     out: Annotated[Path, typer.Option(help="folder for Evidently's page and its JSON")] = Path("drift"),
+    every: Every = False,
     as_json: Json = False,
 ) -> None:
     """Judge the newest rows that a version served, and write Evidently's report on them."""
+    from infra.recent_rows import judged
     from monitors.drift.shelf import Shelf
+    from streams.settings import read_settings
 
     found = _version(version)
-    evidence = _judged(found, rows)
+    evidence = judged(read_settings(), found, rows)
     written = Shelf(out).keep(evidence)
     if not written:
         raise OperatorError(f"drift: cannot write a report to {out}")
     names = {"version": found.manifest.version, "files": [str(path) for path in written]}
-    _tell(names, list(evidence.verdicts), as_json)
-
-
-def _judged(found: "Version", rows: int) -> "Evidence":
-    """The newest rows as a judged window, clusters counted."""
-    import time
-
-    import numpy as np
-
-    from monitors.drift.columns import cluster_of
-    from monitors.drift.evidence import Evidence
-    from monitors.drift.frozen import clusters_of, freeze, rows_of
-    from monitors.drift.judge import Size, judge
-    from monitors.drift.windows import Clusters
-    from streams.codec import decode
-    from streams.events import SERVED, Served, Window
-    from streams.kafka import read_all
-    from streams.settings import read_settings
-
-    frozen, now_ms = freeze(found), time.time_ns() // 1_000_000
-    kept: deque[tuple[Served, Any]] = deque()
-    count = 0
-    for message in read_all(read_settings(), SERVED):
-        for served in decode(SERVED, message.key, message.value, now_ms).records if message.value else ():
-            if not isinstance(served, Served) or served.model.ranker != found.manifest.version:
-                continue
-            if served.slate and (values := rows_of(frozen, served)) is not None:
-                kept.append((served, values))
-                count += len(values)
-                while count - len(kept[0][1]) >= rows:
-                    count -= len(kept.popleft()[1])
-    if count < rows:
-        raise OperatorError(f"drift: {found.manifest.version} served {count} rows, expected {rows} or more")
-    clusters = Clusters()
-    for served, _ in kept:
-        for kind, members in clusters_of(served).items():
-            clusters.add(kind, members)
-    columns = np.vstack([values for _, values in kept]).T.astype(np.float64)
-    times = [served.ts_ms for served, _ in kept]
-    worth = clusters.worth()
-    verdicts: list[Verdict] = []
-    for reference, values in zip(frozen.references, columns, strict=True):
-        share = worth.get(cluster_of(reference.feature) or "", 1.0)
-        size = Size(rows=count, min_rows=5_000, columns=len(columns), worth=share)
-        verdicts += judge(reference, values, size)
-    window = Window(from_ms=min(times), to_ms=max(times) + 1, rows=count)
-    return Evidence(found.manifest.version, window, frozen.references, columns, tuple(verdicts))
+    _tell(names, list(evidence.verdicts), as_json, every)
 
 
 def _version(name: str | None) -> "Version":
@@ -163,18 +119,50 @@ def _version(name: str | None) -> "Version":
     return load_version(*stored[name])
 
 
-def _tell(names: dict[str, Any], verdicts: "list[Verdict]", as_json: bool) -> None:
+def _tell(names: dict[str, Any], verdicts: "list[Verdict]", as_json: bool, every: bool) -> None:
+    """Verdicts, those on columns that may ask first, the farthest over their thresholds before others."""
+    from monitors.drift.columns import may_trigger
+
     if as_json:
         told = [{name: getattr(v, name) for name in v.__struct_fields__} for v in verdicts]
         print(json.dumps({**names, "verdicts": told}))
         return
-    from rich.console import Console
+    for name, said in names.items():
+        print(f"{name}: {', '.join(said) if isinstance(said, list) else said}")
+    table, shown = _table("column", "method", "score", "threshold", "state", "direction", "may ask"), 0
+
+    def order(v: "Verdict") -> tuple[bool, bool, float]:
+        over = (v.score or 0.0) / (v.threshold or 1.0)
+        return v.state != "drifted", not may_trigger(v.feature, v.direction), -over
+
+    for v in sorted(verdicts, key=order):
+        if every or v.state != "ok":
+            shown += 1
+            numbers = ["" if n is None else f"{n:.3f}" for n in (v.score, v.threshold)]
+            asks = "yes" if may_trigger(v.feature, v.direction) else ""
+            table.add_row(v.feature, v.method, *numbers, v.state, v.direction, asks)
+    if shown:
+        _console().print(table)
+    if shown < len(verdicts):
+        print(f"{len(verdicts) - shown} verdicts more are ok (--all shows them)")
+
+
+def _table(*headings: str) -> "Table":
+    """Names are never cut; numbers stand to the right."""
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold", title=str(names), title_justify="left")
-    for heading in ("column", "method", "score", "threshold", "state", "direction"):
-        table.add_column(heading, justify="right" if heading in ("score", "threshold") else "left")
-    for v in verdicts:
-        numbers = ["" if n is None else f"{n:.3f}" for n in (v.score, v.threshold)]
-        table.add_row(v.feature, v.method, *numbers, v.state, v.direction)
-    Console().print(table)
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    words = ("column", "method", "state", "direction", "may ask")
+    for heading in headings:
+        table.add_column(
+            heading, justify="left" if heading in words else "right", no_wrap=True, overflow="ignore"
+        )
+    return table
+
+
+def _console() -> "Console":
+    """As wide as the terminal; where there is none, as wide as the tables are."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=120)

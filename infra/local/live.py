@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from infra.local.readings import Numbers
+from infra.local.readings import Drift, Numbers
 
 __all__ = ["Picture", "RoleRow", "line", "sparkline", "table"]
 
@@ -86,6 +86,8 @@ def line(picture: Picture) -> str:
     ready = sum(row.phase == "ready" for row in picture.roles)
     figures = "  ".join(f"{name} {value}" for name, value in _figures(picture.numbers))
     figures += f"  model {picture.numbers.model or 'none yet'}"
+    if picture.numbers.drift.raised:
+        figures += f"  drift {', '.join(picture.numbers.drift.raised)}"
     roles = f"roles {ready}/{len(picture.roles)} ready" + (f" ({', '.join(unwell)})" if unwell else "")
     if picture.doing:
         return f"{picture.elapsed_s:5.0f} s  {picture.doing}  {roles}"
@@ -99,11 +101,28 @@ def table(picture: Picture) -> RenderableType:
     title = Text.assemble(("streamrec", "bold"), f"  {doing}{picture.elapsed_s:.0f}{left} s")
     title.append(f"\nKafka   {picture.kafka}\nRedis   {picture.redis}\nTraffic {picture.traffic}", "dim")
     title.append(f"\nModel   {picture.numbers.model or 'none yet'}", "dim")
+    drift = picture.numbers.drift
+    title.append(f"\nDrift   {_drift(drift)}", "bold red" if drift.raised else "dim")
     blank = Text("")
     parts: list[RenderableType] = [title, blank, _numbers(picture), blank, _roles(picture.roles)]
     if picture.hint:
         parts += [blank, Text(picture.hint, "dim")]
     return Group(*parts)
+
+
+def _drift(drift: Drift) -> str:
+    """What the monitor says, in words.
+
+    >>> _drift(Drift(("item_duration_s", 0.95), ("item_duration_s",), 1))
+    'item_duration_s drifted three windows in a row, highest PSI 0.95; retrainings asked for: 1'
+    """
+    asked = f"; retrainings asked for: {drift.asked}" if drift.asked else ""
+    if drift.worst is None:
+        return f"not judged yet{asked}"
+    name, psi = drift.worst
+    if not drift.raised:
+        return f"none that asks; highest PSI {psi:.2f}, {name}{asked}"
+    return f"{', '.join(drift.raised)} drifted three windows in a row, highest PSI {psi:.2f}{asked}"
 
 
 def _numbers(picture: Picture) -> Table:

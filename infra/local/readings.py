@@ -7,7 +7,7 @@ import msgspec
 
 from infra.local.scrape import Sums, quantile_ms
 
-__all__ = ["Look", "Numbers", "Readings", "ctr"]
+__all__ = ["Drift", "Look", "Numbers", "Readings", "ctr"]
 
 RATE_S = 5.0  # rates are over so many seconds
 RATIO_S = 30.0  # quantiles and CTR need more
@@ -31,6 +31,14 @@ class Look(msgspec.Struct, frozen=True):
     latency: Mapping[float, float]
 
 
+class Drift(msgspec.Struct, frozen=True):
+    """What the monitor says of columns that may ask: which moved most, which are raised, how often asked."""
+
+    worst: tuple[str, float] | None = None  # its PSI; None before the first window was judged
+    raised: tuple[str, ...] = ()
+    asked: int = 0
+
+
 class Numbers(msgspec.Struct, frozen=True):
     """One line of the live table; None where nothing is known yet."""
 
@@ -43,6 +51,7 @@ class Numbers(msgspec.Struct, frozen=True):
     auc: float | None = None
     lag: int = 0
     model: str | None = None
+    drift: Drift = Drift()
 
 
 def look(sums: Sums, at_s: float) -> Look:
@@ -97,6 +106,23 @@ def model(sums: Sums) -> str | None:
     return None
 
 
+def drift(sums: Sums) -> Drift:
+    """What the monitor says of the champion's last window, and the retrainings that it asked for."""
+    may_ask = sums.by("streamrec_drift_raised", "feature")
+    psi = {
+        dict(labels)["feature"]: value
+        for series in sums.gauges("streamrec_drift_score").values()
+        for (_, labels), value in series.items()
+        if dict(labels).get("method") == "psi"
+    }
+    worst = max(((psi.get(name, 0.0), name) for name in may_ask), default=None)
+    return Drift(
+        worst=None if worst is None else (worst[1], worst[0]),
+        raised=tuple(sorted(name for name, value in may_ask.items() if value)),
+        asked=int(sums.total("streamrec_retrain_triggers_total")),
+    )
+
+
 class Readings:
     """Keeps the looks of the last half minute and compares the newest with the oldest."""
 
@@ -112,7 +138,9 @@ class Readings:
             self._looks.popleft()
         waiting = lag(sums)
         self.max_lag = max(self.max_lag, waiting)
-        return msgspec.structs.replace(self._compare(now), auc=auc(sums), lag=waiting, model=model(sums))
+        return msgspec.structs.replace(
+            self._compare(now), auc=auc(sums), lag=waiting, model=model(sums), drift=drift(sums)
+        )
 
     def _compare(self, now: Look) -> Numbers:
         old = self._looks[0]

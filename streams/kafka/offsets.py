@@ -66,14 +66,21 @@ class Offsets:
         """The offset that the next record of each partition gets."""
         return {partition: end for partition, (_, end) in self.range(topic).items()}
 
-    def read_all(self, topic: Topic) -> Iterator[Message]:
-        """Every message kept, to the end as it is now; in order within a partition."""
+    def read_all(self, topic: Topic, newest: int | None = None) -> Iterator[Message]:
+        """Every message kept, to the end as it is now; in order within a partition.
+
+        With `newest` only so many of each partition, those before its end.
+        """
         name = self._settings.topic_prefix + topic.name
-        left = {p: end for p, (start, end) in self.range(topic).items() if end > start}
+        kept = {p: (start, end) for p, (start, end) in self.range(topic).items() if end > start}
+        left = {p: end for p, (_, end) in kept.items()}
+        begin = dict.fromkeys(kept, OFFSET_BEGINNING)
+        if newest is not None:
+            begin |= {p: end - newest for p, (start, end) in kept.items() if end - newest > start}
         config = consumer_config(self._settings, f"{self._settings.namespace}.reader", "earliest", wait_ms=10)
         consumer = Consumer(config | {"enable.partition.eof": True})
         try:
-            consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for p in left])
+            consumer.assign([TopicPartition(name, p, at) for p, at in begin.items()])
             while left:
                 yield from self._read(consumer, left)
         finally:
@@ -100,7 +107,10 @@ def end_offsets(settings: Settings, topic: Topic) -> dict[int, int]:
         return offsets.end(topic)
 
 
-def read_all(settings: Settings, topic: Topic) -> Iterator[Message]:
-    """Every message kept on a topic, to the end as it is now; in order within a partition."""
+def read_all(settings: Settings, topic: Topic, newest: int | None = None) -> Iterator[Message]:
+    """Every message kept on a topic, to the end as it is now; in order within a partition.
+
+    With `newest` only so many of each partition, those before its end.
+    """
     with Offsets(settings) as offsets:
-        yield from offsets.read_all(topic)
+        yield from offsets.read_all(topic, newest)

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 from typer.testing import CliRunner
 
+import monitors.alerts.post
 from infra.cli import app
 from infra.ports import free_ports
 from monitors.alerts.formats import Post
@@ -69,6 +70,23 @@ def test_a_redirect_is_not_followed(receiver: Hook) -> None:
         answer = post(receiver.url)
         assert (answer.outcome, answer.said) == ("failed", "307: redirects are not followed")
         assert elsewhere.came == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_a_private_address_opens_no_connection(
+    status: int, receiver: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def noted(judged: frozenset[str], info: Any) -> socket.socket:
+        opened.append(str(info[4][0]))
+        return plain(judged, info)
+
+    plain = monitors.alerts.post._socket
+    monkeypatch.setattr(monitors.alerts.post, "_socket", noted)
+    receiver.status, receiver.headers = status, {"location": "http://169.254.169.254/latest/meta-data"}
+    assert post(receiver.url).outcome == "failed"
+    assert opened == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(

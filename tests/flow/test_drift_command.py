@@ -40,7 +40,8 @@ def test_references_are_shown_and_compared_and_recent_rows_reported(
     shown = drift("show", "--json")
     assert shown["version"] == "m1"
     assert [column["name"] for column in shown["columns"]] == list(COLUMNS)
-    assert COLUMNS[0] in drift("show", "m0")
+    assert "m0, trained on 6,000 rows" in drift("show", "m0")
+    assert all(f"\n{name} " in drift("show", "m0") for name in COLUMNS)
 
     compared = drift("compare", "m0", "--json")
     assert (compared["old"], compared["new"]) == ("m0", "m1")
@@ -48,6 +49,9 @@ def test_references_are_shown_and_compared_and_recent_rows_reported(
 
     told = drift("report", "--out", str(tmp_path / "out"), "--json")
     assert {v["feature"] for v in told["verdicts"] if v["state"] == "drifted"} == {COLUMNS[0]}
+    said = drift("report", "--out", str(tmp_path / "out"))
+    assert [line.split()[:2] for line in said.splitlines()[3:-1]] == [[COLUMNS[0], "psi"], [COLUMNS[0], "ks"]]
+    assert "4 verdicts more are ok" in said
     page, kept = map(Path, told["files"])
     assert page.stat().st_size > 10_000
     assert json.loads(kept.read_text())["window"]["rows"] == 5_000

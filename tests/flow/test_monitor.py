@@ -18,6 +18,7 @@ from streams.edge.health import Health
 from streams.events import (
     ALERTS,
     DRIFT,
+    EXAMPLES,
     FORGOTTEN,
     ITEMS,
     MODELS,
@@ -35,13 +36,14 @@ from streams.events import (
 )
 from streams.kafka import Publisher, read_all
 from streams.settings import Settings
-from tests.build import make_alert, make_item
+from tests.build import make_alert, make_example, make_item
 from tests.in_thread import in_thread
 from tests.waiting import eventually
 
 COLUMNS = ("item_duration_s", "user_ctr_7d", "hour_sin")
 NOON = 1_700_000_000_000
 WINDOW_MS = 1_000
+A_YEAR = 31_536_000_000
 BOOTSTRAP = RetrainTrigger(trigger_id="b1", ts_ms=NOON, reason="bootstrap")
 PLACES = 100  # of a slate
 SLATES = 50  # of a window: 5,000 rows
@@ -122,8 +124,11 @@ def monitor(settings: Settings) -> AbstractContextManager[Health]:
 
 
 @pytest.fixture
-def traffic(make_settings: Callable[..., Settings], embedded_kafka: str) -> Iterator[Traffic]:
-    traffic = Traffic(make_settings(kafka=embedded_kafka, drift_window_ms=WINDOW_MS))
+def traffic(
+    make_settings: Callable[..., Settings], embedded_kafka: str, request: pytest.FixtureRequest
+) -> Iterator[Traffic]:
+    given = getattr(request, "param", {})
+    traffic = Traffic(make_settings(kafka=embedded_kafka, drift_window_ms=WINDOW_MS, **given))
     # On the embedded broker a topic is there once something was sent to it.
     traffic.publisher.send(SERVED, traffic.slate(np.zeros((1, 1))), partition=0)
     traffic.publisher.send(TRIGGERS, BOOTSTRAP)
@@ -166,6 +171,38 @@ def test_a_restart_keeps_to_the_cool_down(traffic: Traffic) -> None:
         traffic.serve_until(traffic.judged("ok", 2))
         traffic.serve_until(traffic.judged("drifted", 5), shift=1.0)
     assert records(settings, TRIGGERS) == [BOOTSTRAP, asked]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    "traffic", [{"retrain_cooldown_ms": 0, "retrain_every_ms": A_YEAR, "retrain_rows": 20}], indirect=True
+)
+def test_it_asks_by_schedule_by_volume_and_by_drift_and_tells_a_person_what_no_training_ends(
+    traffic: Traffic,
+) -> None:
+    settings = traffic.settings
+
+    def asked(reason: str) -> list[RetrainTrigger]:
+        return [trigger for trigger in records(settings, TRIGGERS) if trigger.reason == reason]
+
+    def alerts() -> list[tuple[str, str]]:
+        ours = [a for a in records(settings, ALERTS) if a.fingerprint in fingerprints(settings.namespace)]
+        return [(alert.labels["alertname"], alert.severity) for alert in ours if alert.status == "firing"]
+
+    traffic.publisher.send(EXAMPLES, make_example(example_id="before"))  # now the topic is there
+    traffic.publisher.flush()
+    with monitor(settings):
+        eventually(lambda: asked("schedule"), 20)
+        assert asked("volume") == []
+        for number in range(20):
+            traffic.publisher.send(EXAMPLES, make_example(example_id=f"e{number}"))
+        traffic.publisher.flush()
+        eventually(lambda: asked("volume"), 20)
+        traffic.serve_until(traffic.judged("ok", 2))
+        traffic.serve_until(lambda: ("drift_stays", "critical") in alerts(), shift=1.0)
+    assert [trigger.model for trigger in asked("drift")] == ["m1"] * 3
+    assert [len(asked(reason)) for reason in ("schedule", "volume")] == [1, 1]
+    assert sorted(alerts()) == [("drift", "warning"), ("drift_stays", "critical")]
 
 
 def test_garbage_and_watermarks_are_passed_over(traffic: Traffic) -> None:

@@ -50,8 +50,9 @@ MAY_BE_EMPTY = {
     "Never told, and receivers that are off",
     # once there is a model
     "Steps down and failed stages",
-    "PSI by feature",
+    "PSI of features that may ask",
     "Highest PSI now",
+    "Highest PSI of the others",
     "Highest other scores now",
     "Windows by verdict",
     "Retrainings asked for",

@@ -6,7 +6,7 @@ import msgspec
 from rich.console import Console
 
 from infra.local.live import Picture, RoleRow, line, table
-from infra.local.readings import Numbers, Readings
+from infra.local.readings import Drift, Numbers, Readings
 from infra.local.scrape import Sums
 
 NUMBERS = Numbers(
@@ -140,3 +140,25 @@ def test_bots_do_not_move_the_click_rate_of_slates_and_errors_are_a_share_of_req
         numbers = readings.read(sums, float(second))
     assert numbers.ctr == 0.2
     assert numbers.errors == 0.2
+
+
+def test_what_drifts_is_seen_in_the_table_and_in_the_line() -> None:
+    sums = Sums()
+    for feature, psi, raised in (("item_duration_s", 0.95, 1.0), ("user_ctr_7d", 0.02, 0.0)):
+        of = ("feature", feature)
+        gauges = {
+            ("streamrec_drift_score", (of, ("method", "psi"))): psi,
+            ("streamrec_drift_score", (of, ("method", "ks"))): 5.0,
+            ("streamrec_drift_raised", (of,)): raised,
+            ("streamrec_retrain_triggers_total", (("reason", "drift"),)): 1.0,
+        }
+        sums.update(feature, 1, gauges)
+    clock = ("streamrec_drift_score", (("feature", "hour_sin"), ("method", "psi")))  # it never asks
+    sums.update("clock", 1, {clock: 9.0})
+    found = Readings().read(sums, 0.0).drift
+    assert found == Drift(("item_duration_s", 0.95), ("item_duration_s",), 2)
+    picture = msgspec.structs.replace(PICTURE, numbers=msgspec.structs.replace(NUMBERS, drift=found))
+    assert "item_duration_s drifted three windows in a row" in drawn(picture)
+    assert "drift item_duration_s" in line(picture)
+    assert "drift" not in line(PICTURE)
+    assert "not judged yet" in drawn(PICTURE)

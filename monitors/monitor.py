@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from monitors.drift.evidence import Evidence
 from monitors.drift.shelf import Shelf
 from monitors.drift.watch import DriftWatch
+from monitors.experiments.split import SplitWatch
 from monitors.kept import load, save
 from monitors.performance.seasons import Season
 from monitors.performance.watch import PerformanceWatch
@@ -43,6 +45,9 @@ from streams.messages import Message
 from streams.metrics import MESSAGES, RETRIES
 from streams.metrics import TRIGGERS as TRIGGERS_WRITTEN
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from models.serving.experiments import Experiment
 
 __all__ = ["run"]
 
@@ -94,6 +99,7 @@ class _Role:
             settings, load(seasons, dict[str, Season]), partial(save, seasons)
         )
         self._meter = Meter(load(returns, Days), partial(save, returns))
+        self._split = SplitWatch(settings.namespace, _experiments(settings))
         self._regular = Regular(settings)
         self._outgoing: list[Outgoing] = []  # kept until Kafka has it
 
@@ -133,6 +139,7 @@ class _Role:
                 self._meter.take(record)
                 self._outgoing += self._watch.take(record, now_ms)
                 self._outgoing += self._performance.take(record, now_ms)
+                self._outgoing += self._split.take(record, now_ms)
                 self._regular.take(record)
 
     def _publish(self, publisher: Publisher) -> None:
@@ -147,6 +154,15 @@ class _Role:
                 TRIGGERS_WRITTEN.labels(getattr(record, TRIGGERS.key)).inc()
                 log.info("asked for retraining: %s", getattr(record, "evidence", ()))
         self._outgoing = []
+
+
+def _experiments(settings: Settings) -> "tuple[Experiment, ...]":
+    """Those that are declared. What checks them is imported only where there are any: it is large."""
+    if settings.experiments is None:
+        return ()
+    from models.serving.experiments import load_experiments
+
+    return load_experiments(settings.experiments)
 
 
 def _drained(queue: "SimpleQueue[Message]") -> Iterable[Message]:

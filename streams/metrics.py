@@ -93,6 +93,12 @@ ONLINE_LOG_LOSS = Gauge(
 )
 TRAININGS = Counter("streamrec_trainings_total", "Trainings by how they ended.", ["outcome"])
 TRAINING_SECONDS = Gauge("streamrec_training_seconds", "Duration of the last training.")
+CHECKPOINTS_TAKEN_UP = Counter(
+    "streamrec_checkpoints_taken_up_total", "Parts of trainings that went on where they were cut off."
+)
+CHECKPOINTS_DROPPED = Counter(
+    "streamrec_checkpoints_dropped_total", "Checkpoints that could not be gone on from.", ["reason"]
+)
 MODEL = Info("streamrec_model", "The model version in use.")
 MODEL_SINCE = Gauge(
     "streamrec_model_promoted_timestamp_seconds", "Unix time when the version in use was promoted."

@@ -40,13 +40,15 @@ def show(version: Named = None, as_json: Json = False) -> None:
     from models.versions.manifest import PROFILE
     from models.versions.profile import Profile
     from monitors.drift.profiles import lines_of
+    from streams.settings import read_settings
 
     found = _version(version)
     lines = lines_of(Profile.from_json(found.files[PROFILE]))
     if as_json:
         print(msgspec.json.encode({"version": found.manifest.version, "columns": lines}).decode())
         return
-    print(f"{found.manifest.version}, trained on {max(line.rows for line in lines):,} rows")
+    rows, least = max(line.rows for line in lines), read_settings().drift_window_rows
+    print(f"{found.manifest.version}, trained on {rows:,} rows; no verdict on fewer than {least:,}")
     table, console = _table("column", "missing", "bins", "1 %", "10 %", "50 %", "90 %", "99 %"), _console()
     for line in lines:
         told = [f"{value:.3g}" for value in line.quantiles]

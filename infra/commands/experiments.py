@@ -80,7 +80,12 @@ def list_all(as_json: Json = False) -> None:
 
 def show(
     name: Annotated[str, typer.Argument(help="the experiment")],
-    primary: Annotated[str, typer.Option(help="what decides: ctr, watch_s, long_views, conversion")] = "ctr",
+    primary: Annotated[
+        str, typer.Option(help="what decides: ctr, watch_s, long_views, conversion, or one of --ratio")
+    ] = "ctr",
+    ratios: Annotated[
+        list[str] | None, typer.Option("--ratio", help="a ratio of one's own, such as watch_s/clicks")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare an experiment's arms, from all examples that Kafka keeps.
@@ -90,6 +95,7 @@ def show(
     """
     import msgspec
 
+    from monitors.experiments.sums import ratio
     from monitors.experiments.verdict import judge
 
     settings, experiments = _declared()
@@ -99,7 +105,8 @@ def show(
         raise OperatorError(f"experiments: {name} is not declared: {known}")
     shares = {arm: each.share for arm, each in experiment.arms.items()}
     try:
-        report = judge(name, shares, _sums(settings, name), primary)
+        own = [ratio(text) for text in ratios or ()]
+        report = judge(name, shares, _sums(settings, name), primary, own)
     except ValueError as error:
         raise OperatorError(f"experiments: {error}") from None
     if as_json:

@@ -16,6 +16,7 @@ from models.evaluate.curves import lines_svg
 from models.evaluate.slices import slices
 from models.learning.online import refit
 from models.serving.ranker import Ranker, golden_arrays
+from models.training.checkpoints import Epoch, Keeper
 from models.training.gate import Newest, Verdict, judge
 from models.training.int8 import KEPT_OVERLAP, quantised, top_overlap
 from models.training.source import Source, ranges
@@ -38,7 +39,7 @@ from streams.errors import ModelRefused
 from streams.events import DAY_MS, HEADS, Window
 
 if TYPE_CHECKING:
-    from models.training.towers import Config, Epoch, Fitted, Tower
+    from models.training.towers import Config, Fitted, Tower
 
 __all__ = [
     "HELD_OUT_RATIO",
@@ -79,13 +80,15 @@ def make_version(
     order: Order,
     data: TrainingSet,
     champion: Ranker | None = None,
-    progress: Callable[["Epoch"], None] = lambda _: None,
+    progress: Callable[[Epoch], None] = lambda _: None,
     config: "Config | None" = None,
+    checkpoint: Keeper | None = None,
 ) -> Version:
     """A version trained on `data`; its manifest's `gate` says why it may not serve, if so.
 
     `champion` takes rows with the columns of `order`. The online half learns only rows that the
-    ranker was not fitted on: logits of rows learned by heart would teach it to trust them too far.
+    ranker was not fitted on: logits of rows learned by heart would teach it to trust them too far. A training
+    that was cut off goes on from its `checkpoint`.
 
     Raises:
         ValueError: too few rows, or a head with one class only.
@@ -93,7 +96,7 @@ def make_version(
     """
     _check_classes(data)
     clock = _Clock()
-    fitted = _train(order, data, progress, config)
+    fitted = _train(order, data, progress, config, checkpoint)
     clock.lap("import_and_train")
     ranker, files = _export(order, fitted, data.source)
     clock.lap("export_and_load")
@@ -171,7 +174,7 @@ def golden_json(golden: np.ndarray, logits: np.ndarray) -> bytes:
     return msgspec.json.encode(Golden(features, tuple(tuple(float(v) for v in row) for row in logits)))
 
 
-def _picture(version: str, curve: "Sequence[Epoch]") -> bytes:
+def _picture(version: str, curve: Sequence[Epoch]) -> bytes:
     """The learning curve as SVG."""
     lines = {
         "training": [epoch.train_loss for epoch in curve],
@@ -219,7 +222,11 @@ def _held_out(data: TrainingSet) -> int:
 
 
 def _train(
-    order: Order, data: TrainingSet, progress: Callable[["Epoch"], None], config: "Config | None"
+    order: Order,
+    data: TrainingSet,
+    progress: Callable[[Epoch], None],
+    config: "Config | None",
+    checkpoint: Keeper | None,
 ) -> "Fitted":
     from models.training import towers  # here, so that a scorer or a test of the gate imports no JAX
     from streams.features import COLUMNS
@@ -228,7 +235,15 @@ def _train(
     stop = fit_rows(data)
     span_ms = int(data.newest.ts_ms[_held_out(data)]) - data.from_ms
     ignored = ignored_columns(order.columns, cyclic, span_ms)
-    return towers.train_on(data.source, stop, order.seed, config=config, ignored=ignored, progress=progress)
+    return towers.train_on(
+        data.source,
+        stop,
+        order.seed,
+        config=config,
+        ignored=ignored,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
 
 
 def _export(order: Order, fitted: "Fitted", source: Source) -> tuple[Ranker, dict[str, bytes]]:

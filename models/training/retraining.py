@@ -14,6 +14,7 @@ from msgspec import structs
 
 from models.serving.ranker import Ranker
 from models.serving.towers import Towers
+from models.training.checkpoints import Bounds, Checkpoints, Keeper
 from models.training.recipe import Order, adopt_version, make_version
 from models.training.retrieval.carried import carried
 from models.training.retrieval.make import with_towers
@@ -166,12 +167,14 @@ class Retraining:
         self.step(started)
         try:
             version, notes = self._make(order, champion)
-            return self._release(version, champion, notes)
+            last = self._release(version, champion, notes)
         except (Stopped, KafkaUnavailable):
             raise
         except Exception as error:  # whatever it is, the trigger gets its answer
             log.exception("%s failed", order.version)
-            return self._failed(order, error)
+            last = self._failed(order, error)
+        self._checkpoints(order).discard()
+        return last
 
     def _order(self, trigger_id: str, champion: ModelRecord | None) -> Order:
         created_ms = self._now_ms()
@@ -188,7 +191,12 @@ class Retraining:
         )
 
     def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, tuple[str, ...]]:
-        data = self._data(order)
+        checkpoints = self._checkpoints(order)
+        checkpoints.drop_others()
+        data = self._data(order, bounds := checkpoints.bounds())
+        if bounds is not None and bounds != data.bounds:  # another archive than it was
+            checkpoints.drop("foreign")
+            data = self._data(order)
         log.info("%s: training on %d rows", order.version, len(data))
         rival, notes = self._rival(champion)
 
@@ -197,8 +205,11 @@ class Retraining:
             if self._stop.is_set():
                 raise Stopped
 
-        version = make_version(order, data, rival, progress)
-        version, notes = self._with_towers(version, champion, progress, notes)
+        version = make_version(
+            order, data, rival, progress, checkpoint=checkpoints.part("ranker", data.bounds)
+        )
+        towers = checkpoints.part("towers", data.bounds)
+        version, notes = self._with_towers(version, champion, progress, towers, notes)
         return self._carried(version, champion, notes)
 
     def _with_towers(
@@ -206,6 +217,7 @@ class Retraining:
         version: Version,
         champion: ModelRecord | None,
         progress: Callable[[object], None],
+        checkpoint: Keeper,
         notes: tuple[str, ...],
     ) -> tuple[Version, tuple[str, ...]]:
         """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
@@ -216,7 +228,8 @@ class Retraining:
         except ModelRefused as error:
             notes = (*notes, f"towers not compared with the champion's: {error}")
         try:
-            version, note = with_towers(version, settings.archive_url, settings.train_seed, progress, rival)
+            seed, archive = settings.train_seed, settings.archive_url
+            version, note = with_towers(version, archive, seed, progress, rival, checkpoint)
         except (Stopped, KafkaUnavailable):
             raise
         except Exception as error:
@@ -237,8 +250,12 @@ class Retraining:
             return version, (*notes, f"towers not taken over: {error}")
         return with_its, notes if with_its is version else (*notes, f"towers of {champion.version}")
 
-    def _data(self, order: Order) -> TrainingSet:
-        return training_set(self._settings, len(order.columns), order.columns_hash)
+    def _data(self, order: Order, bounds: Bounds | None = None) -> TrainingSet:
+        return training_set(self._settings, len(order.columns), order.columns_hash, bounds)
+
+    def _checkpoints(self, order: Order) -> Checkpoints:
+        root = self._settings.state / "checkpoints"
+        return Checkpoints(root, order.trigger_id or order.version, order.columns_hash)
 
     def _rival(self, champion: ModelRecord | None) -> tuple[Ranker | None, tuple[str, ...]]:
         """The champion's ranker to compare with; without it, a note on why not."""
@@ -303,8 +320,8 @@ class Retraining:
         return record
 
 
-def training_set(settings: Settings, width: int, columns: str) -> TrainingSet:
-    """The rows that a training now would be given."""
+def training_set(settings: Settings, width: int, columns: str, bounds: Bounds | None = None) -> TrainingSet:
+    """The rows that a training now would be given, or those of a training that was cut off."""
     return read_training_set(
         settings.archive_url,
         settings.train_window_ms,
@@ -312,6 +329,7 @@ def training_set(settings: Settings, width: int, columns: str) -> TrainingSet:
         columns,
         settings.train_rows,
         settings.state / "scratch",
+        bounds,
     )
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from models.training.checkpoints import Bounds
 from models.training.rows import FIELDS, Rows, features_of, fitting, labels_of, read_rows, weights_of
 from models.training.source import Arrays, Part, Source
 from models.training.spool import Spool
@@ -55,6 +56,7 @@ class TrainingSet(msgspec.Struct, frozen=True, eq=False):
     source: Source
     newest: Rows
     from_ms: int
+    bounds: Bounds = Bounds(0, 0)  # what was read
     earlier: Earlier = msgspec.field(default_factory=Earlier)
 
     @classmethod
@@ -78,19 +80,25 @@ class TrainingSet(msgspec.Struct, frozen=True, eq=False):
 
 
 def read_training_set(
-    url: str, window_ms: int, width: int, columns_hash: str, most: int, scratch: Path | None = None
+    url: str,
+    window_ms: int,
+    width: int,
+    columns_hash: str,
+    most: int,
+    scratch: Path | None = None,
+    bounds: Bounds | None = None,
 ) -> TrainingSet:
     """The `most` newest examples of the newest `window_ms` of event time in the archive at `url`.
 
     Only those served on the `width` columns of `columns_hash`, with one label known at the least,
     and none newer than the newest known negative: a click is known at once, its absence only when
     the window closes, so the newest rows would be clicks alone. They stand in `scratch` (a folder;
-    default: the system's own) while the set is used.
+    default: the system's own) while the set is used. With `bounds` those of another set, and no newer ones.
     """
     archive = Archive(url)
-    first_ms, closed_ms = _bounds(archive, window_ms, columns_hash, most)
+    read = bounds or _bounds(archive, window_ms, columns_hash, most)
     spool, newest, earlier = Spool(width, len(HEADS), scratch), deque[pa.Table](), Earlier()
-    for batch in read_examples(url, first_ms, closed_ms + 1, columns_hash, FIELDS):
+    for batch in read_examples(url, read.from_ms, read.to_ms, columns_hash, FIELDS):
         table = _taught(fitting(pa.Table.from_batches([batch]), width))
         part = Part(features_of(table, width), labels_of(table), weights_of(table))
         spool.append(table["ts_ms"].to_numpy(), part)
@@ -98,9 +106,10 @@ def read_training_set(
         while sum(map(len, newest)) - len(newest[0]) >= NEWEST_ROWS:
             earlier.add(newest.popleft())
     spool.keep_newest(most)
+    bounds = read._replace(rows=spool.shape[0])
     whole = _last(newest, min(NEWEST_ROWS, spool.shape[0]), earlier)
     rows = read_rows([] if whole is None else whole.to_batches(), width)
-    return TrainingSet(spool, rows, int(spool.ts_ms(0, 1).sum()), earlier)
+    return TrainingSet(spool, rows, int(spool.ts_ms(0, 1).sum()), bounds, earlier)
 
 
 def _last(tables: deque[pa.Table], rows: int, earlier: Earlier) -> pa.Table | None:
@@ -134,8 +143,8 @@ def archived_rows() -> Callable[[str], int]:
     return count
 
 
-def _bounds(archive: Archive, window_ms: int, columns_hash: str, most: int) -> tuple[int, int]:
-    """The first event time to read, and that of the newest known negative (-1: there is none).
+def _bounds(archive: Archive, window_ms: int, columns_hash: str, most: int) -> Bounds:
+    """The event times to read, up to that of the newest known negative (0, where there is none).
 
     Hours are looked at from the newest back, by few columns or by their footers, until they hold enough.
     """
@@ -152,4 +161,4 @@ def _bounds(archive: Archive, window_ms: int, columns_hash: str, most: int) -> t
             times = archive.table(files, EXAMPLES.name, TIMES)["ts_ms"].to_numpy()
             first_ms = int(times.min(initial=MAX_MS))
             break
-    return max(newest_ms - window_ms, first_ms), closed_ms
+    return Bounds(max(newest_ms - window_ms, first_ms), closed_ms + 1)

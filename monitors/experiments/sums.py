@@ -11,7 +11,7 @@ import msgspec
 
 from streams.events import Example, Feedback, RankReply
 
-__all__ = ["GUARDS", "METRICS", "Arms", "Metric"]
+__all__ = ["GUARDS", "METRICS", "Arms", "Metric", "arms_of", "ratio"]
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class Arms:
 
     def example(self, example: Example) -> None:
         """Takes an example in."""
-        for experiment, arm in _arms(example.variants):
+        for experiment, arm in arms_of(example.variants):
             known = self._examples.get((example.example_id, experiment))
             if known is None or known.revision < example.revision:
                 seen = _Seen(
@@ -85,7 +85,7 @@ class Arms:
         total = reply.timings_ms.get("total")
         if total is not None:
             self._users[reply.request_id] = reply.user_id
-            for experiment, arm in _arms(reply.variants):
+            for experiment, arm in arms_of(reply.variants):
                 self._replies[reply.request_id, experiment, arm] = total
 
     def of(self, experiment: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -119,10 +119,23 @@ class Arms:
         return found
 
 
-def _arms(variants: dict[str, str]) -> Iterator[tuple[str, str]]:
+def ratio(text: str) -> Metric:
+    """A metric of one's own, more of it being better: `watch_s/clicks`.
+
+    Raises:
+        ValueError: it is no ratio of two of the sums.
+    """
+    hits, slash, trials = text.partition("/")
+    known = sorted({name for metric in (*METRICS, *GUARDS) for name in (metric.hits, metric.trials)})
+    if not slash or hits not in known or trials not in known:
+        raise ValueError(f"ratio: expected two of {', '.join(known)} as in watch_s/clicks, got {text!r}")
+    return Metric(text, hits, trials, 1, f"{hits} over {trials}")
+
+
+def arms_of(variants: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Experiment and arm of each layer.
 
-    >>> list(_arms({"ranking": "long/control"}))
+    >>> list(arms_of({"ranking": "long/control"}))
     [('long', 'control')]
     """
     for value in variants.values():

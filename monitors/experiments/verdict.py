@@ -14,7 +14,7 @@ from monitors.experiments.always_valid import (
 )
 from monitors.experiments.sums import GUARDS, METRICS, Metric
 
-__all__ = ["Compared", "Report", "judge"]
+__all__ = ["SAMPLE_RATIO_ALPHA", "Compared", "Report", "judge"]
 
 ALPHA = 0.05
 SAMPLE_RATIO_ALPHA = 0.001
@@ -53,15 +53,22 @@ class Report(msgspec.Struct, frozen=True):
     arms: tuple[ArmReport, ...]
 
 
-def judge(experiment: str, shares: Mapping[str, float], sums: Sums, primary: str = "ctr") -> Report:
-    """The report on the arms of `shares`, of which the first is the baseline.
+def judge(
+    experiment: str,
+    shares: Mapping[str, float],
+    sums: Sums,
+    primary: str = "ctr",
+    more: Sequence[Metric] = (),
+) -> Report:
+    """The report on the arms of `shares`, of which the first is the baseline; `more` are metrics besides.
 
     Every interval holds at all looks at once with 95 %, shared out over the arms that are compared.
 
     Raises:
         ValueError: `primary` is no metric.
     """
-    names = [metric.name for metric in METRICS]
+    metrics = (*METRICS, *more)
+    names = [metric.name for metric in metrics]
     if primary not in names:
         raise ValueError(f"primary: expected one of {names}, got {primary!r}")
     users = {arm: len(sums.get(arm, {})) for arm in shares}
@@ -72,7 +79,7 @@ def judge(experiment: str, shares: Mapping[str, float], sums: Sums, primary: str
     for arm in others:
         compared = tuple(
             _compared(metric, sums.get(arm, {}), sums.get(baseline, {}), ALPHA / len(others))
-            for metric in (*METRICS, *GUARDS)
+            for metric in (*metrics, *GUARDS)
         )
         arms.append(ArmReport(arm, users[arm], compared, _verdict(compared, primary, alarm)))
     return Report(experiment, primary, evidence, alarm, tuple(arms))

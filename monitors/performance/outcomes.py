@@ -33,6 +33,7 @@ BATCH = 20  # labels whose mean is one observation for ADWIN: those of a slate a
 ADWIN_DELTA = 1e-3
 EXCESS_NATS = 0.02  # of loss beyond what was expected, from which it matters
 CALIBRATION_LOG = 0.25  # |ln(clicks / expected)|
+VOLUME_LOG = 0.7  # of labels a second: half of what it was at that hour, or twice
 SEASON_LOG = 0.3  # |ln(now / usual)|
 DEVIATIONS = 4.0
 DESIGN = 2.0  # variance of a sum over slates beside that of independent labels
@@ -148,11 +149,13 @@ class Performance:
         ctr = clicks / len(outcomes)
         noise = DEVIATIONS * math.sqrt(DESIGN * (1 - ctr) / max(clicks, 1))
         watched = sum(outcome.watch_s for outcome in outcomes) / len(outcomes)
+        volume = 1_000 * len(outcomes) / (window.to_ms - window.from_ms)
         return window, [
             self._loss(),
             _calibration(sum(outcome.told for outcome in outcomes), clicks),
             self._season("ctr", window.from_ms, ctr, max(SEASON_LOG, noise)),
             self._season("watch_s", window.from_ms, watched, max(SEASON_LOG, 2 * noise)),
+            self._season("labels_a_second", window.from_ms, volume, VOLUME_LOG),
         ]
 
     def _loss(self) -> Verdict:

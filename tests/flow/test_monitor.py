@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class Traffic:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.publisher = settings, Publisher(settings)
         self.rng, self.served, self.now_ms = np.random.default_rng(3), 0, NOON
+        self.variants: dict[str, str] = {}
 
     def crown(self, version: str) -> None:
         x = self.rng.normal(size=(6_000, len(COLUMNS))).astype(np.float32)
@@ -104,6 +106,7 @@ class Traffic:
             ts_ms=self.now_ms,
             columns="abc",
             model=ServedBy(ranker="m1"),
+            variants=self.variants,
             slate=tuple(items),
         )
 
@@ -125,9 +128,15 @@ def monitor(settings: Settings) -> AbstractContextManager[Health]:
 
 @pytest.fixture
 def traffic(
-    make_settings: Callable[..., Settings], embedded_kafka: str, request: pytest.FixtureRequest
+    make_settings: Callable[..., Settings],
+    embedded_kafka: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> Iterator[Traffic]:
-    given = getattr(request, "param", {})
+    given = dict(getattr(request, "param", {}))
+    if "experiments" in given:
+        (tmp_path / "experiments.toml").write_text(given["experiments"])
+        given["experiments"] = tmp_path / "experiments.toml"
     traffic = Traffic(make_settings(kafka=embedded_kafka, drift_window_ms=WINDOW_MS, **given))
     # On the embedded broker a topic is there once something was sent to it.
     traffic.publisher.send(SERVED, traffic.slate(np.zeros((1, 1))), partition=0)
@@ -175,9 +184,18 @@ def test_a_restart_keeps_to_the_cool_down(traffic: Traffic) -> None:
 
 @pytest.mark.deep
 @pytest.mark.parametrize(
-    "traffic", [{"retrain_cooldown_ms": 0, "retrain_every_ms": A_YEAR, "retrain_rows": 20}], indirect=True
+    "traffic",
+    [
+        {
+            "retrain_cooldown_ms": 0,
+            "retrain_every_ms": A_YEAR,
+            "retrain_rows": 20,
+            "experiments": '[[experiment]]\nname = "e"\narms = { a = { share = 0.5 }, b = { share = 0.5 } }',
+        }
+    ],
+    indirect=True,
 )
-def test_it_asks_by_schedule_by_volume_and_by_drift_and_tells_a_person_what_no_training_ends(
+def test_it_asks_by_schedule_by_volume_and_by_drift_and_tells_a_person_what_does_not_end(
     traffic: Traffic,
 ) -> None:
     settings = traffic.settings
@@ -186,9 +204,10 @@ def test_it_asks_by_schedule_by_volume_and_by_drift_and_tells_a_person_what_no_t
         return [trigger for trigger in records(settings, TRIGGERS) if trigger.reason == reason]
 
     def alerts() -> list[tuple[str, str]]:
-        ours = [a for a in records(settings, ALERTS) if a.fingerprint in fingerprints(settings.namespace)]
+        ours = [a for a in records(settings, ALERTS) if a.fingerprint.startswith(settings.namespace)]
         return [(alert.labels["alertname"], alert.severity) for alert in ours if alert.status == "firing"]
 
+    traffic.variants = {"ranking": "e/a"}  # every user is in one arm
     traffic.publisher.send(EXAMPLES, make_example(example_id="before"))  # now the topic is there
     traffic.publisher.flush()
     with monitor(settings):
@@ -202,7 +221,9 @@ def test_it_asks_by_schedule_by_volume_and_by_drift_and_tells_a_person_what_no_t
         traffic.serve_until(lambda: ("drift_stays", "critical") in alerts(), shift=1.0)
     assert [trigger.model for trigger in asked("drift")] == ["m1"] * 3
     assert [len(asked(reason)) for reason in ("schedule", "volume")] == [1, 1]
-    assert sorted(alerts()) == [("drift", "warning"), ("drift_stays", "critical")]
+    assert sorted(alerts()) == [
+        ("drift", "warning"), ("drift_stays", "critical"), ("experiment_split", "warning"),
+    ]  # fmt: skip
 
 
 def test_garbage_and_watermarks_are_passed_over(traffic: Traffic) -> None:

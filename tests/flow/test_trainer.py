@@ -1,6 +1,7 @@
 """The trainer as a role on the embedded broker: archive and trigger in, versions out."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from infra.commands import models as command
 from models.learning.online import OnlineModel
 from models.serving.ranker import Ranker
 from models.training import trainer
-from models.versions.manifest import ONLINE
+from models.training.recipe import Order, make_version
+from models.training.retraining import training_set
+from models.versions.manifest import ONLINE, RANKER
 from models.versions.registry import Champions, load_version, publish, seal
 from streams.codec import decode
 from streams.edge.health import Health
@@ -98,22 +101,26 @@ def test_rows_lead_to_a_first_model_and_a_trigger_to_the_next(embedded_kafka, ma
 
 SCRIPT = """
 import os, signal, sys, threading
-from models.training import retraining
-from models.training import trainer
+from models.training import checkpoints, trainer
 from streams.edge.health import Health
 from streams.settings import Settings
 
-def killed(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
+save, saved = checkpoints.Keeper.save, []
 
-retraining.publish = killed
+def killed(*told):
+    save(*told)
+    saved.append(told)
+    if len(saved) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoints.COST = 0.0  # every epoch is written
+checkpoints.Keeper.save = killed
 trainer.run(Settings.model_validate_json(sys.argv[1]), Health("trainer"), threading.Event())
 """
 
 
-def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
-    embedded_kafka, make_settings, running
-):
+def test_a_trainer_killed_half_way_goes_on_where_it_was(embedded_kafka, make_settings, running, caplog):
+    """It ends with the same ranker as one that was not killed, though more rows have come meanwhile."""
     settings = make_settings(kafka=embedded_kafka, bootstrap_rows=800)
     write_archive(settings.archive_url, examples(1_000))
     arguments = [sys.executable, "-c", SCRIPT, settings.model_dump_json(exclude_none=True)]
@@ -124,9 +131,21 @@ def test_a_trainer_killed_before_it_published_takes_the_trigger_up_again(
     assert died.returncode == -signal.SIGKILL, died.stderr[-2_000:]
     assert [s.state for s in _steps(settings)] == ["training"]
 
-    running(settings)
-    eventually(lambda: _steps(settings)[-1].state == "champion", 60)
+    assert len(list((settings.state / "checkpoints").glob("*/ranker.checkpoint"))) == 1
+
+    rows = training_set(settings, len(COLUMN_NAMES), columns_hash())
+    write_archive(settings.archive_url, examples(300, start=1_000, seed=2), first=1_000)
+    with caplog.at_level(logging.INFO):
+        running(settings)
+        eventually(lambda: _steps(settings)[-1].state == "champion", 60)
+    assert "ranker: goes on after epoch 3" in caplog.text
+    eventually(lambda: not list((settings.state / "checkpoints").iterdir()), 10, what="none left")
     steps = _steps(settings)
+    named = {"version": "whole", "created_ms": 1, "columns": COLUMN_NAMES, "columns_hash": columns_hash()}
+    whole = make_version(Order(**named, seed=settings.train_seed), rows)
+    ended = load_version(steps[-1].uri, steps[-1].sha256)
+    assert ended.manifest.rows == len(rows) < len(training_set(settings, len(COLUMN_NAMES), columns_hash()))
+    assert ended.files[RANKER] == whole.files[RANKER]
     assert [s.state for s in steps] == ["training", "failed", "training", "candidate", "champion"]
     assert steps[0].trigger_id == steps[-1].trigger_id
     assert steps[0].version == steps[1].version != steps[-1].version

@@ -5,11 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from models.serving.experiments import Arm, Experiment
+from monitors.experiments import split
 from monitors.experiments.always_valid import difference, ratio_of, sample_ratio_evidence
-from monitors.experiments.sums import Arms
+from monitors.experiments.split import SplitWatch
+from monitors.experiments.sums import Arms, ratio
 from monitors.experiments.verdict import judge
 from streams.events import Labels
-from tests.build import make_example, make_feedback, make_reply
+from tests.build import make_example, make_feedback, make_reply, make_served
 
 HALVES = {"control": 0.5, "other": 0.5}
 
@@ -98,6 +101,56 @@ def test_a_right_split_hardly_ever_alarms_however_often_one_looks():
         )
     assert alarms <= 6  # 1 % asked for: 2 expected at the most
     assert judge("e", HALVES, {}).sample_ratio_evidence == pytest.approx(1.0)
+
+
+def test_any_ratio_of_sums_is_a_metric():
+    given = {
+        arm: {user: own | {"watch_s": own["clicks"] * seconds} for user, own in users.items()}
+        for (arm, users), seconds in zip(sums(0.2, 0.2).items(), (10.0, 12.0), strict=True)
+    }
+    report = judge("e", HALVES, given, "watch_s/clicks", [ratio("watch_s/clicks")])
+    found = {each.metric: each for each in report.arms[1].metrics}["watch_s/clicks"]
+    assert (found.baseline, found.value, found.state) == (10.0, pytest.approx(12.0), "better")
+    assert report.arms[1].verdict.startswith("watch_s/clicks is better (+20.0%")
+    for wrong in ("watch_s", "watch_s/nothing"):
+        with pytest.raises(ValueError, match="expected two of"):
+            ratio(wrong)
+
+
+def wrote(watch, control: int, other: int, start: int = 0):
+    """What the watch wrote while so many new users of each arm got a slate, in any order."""
+    arms = np.random.default_rng(start).permutation(["control"] * control + ["other"] * other)
+    written = []
+    for k, arm in enumerate(arms, start):
+        slate = make_served(request_id=f"{k}", user_id=f"u{k}", variants={"ranking": f"e/{arm}"})
+        written += [alert for _, alert in watch.take(slate, 1_000)]
+    return written
+
+
+HALF = Experiment("e", {"control": Arm(0.5), "other": Arm(0.5)})
+
+
+def test_a_split_that_is_not_as_declared_alarms_once_by_itself():
+    watch = SplitWatch("ns", [HALF])
+    assert wrote(watch, 500, 500) == []
+    (alert,) = wrote(watch, 0, 400, start=2_000)
+    assert (alert.fingerprint, alert.status) == ("ns.experiment_split.e", "firing")
+    assert "control 4" in alert.summary
+    assert "do not trust" in alert.summary
+    assert wrote(watch, 0, 200, start=3_000) == []
+
+    again = SplitWatch("ns", [HALF])  # a restart, after somebody mended it
+    assert again.take(alert, 0) == []
+    (over,) = wrote(again, 600, 600)
+    assert (over.fingerprint, over.status) == ("ns.experiment_split.e", "resolved")
+    assert wrote(again, 100, 100, start=2_000) == []
+
+
+def test_too_many_users_are_thinned_out_alike_in_every_arm(monkeypatch):
+    monkeypatch.setattr(split, "MAX_USERS", 300)
+    watch = SplitWatch("ns", [HALF])
+    assert [alert for k in range(10) for alert in wrote(watch, 200, 200, start=400 * k)] == []
+    assert 100 < sum(watch._users["e"].counts().values()) <= 300
 
 
 def test_sums_take_the_newest_revision_once_and_count_what_is_known():

@@ -9,7 +9,7 @@ from monitors.drift.judge import Verdict
 from monitors.kept import load, save
 from monitors.performance.outcomes import Performance, Settling
 from monitors.performance.seasons import Season
-from monitors.performance.watch import PERFORMANCE, PerformanceWatch
+from monitors.performance.watch import ASKING, PERFORMANCE, PerformanceWatch
 from streams.events import DAY_MS, Alert, Labels, ModelRecord, RetrainTrigger, ServedBy
 from streams.settings import Settings
 from tests.build import make_example
@@ -151,3 +151,18 @@ def test_the_champions_bad_windows_ask_once_and_those_of_others_do_not() -> None
         alerts = [(r.fingerprint, r.status, r.severity) for r in written if isinstance(r, Alert)]
         assert alerts == [("streamrec.performance", "firing", "warning")] * asks
         assert all(t.reason == PERFORMANCE and t.evidence[1].startswith("calibration ") for t in triggers)
+
+
+def test_a_third_of_the_volume_of_that_hour_is_reported_and_never_asks() -> None:
+    performance = Performance(5_000, {})
+
+    def state(day: int, gap_ms: int) -> str:
+        for n in range(5_000):
+            one = example(day * 5_000 + n, 0.1, n % 10 == 0, NOON + day * DAY_MS + n * gap_ms)
+            for _, verdicts in performance.add(one):
+                return by_name(verdicts)["labels_a_second"]
+        raise AssertionError("no window was judged")
+
+    states = [state(day, gap) for day, gap in ((0, 10), (1, 11), (2, 9), (3, 30))]
+    assert states == ["no_reference", "no_reference", "ok", "drifted"]
+    assert "seasonal" not in ASKING

@@ -29,7 +29,7 @@ class World:
         for step in self.steps:
             self.retraining.champions.apply(step)
 
-    def make(self, order, rows, champion, progress):
+    def make(self, order, rows, champion, progress, checkpoint):
         end = self.ends.pop(0) if self.ends else ()
         if isinstance(end, BaseException):
             raise end
@@ -170,7 +170,7 @@ def test_the_first_model_is_asked_for_once_there_are_rows_and_later_with_more(wo
 
 
 def test_towers_are_compared_with_the_champions_and_may_cost_a_version_its_place(world, monkeypatch):
-    def towers(version, archive, seed, progress, champion):
+    def towers(version, archive, seed, progress, champion, checkpoint):
         if champion is None:
             return with_untrained_towers(version), ""
         reason = f"less than {champion.version}"

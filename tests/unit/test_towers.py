@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.serving.ranker import Ranker
-from models.training import towers
+from models.training import checkpoints, towers
+from models.training.checkpoints import Bounds, Checkpoints
 from models.training.towers.floor import shapes_of
 from tests.planted import COLUMNS, planted
 
@@ -50,6 +51,52 @@ def test_progress_is_told_for_each_epoch_and_the_same_seed_gives_the_same_tower(
     assert [e.epoch for e in seen] == [e.epoch for e in fitted.curve] == list(range(1, len(seen) + 1))
     rows = x[:64]
     np.testing.assert_array_equal(again.tower.score_many(rows), fitted.tower.score_many(rows))
+
+
+@pytest.mark.parametrize("before_the_end", [False, True])
+def test_a_training_that_was_cut_off_ends_with_the_same_bytes(fitted, tmp_path, monkeypatch, before_the_end):
+    """After the first epoch, or when the best one lies behind it."""
+    cut = len(fitted.curve) - 1 if before_the_end else 1
+    monkeypatch.setattr(checkpoints, "COST", 0.0)
+    x, labels, _ = planted(3_000)
+    seen, place = [], Checkpoints(tmp_path, "t1", "c1").part("ranker", Bounds(0, 9))
+
+    def progress(epoch):
+        seen.append(epoch.epoch)
+        if len(seen) == cut:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        towers.train(x, labels, seed=1, progress=progress, checkpoint=place)
+    again = towers.train(x, labels, seed=1, progress=progress, checkpoint=place)
+    assert seen == list(range(1, len(fitted.curve) + 1))  # none twice
+    assert towers.to_onnx(again.tower) == towers.to_onnx(fitted.tower)
+    told = [[(e.epoch, e.train_loss, e.validation_loss) for e in each.curve] for each in (again, fitted)]
+    assert told[0] == told[1]
+    seconds = [epoch.seconds for epoch in again.curve]
+    assert seconds == sorted(seconds)
+    whole = towers.train(x, labels, seed=1, progress=progress, checkpoint=place)  # nothing is left to do
+    assert towers.to_onnx(whole.tower) == towers.to_onnx(fitted.tower)
+    assert len(seen) == len(fitted.curve)
+
+
+def test_a_checkpoint_of_other_rows_or_another_recipe_is_not_gone_on_from(tmp_path, monkeypatch):
+    x, labels, _ = planted(600)
+    config = towers.Config(max_epochs=1)
+    moved, turned = x.copy(), labels.copy()
+    moved[3, 0] += 1.0
+    turned[3, 0] = 1.0 - turned[3, 0]
+    for rows, told, seed, recipe in (
+        (moved, labels, 1, config),
+        (x, turned, 1, config),
+        (x, labels, 2, config),
+        (x, labels, 1, towers.Config(max_epochs=1, dropout=0.2)),
+    ):
+        place = Checkpoints(tmp_path, "t1", "c1").part("ranker", Bounds(0, 9))
+        towers.train(x, labels, seed=1, config=config, checkpoint=place)
+        seen = []
+        towers.train(rows, told, seed=seed, config=recipe, checkpoint=place, progress=seen.append)
+        assert [epoch.epoch for epoch in seen] == [1]
 
 
 def test_an_ignored_column_changes_no_score():

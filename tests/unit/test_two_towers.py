@@ -11,6 +11,7 @@ from models.serving.candidates.content import content_vectors
 from models.serving.candidates.retrieval import SEMANTIC, Ask, retrieve
 from models.serving.candidates.shelf import Stock
 from models.serving.towers import Towers
+from models.training import checkpoints
 from models.training.retrieval import engagements, training
 from models.training.retrieval.batches import Batches
 from models.training.retrieval.carried import resealed
@@ -215,9 +216,26 @@ def test_a_word_that_training_never_saw_says_what_rare_words_say(catalogue, fitt
     assert np.abs(one - unknown).max() > 1e-3 < np.abs(one - nothing).max()
 
 
-def test_the_same_seed_gives_the_same_towers(seen, words, catalogue, fitted):
-    again = fit(fitted.towers.outline, catalogue, words, seen.learned, seed=1)
-    np.testing.assert_array_equal(again.towers.table, fitted.towers.table)
+def test_the_same_seed_gives_the_same_towers_also_where_the_training_was_cut_off(
+    seen, words, catalogue, fitted, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "COST", 0.0)
+    outline, told = fitted.towers.outline, []
+    place = checkpoints.Checkpoints(tmp_path, "t1", "c1").part("towers", checkpoints.Bounds(0, 9))
+
+    def progress(epoch):
+        told.append(epoch.epoch)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    def train():
+        return fit(outline, catalogue, words, seen.learned, seed=1, progress=progress, checkpoint=place)
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    again = train()
+    assert told == [epoch.epoch for epoch in fitted.curve]  # none twice
+    assert tower_files(again.towers, catalogue, 0) == tower_files(fitted.towers, catalogue, 0)
     assert [each.validation_loss for each in again.curve] == [each.validation_loss for each in fitted.curve]
 
 

@@ -69,6 +69,11 @@ class Batches:
         distinct = len(np.unique(self._slots)) + 2  # and the row of nothing, and that of unknown words
         self._rows = min(_power_of_two(distinct), _power_of_two(self._items * self._slots.shape[1]))
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All that a step is made of beside its positives."""
+        return self._numbers, self._given, self._slots, self._unheard, self._log_q
+
     def batch(self, positives: Positives, random: np.random.Generator, dropout: bool = True) -> Batch:
         """The step of up to `size` positives."""
         missing = self.size - len(positives.items)

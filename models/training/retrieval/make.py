@@ -11,6 +11,7 @@ from models.evaluate.curves import lines_svg
 from models.evaluate.slices import slices
 from models.serving.candidates.content import content_vectors, own_length
 from models.serving.towers import Towers
+from models.training.checkpoints import Epoch, Keeper
 from models.training.recipe import HELD_OUT_RATIO, HELD_OUT_ROWS
 from models.training.retrieval.carried import resealed
 from models.training.retrieval.engagements import Engagements, Positives, read_catalogue, read_engagements
@@ -22,7 +23,7 @@ from models.versions.manifest import Version
 from streams.events import Item
 
 if TYPE_CHECKING:
-    from models.training.retrieval.training import Fitted, Pass
+    from models.training.retrieval.training import Fitted
 
 __all__ = ["Made", "make_towers", "with_towers"]
 
@@ -44,17 +45,19 @@ def with_towers(
     version: Version,
     archive: str,
     seed: int,
-    progress: Callable[["Pass"], None] = lambda _: None,
+    progress: Callable[[Epoch], None] = lambda _: None,
     champion: Towers | None = None,
+    checkpoint: Keeper | None = None,
 ) -> tuple[Version, str]:
     """The version with towers fitted on the same window of the archive, and a note where it has none.
 
-    Where it would surely find less than the champion's towers, its gate says so.
+    Where it would surely find less than the champion's towers, its gate says so. A training that was cut off
+    goes on from its `checkpoint`.
 
     Raises:
         ModelRefused: the export does not answer as JAX does.
     """
-    made = make_towers(version, archive, seed, progress, champion)
+    made = make_towers(version, archive, seed, progress, champion, checkpoint)
     return resealed(version, made.files, made.metrics, made.seconds, made.reasons), made.note
 
 
@@ -62,8 +65,9 @@ def make_towers(
     version: Version,
     archive: str,
     seed: int,
-    progress: Callable[["Pass"], None] = lambda _: None,
+    progress: Callable[[Epoch], None] = lambda _: None,
     champion: Towers | None = None,
+    checkpoint: Keeper | None = None,
 ) -> Made:
     """What `with_towers` adds."""
     began = time.perf_counter()
@@ -85,7 +89,7 @@ def make_towers(
     older = found.positives.take(np.flatnonzero(usable[:split]))
     newest = Newest(found.positives, found.users, _slices(found)).take(slice(split, None))
     read = time.perf_counter()
-    fitted = fit(outline, catalogue, vocabulary, older, seed, progress=progress)
+    fitted = fit(outline, catalogue, vocabulary, older, seed, progress=progress, checkpoint=checkpoint)
     trained = time.perf_counter()
     files = tower_files(fitted.towers, catalogue, seed)
     recalls = _judged(resealed(version, files), items, older, newest, champion)
@@ -152,5 +156,5 @@ def _picture(version: str, fitted: "Fitted") -> bytes:
         "training": [each.train_loss for each in fitted.curve],
         "newest clicks": [each.validation_loss for each in fitted.curve],
     }
-    passes = [str(each.number) for each in fitted.curve]
+    passes = [str(each.epoch) for each in fitted.curve]
     return lines_svg(f"{version}: loss of the towers by pass, nats", passes, lines).encode()

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import optax
 
+from models.training.checkpoints import Epoch, Keeper, digest_of
 from models.training.retrieval.batches import Batch, Batches
 from models.training.retrieval.engagements import Positives
 from models.training.retrieval.network import (
@@ -29,11 +30,12 @@ from models.training.retrieval.network import (
     first_table,
 )
 from models.training.retrieval.vocabulary import Vocabulary
+from models.training.towers.course import Rules, run
 from models.training.towers.network import Params, fit_scaling
 from models.training.towers.training import keep_compiled
 from models.vectors.inputs import Inputs, Outline
 
-__all__ = ["Config", "Fitted", "Pass", "first_state", "fit", "step"]
+__all__ = ["Config", "Fitted", "first_state", "fit", "step"]
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -49,20 +51,11 @@ class Config(msgspec.Struct, frozen=True):
     validation_ratio: float = 0.1
 
 
-class Pass(msgspec.Struct, frozen=True):
-    """One point of the learning curve: losses in nats a positive, `seconds` since the start."""
-
-    number: int
-    train_loss: float
-    validation_loss: float
-    seconds: float
-
-
 class Fitted(NamedTuple):
     """Towers, their learning curve, and the seconds of each part."""
 
     towers: TwoTowers
-    curve: tuple[Pass, ...]
+    curve: tuple[Epoch, ...]
     seconds: dict[str, float]
 
 
@@ -81,11 +74,13 @@ def fit(
     seed: int = 0,
     *,
     config: Config | None = None,
-    progress: Callable[[Pass], None] = lambda _: None,
+    progress: Callable[[Epoch], None] = lambda _: None,
+    checkpoint: Keeper | None = None,
 ) -> Fitted:
     """Towers fitted on positives in order of time, oldest first; the newest of them decide when to stop.
 
-    The same arguments give the same towers on the same machine.
+    The same arguments give the same towers on the same machine, also where a training that was cut off goes
+    on from its `checkpoint`. An epoch is a pass over the positives.
 
     Raises:
         ValueError: fewer than 20 positives, or a catalogue of fewer than two items.
@@ -102,9 +97,8 @@ def fit(
     size = config.batch or (128 if split < 20_000 else 256)
     batches = Batches(outline, scaling, catalogue, vocabulary, older, size)
     state = first_state(outline, config, seed)
-    course = _Course(outline, config, batches, seed)
-    compiled = course.compile(state, older)
-    state, curve = course.run(compiled, older, newest, progress, began)
+    course = _Course(outline, config, batches, (older, newest), seed)
+    state, curve = run(course, course.compile(state), course.rules, progress, checkpoint)
     host = jax.tree_util.tree_map(np.asarray, state.params)
     towers = TwoTowers(outline, scaling, np.asarray(state.table), host, vocabulary)
     ended = time.perf_counter()
@@ -113,70 +107,65 @@ def fit(
 
 
 class _Course:
-    """The loop over passes."""
+    """Passes over the older positives, judged by the newest."""
 
-    def __init__(self, outline: Outline, config: Config, batches: Batches, seed: int) -> None:
+    def __init__(
+        self,
+        outline: Outline,
+        config: Config,
+        batches: Batches,
+        positives: tuple[Positives, Positives],
+        seed: int,
+    ) -> None:
         self._outline, self._config, self._batches, self._seed = outline, config, batches, seed
+        self._older, self._newest = positives
         self._rates = (config.learning_rate, config.weight_decay)
+        self._steps = -(-len(self._older.items) // batches.size)  # of a pass
+        passes = min(config.max_passes, -(-config.max_steps // self._steps))
+        self.rules = Rules(seed, passes, config.patience)
         self.compile_s = 0.0
 
-    def compile(self, state: _State, positives: Positives) -> _State:
+    def compile(self, state: _State) -> _State:
         """The state before the first step; the step is compiled when it returns."""
         began = time.perf_counter()
-        first = self._batches.batch(positives.take(slice(0, self._batches.size)), np.random.default_rng(0))
+        first = self._batches.batch(self._older.take(slice(0, self._batches.size)), np.random.default_rng(0))
         state, loss = self._step(state, first, 0.0)
         jax.block_until_ready(loss)
         self.compile_s = time.perf_counter() - began
         return state
 
-    def run(
-        self,
-        state: _State,
-        older: Positives,
-        newest: Positives,
-        progress: Callable[[Pass], None],
-        began: float,
-    ) -> tuple[_State, tuple[Pass, ...]]:
-        """The state of the best pass on the newest positives, and the learning curve."""
-        random = np.random.default_rng(self._seed)
-        state, best_loss = self._validated(state, newest)
-        best, best_pass, curve, steps = _copy(state), 0, list[Pass](), 0
-        for number in range(1, self._config.max_passes + 1):
-            order, losses = random.permutation(len(older.items)), []
-            for at in range(0, len(order), self._batches.size):
-                part = older.take(order[at : at + self._batches.size])
-                state, loss = self._step(state, self._batches.batch(part, random), 1.0)
-                losses.append(loss)
-                steps += 1
-                if steps >= self._config.max_steps:
-                    break
-            state, loss_now = self._validated(state, newest)
-            curve.append(Pass(number, float(np.mean(losses)), loss_now, time.perf_counter() - began))
-            progress(curve[-1])
-            if loss_now < best_loss:
-                best, best_loss, best_pass = _copy(state), loss_now, number
-            if number - best_pass >= self._config.patience or steps >= self._config.max_steps:
-                break
-        return best, tuple(curve)
+    def epoch(self, state: _State, random: np.random.Generator, number: int) -> tuple[_State, float]:
+        """One pass in random order, the last one up to `max_steps`."""
+        order, losses = random.permutation(len(self._older.items)), []
+        steps = min(self._steps, self._config.max_steps - (number - 1) * self._steps)
+        for at in range(0, steps * self._batches.size, self._batches.size):
+            part = self._older.take(order[at : at + self._batches.size])
+            state, loss = self._step(state, self._batches.batch(part, random), 1.0)
+            losses.append(loss)
+        return state, float(np.mean(losses))
 
-    def _validated(self, state: _State, newest: Positives) -> tuple[_State, float]:
-        """The loss on some positives, which nothing learns; negatives are the same at each call."""
+    def validated(self, state: _State) -> tuple[_State, float]:
+        """The loss on the newest positives, which nothing learns; negatives are the same at each call."""
         random, total, weight = np.random.default_rng(self._seed + 1), 0.0, 0.0
-        for at in range(0, len(newest.items), self._batches.size):
-            part = newest.take(slice(at, at + self._batches.size))
+        for at in range(0, len(self._newest.items), self._batches.size):
+            part = self._newest.take(slice(at, at + self._batches.size))
             state, loss = self._step(state, self._batches.batch(part, random, dropout=False), 0.0)
             total += float(loss) * float(part.weights.sum())
             weight += float(part.weights.sum())
         return state, total / max(weight, 1e-9)
 
+    def kept(self, state: _State) -> _State:
+        """A copy: the next step overwrites the state."""
+        return _State(*jax.tree_util.tree_map(np.array, tuple(state)))
+
+    def fingerprint(self) -> str:
+        """Of the recipe, the catalogue as a step reads it, and the positives."""
+        recipe = (jax.__version__, self._outline, self._config, self._seed)
+        return digest_of(*recipe, *self._batches.arrays, *self._older, *self._newest)
+
     def _step(self, state: _State, batch: Batch, learns: float) -> tuple[_State, jax.Array]:
         rate = np.float32(self._config.table_rate)
         return step(self._outline, self._rates, state, batch, rate, np.float32(learns))
-
-
-def _copy(state: _State) -> _State:
-    """A state that the next step does not overwrite."""
-    return _State(*jax.tree_util.tree_map(np.array, tuple(state)))
 
 
 def first_state(outline: Outline, config: Config, seed: int) -> _State:

@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import optax
 
+from models.training.checkpoints import Epoch, Keeper, digest_of
 from models.training.source import Arrays, Part, Source, ranges, shuffled
+from models.training.towers.course import Rules, run
 from models.training.towers.linear import ROWS as LINEAR_ROWS
 from models.training.towers.linear import linear_start, logistic
 from models.training.towers.network import Dcn, Params, Scaling, Tower, scale, scaling_of
@@ -36,15 +38,6 @@ class Config(msgspec.Struct, frozen=True):
     max_epochs: int = 30
     patience: int = 4
     validation_ratio: float = 0.15
-
-
-class Epoch(msgspec.Struct, frozen=True):
-    """One point of the learning curve; losses in nats per known label, `seconds` since the start."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    seconds: float
 
 
 class Fitted(NamedTuple):
@@ -79,10 +72,13 @@ def train(
     config: Config | None = None,
     ignored: np.ndarray | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
+    checkpoint: Keeper | None = None,
 ) -> Fitted:
     """`train_on` rows in memory: `x` [n, d], `labels` [n, heads], `weights` [n] (default: 1)."""
     rows = Arrays(x, labels, weights)
-    return train_on(rows, len(x), seed, config=config, ignored=ignored, progress=progress)
+    return train_on(
+        rows, len(x), seed, config=config, ignored=ignored, progress=progress, checkpoint=checkpoint
+    )
 
 
 def train_on(
@@ -93,12 +89,14 @@ def train_on(
     config: Config | None = None,
     ignored: np.ndarray | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
+    checkpoint: Keeper | None = None,
 ) -> Fitted:
     """A calibrated tower fitted on the first `stop` rows of a source, which come oldest first.
 
     Labels are 0, 1 or NaN (not known). The newest `validation_ratio` of the rows (VALIDATED at the most)
     decides when to stop and calibrates the logits; scaling and gradients never see it. Columns marked in
-    `ignored` [d] get no say at all. The same arguments give the same tower on the same machine.
+    `ignored` [d] get no say at all. The same arguments give the same tower on the same machine, also where a
+    training that was cut off goes on from its `checkpoint`.
 
     Memory holds BUFFER rows and the newest ones, however many there are.
 
@@ -115,7 +113,8 @@ def train_on(
     base = _base_rates(source, split)
     network = Dcn(source.shape[2], config.cross_layers, config.rank, config.hidden)
     fold = _Fold(network, config, scaling, source, (split, stop), seed)
-    params, curve = fold.run(base, progress, began)
+    rules = Rules(seed, config.max_epochs, config.patience)
+    params, curve = run(fold, fold.first(base), rules, progress, checkpoint)
     fitted = time.perf_counter()
     params = _calibrated(params, fold.logits(params), fold.newest.labels, fold.newest.weights)
     tower = Tower(network, scaling, params)
@@ -195,7 +194,7 @@ def _optimiser(recipe: _Steps) -> optax.GradientTransformation:
 
 
 class _Fold:
-    """The rows of one training, and the loop over them; `newest` are those that nothing is fitted on."""
+    """The rows of one training, as a course over them; `newest` are those that nothing is fitted on."""
 
     STEPS = 8  # batches of one compiled call
 
@@ -219,26 +218,22 @@ class _Fold:
         self.newest = source.read(*bounds)
         self.batch = next(size for size in (128, 512, 2_048) if self.split < size * 400 or size == 2_048)
         self.recipe = _Steps(config.learning_rate, config.weight_decay, config.dropout)
+        self.base = np.zeros(source.shape[2])  # of each head, once `first` was told them
         self.compile_s = self.compile_cpu_s = 0.0
 
-    def run(
-        self, base: np.ndarray, progress: Callable[[Epoch], None], began: float
-    ) -> tuple[Params, tuple[Epoch, ...]]:
-        """The parameters of the best epoch on the newest rows, and the learning curve."""
-        state = self._compile(base)
-        random = np.random.default_rng(self.seed)
-        best, best_epoch, curve = state.params, 0, list[Epoch]()
-        best_loss = self._loss(best)
-        for number in range(1, self.config.max_epochs + 1):
-            state, train_loss = self._epoch(state, random)
-            loss = self._loss(state.params)
-            curve.append(Epoch(number, train_loss, loss, time.perf_counter() - began))
-            progress(curve[-1])
-            if loss < best_loss:
-                best, best_loss, best_epoch = state.params, loss, number
-            if number - best_epoch >= self.config.patience:
-                break
-        return best, tuple(curve)
+    def validated(self, state: _State) -> tuple[_State, float]:
+        """The loss on the newest rows."""
+        return state, log_loss(self.logits(state.params), self.newest.labels, self.newest.weights)
+
+    def kept(self, state: _State) -> Params:
+        """The parameters."""
+        return state.params
+
+    def fingerprint(self) -> str:
+        """Of the recipe, the newest rows, and of the older ones their labels, weights and scaling."""
+        told = (part for each in ranges(0, self.split) for part in self.source.told(*each))
+        recipe = (jax.__version__, self.config, self.source.shape, self.seed, self.batch)
+        return digest_of(*recipe, *self.scaling, self.base, *self.newest, *told)
 
     def logits(self, params: Params) -> np.ndarray:
         """Logits [n, heads] of the newest rows."""
@@ -251,11 +246,9 @@ class _Fold:
         padded = np.pad(part, ((0, EVALUATED - len(part)), (0, 0)))
         return np.asarray(_apply(self.network, self.scaling, params, padded))[: len(part)]
 
-    def _loss(self, params: Params) -> float:
-        return log_loss(self.logits(params), self.newest.labels, self.newest.weights)
-
-    def _compile(self, base: np.ndarray) -> _State:
+    def first(self, base: np.ndarray) -> _State:
         """The state before the first step; everything is compiled when it returns."""
+        self.base = base
         before = self.source.read(max(0, self.split - LINEAR_ROWS), self.split)
         kernel, bias = linear_start(scale(np, self.scaling, before.x), before.labels, before.weights, base)
         began, cpu_began = time.perf_counter(), time.process_time()
@@ -271,7 +264,7 @@ class _Fold:
         """The rows of a call as its batches [k, b, ...]."""
         return Part(*(each.reshape(self.STEPS, self.batch, *each.shape[1:]) for each in part))
 
-    def _epoch(self, state: _State, random: np.random.Generator) -> tuple[_State, float]:
+    def epoch(self, state: _State, random: np.random.Generator, _: int) -> tuple[_State, float]:
         """One pass in random order."""
         losses = []
         for part in shuffled(self.source, self.split, self.STEPS * self.batch, random):

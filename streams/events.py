@@ -442,4 +442,5 @@ TRACEPARENT = "traceparent"
 DEFAULT_TIMEOUT_MS = 1_000
 WATERMARK_MS = "x-watermark-ms"  # on an empty value of events.* or served: nothing older follows here
 
-HEADS = ("click", "long_view")  # the objectives that are learned, in the order of every [n, heads]
+HEADS = ("click", "long_view", "completion")  # the objectives learned, in the order of every [n, heads]
+SHARES = frozenset({"completion"})  # of these: a label is a share in [0, 1] and its chance the share expected

@@ -91,6 +91,11 @@ ONLINE_AUC = Gauge("streamrec_online_auc_ratio", "Prequential ROC AUC over recen
 ONLINE_LOG_LOSS = Gauge(
     "streamrec_online_log_loss_nats", "Prequential log loss over recent labels.", ["head"]
 )
+ONLINE_CONCORDANCE = Gauge(
+    "streamrec_online_concordance_ratio", "Prequential concordance over recent shares.", ["head"]
+)
+ONLINE_RMSE = Gauge("streamrec_online_rmse_ratio", "Prequential RMSE over recent shares.", ["head"])
+ONLINE_BIAS = Gauge("streamrec_online_bias_ratio", "Recent shares told, less true ones; means.", ["head"])
 TRAININGS = Counter("streamrec_trainings_total", "Trainings by how they ended.", ["outcome"])
 TRAINING_SECONDS = Gauge("streamrec_training_seconds", "Duration of the last training.")
 CHECKPOINTS_TAKEN_UP = Counter(

@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     source_places: str = Field("", description="SOURCE:POSITION,..: positions kept for a source, from 0")
     click_weight: float = Field(1.0, ge=0)
     long_view_weight: float = Field(1.0, ge=0)
+    completion_weight: float = Field(0.0, ge=0, description="of the share of an item that is watched")
 
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")

@@ -56,7 +56,9 @@ class Surface(Eligible):
     """
 
     quotas: Quotas = {}
-    weights: dict[Literal["click", "long_view"], Annotated[float, Field(ge=0)]] = {}  # of objectives
+    weights: dict[
+        Literal["click", "long_view", "completion"], Annotated[float, Field(ge=0)]
+    ] = {}  # of objectives
     popularity: float = Field(0.0, ge=-1, le=1)
 
     @property

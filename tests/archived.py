@@ -17,6 +17,7 @@ def examples(count: int, *, start: int = 0, seed: int = 0) -> list[Example]:
     chance = 1 / (1 + np.exp(-1.5 * np.log(x[:, A]) - np.log(x[:, B])))
     clicks = random.random(count) < chance
     views = random.random(count) < 0.2 + 0.6 * chance
+    shares = np.where(clicks, random.random(count) ** (1.5 - chance), 0.0)
     return [
         make_example(
             example_id=f"e{start + i}",
@@ -25,14 +26,18 @@ def examples(count: int, *, start: int = 0, seed: int = 0) -> list[Example]:
             ts_ms=T0 + 10 * (start + i),
             columns=columns_hash(),
             features=tuple(x[i].tolist()),
-            labels=_labels(bool(clicks[i]), bool(views[i]), closed=i < 0.9 * count),
+            labels=_labels(bool(clicks[i]), bool(views[i]), float(shares[i]), closed=i < 0.9 * count),
         )
         for i in range(count)
     ]
 
 
-def _labels(click: bool, view: bool, closed: bool) -> Labels:
-    return Labels(click=click or (False if closed else None), long_view=view if closed else None)
+def _labels(click: bool, view: bool, share: float, closed: bool) -> Labels:
+    return Labels(
+        click=click or (False if closed else None),
+        long_view=view if closed else None,
+        completion=share if closed else None,
+    )
 
 
 def write_archive(url: str, rows: list[Example], first: int = 0) -> None:

@@ -16,7 +16,10 @@ COLUMNS = tuple(f"c{i}" for i in range(12))
 
 @cache
 def planted(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Raw rows [n, 12] with 5 % missing, labels [n, 2] of a product of two columns, and the true logit."""
+    """Raw rows [n, 12] with 5 % missing, labels [n, 3] of products of two columns, and the true logit.
+
+    The last label is a share: 0 for three rows in ten, else the logistic of a product and of noise.
+    """
     random = np.random.default_rng(seed)
     z = random.normal(size=(rows, len(COLUMNS)))
     truth = 1.6 * z[:, 0] * z[:, 1] + 0.8 * z[:, 2] - 0.5
@@ -25,7 +28,9 @@ def planted(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarra
     long_view[random.random(rows) < 0.5] = np.nan
     x = np.exp(z).astype(np.float32)
     x[random.random(x.shape) < 0.05] = np.nan
-    return x, np.column_stack([click, long_view]).astype(np.float32), truth
+    share = 1 / (1 + np.exp(-1.6 * z[:, 4] * z[:, 5] - random.normal(size=rows)))
+    share[random.random(rows) < 0.3] = 0.0
+    return x, np.column_stack([click, long_view, share]).astype(np.float32), truth
 
 
 def linear_graph(width: int = 3, *, shift: float = 0.0) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from streams.archive.archive import Archive, Partition, part_name
 from streams.archive.archive_schema import SCHEMAS
-from streams.events import EXAMPLES, HEADS
+from streams.events import EXAMPLES, HEADS, SHARES
 from streams.features import COLUMN_NAMES, columns_hash
 
 __all__ = ["TrainBench", "TrainRun", "bench_training", "run_one"]
@@ -121,7 +121,8 @@ def _made(random: np.random.Generator, first: int, last: int, at_ms: int) -> pa.
     n, width, schema = last - first + 1, len(COLUMN_NAMES), SCHEMAS[EXAMPLES.name]
     x = random.standard_normal((n, width), dtype=np.float32)
     chance = 1 / (1 + np.exp(-(x[:, 0] + x[:, 1] * x[:, 2])))
-    labels = random.random((n, len(HEADS))) < chance[:, None]
+    labels = {head: random.random(n) < chance for head in HEADS}
+    labels |= {head: np.where(labels[head], random.random(n), 0.0) for head in SHARES}
     x[random.random(x.shape, dtype=np.float32) < 0.05] = np.nan
     numbers = np.arange(first, last + 1)
     told = {
@@ -134,7 +135,7 @@ def _made(random: np.random.Generator, first: int, last: int, at_ms: int) -> pa.
         "columns": pa.repeat(columns_hash(), n),
         "features": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * width, x.ravel()),
         "weight": pa.repeat(1.0, n),
-        **{f"label_{head}": pa.array(labels[:, place]) for place, head in enumerate(HEADS)},
+        **{f"label_{head}": pa.array(values) for head, values in labels.items()},
     }
     return pa.table([told.get(f.name, pa.nulls(n, f.type)) for f in schema], schema=schema)
 

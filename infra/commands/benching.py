@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streams.errors import OperatorError
 
-__all__ = ["numbers_of", "seeds_told", "write_json", "write_picture"]
+__all__ = ["numbers_of", "reals_of", "seeds_told", "write_json", "write_picture"]
 
 
 def numbers_of(text: str, option: str, such_as: str = "1,2") -> list[int]:
@@ -19,6 +19,21 @@ def numbers_of(text: str, option: str, such_as: str = "1,2") -> list[int]:
         return [int(each) for each in text.split(",")]
     except ValueError:
         raise OperatorError(f"bench: {option}: expected numbers such as {such_as}, got {text!r}") from None
+
+
+def reals_of(text: str, option: str) -> list[float]:
+    """The weights of an option such as `--completion 0,0.5`: finite, at least 0.
+
+    Raises:
+        OperatorError: it has something else.
+    """
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError:
+        found = [-1.0]
+    if not all(0 <= each < float("inf") for each in found):
+        raise OperatorError(f"bench: {option}: expected weights such as 0,0.5,1, got {text!r}")
+    return found
 
 
 @contextmanager

@@ -32,7 +32,8 @@ def evaluate(
         ),
     ],
     head: Annotated[
-        str | None, typer.Option(help="click or long_view (default: long_view where the log tells it)")
+        str | None,
+        typer.Option(help="click, long_view or completion (default: long_view where the log tells it)"),
     ] = None,
     contenders: Annotated[
         str | None, typer.Option(metavar="A,B", help=f"of {', '.join(NAMES)} (default: all that can run)")

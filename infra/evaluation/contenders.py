@@ -109,7 +109,7 @@ def stint_scores(course: Course, model: OnlineModel, stint: Stint, sync_ms: int 
         closed = now_ms >= rows.ts_ms[n] + window_ms
         part = max(0.0, now_ms - window_ms - first_ms) / max(1.0, now_ms - first_ms)
         model.observe(rows.features[n])
-        model.learn_one(head, x, course.labels[n] > 0.5, 1.0 if closed else part)
+        model.learn_one(head, x, float(course.labels[n]), 1.0 if closed else part)
 
     def score(n: int, _: float) -> float:
         return model.score_one(head, model.inputs(stint.logits[n], rows.features[n], rows.buckets[n]))

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.evaluation.as_served import AsServed
-from streams.events import DAY_MS, HEADS
+from models.evaluate import concordance, roc_auc
+from streams.events import DAY_MS, HEADS, SHARES
 
 __all__ = ["TUNING_DAYS", "Course"]
 
@@ -45,6 +46,15 @@ class Course(msgspec.Struct, frozen=True, eq=False):
             return cls(served, head, step, first, first + 5 * step)
         origin = first // DAY_MS * DAY_MS
         return cls(served, head, DAY_MS, origin, origin + TUNING_DAYS * DAY_MS)
+
+    @property
+    def told_by(self) -> str:
+        """How well scores order the head's labels is its AUC; of shares its concordance."""
+        return "concordance" if self.head in SHARES else "AUC"
+
+    def order(self, labels: Floats, scores: Floats) -> float:
+        """That figure."""
+        return (concordance if self.head in SHARES else roc_auc)(labels, scores)
 
     @property
     def ts_ms(self) -> NDArray[np.int64]:

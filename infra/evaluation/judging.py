@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from infra.evaluation.contenders import Contender
 from infra.evaluation.course import Course, Floats
 from infra.evaluation.report import Figure, Standing
-from models.evaluate import bootstrap, calibration_error, log_loss, ndcg_at, roc_auc
+from models.evaluate import bootstrap, calibration_error, log_loss, ndcg_at, rmse
 from models.evaluate.slices import slices
+from streams.events import SHARES
 
 __all__ = ["Scored", "behind", "figure", "score", "standings", "told"]
 
@@ -28,7 +29,7 @@ def score(course: Course, contenders: Sequence[Contender], done: Told = lambda _
         began = time.perf_counter()
         trials = []
         for number, setting in enumerate(contender.settings):
-            trials.append(_auc(early, early.tuned, contender.scores(early, setting)))
+            trials.append(_order(early, early.tuned, contender.scores(early, setting)))
             done(f"{contender.name}: setting {number + 1} of {len(contender.settings)}")
         best = contender.settings[int(np.argmax(np.nan_to_num(trials)))]
         scores = contender.scores(course, best)
@@ -46,7 +47,8 @@ def standings(course: Course, scored: Sequence[Scored]) -> tuple[Standing, ...]:
             name=contender.name,
             says=contender.says,
             setting=setting,
-            auc=figure(course, rows, scores),
+            **{course.told_by.lower(): figure(course, rows, scores)},
+            rmse=told(rmse(course.labels[rows], scores[rows])) if course.head in SHARES else None,
             behind=behind(course, rows, first, scores),
             log_loss=told(log_loss(course.labels[rows], scores[rows])),
             calibration_error=told(calibration_error(course.labels[rows], scores[rows])),
@@ -60,17 +62,17 @@ def standings(course: Course, scored: Sequence[Scored]) -> tuple[Standing, ...]:
 
 
 def figure(course: Course, rows: NDArray[np.bool_], scores: Floats) -> Figure:
-    """AUC over `rows` [n] with its interval."""
-    return _figure(course, rows, roc_auc, scores)
+    """AUC, or concordance, over `rows` [n] with its interval."""
+    return _figure(course, rows, course.order, scores)
 
 
 def behind(course: Course, rows: NDArray[np.bool_], first: Floats, other: Floats) -> Figure:
-    """The first one's AUC less the other's, with the interval of the difference."""
+    """The first one's AUC, or concordance, less the other's, with the interval of the difference."""
     if first is other:
         return Figure(0.0, 0.0, 0.0)
 
     def gap(labels: Floats, one: Floats, two: Floats) -> float:
-        return roc_auc(labels, one) - roc_auc(labels, two)
+        return course.order(labels, one) - course.order(labels, two)
 
     return _figure(course, rows, gap, first, other)
 
@@ -84,7 +86,7 @@ def _figure(course: Course, rows: NDArray[np.bool_], metric: Callable[..., float
 
 def _by_slice(course: Course, rows: NDArray[np.bool_], scores: Floats) -> dict[str, float | None]:
     found = slices(course.served.rows.user_ids, course.served.rows.item_ids)
-    return {name: told(_auc(course, rows & mask, scores)) for name, mask in found.items()}
+    return {name: told(_order(course, rows & mask, scores)) for name, mask in found.items()}
 
 
 def _by_day(course: Course, rows: NDArray[np.bool_], scores: Floats) -> dict[str, float | None]:
@@ -93,15 +95,15 @@ def _by_day(course: Course, rows: NDArray[np.bool_], scores: Floats) -> dict[str
         mask = np.zeros(len(rows), bool)
         mask[day] = rows[day]
         if mask.any():
-            found[str(np.datetime64(start_ms, "ms"))[:16]] = told(_auc(course, mask, scores))
+            found[str(np.datetime64(start_ms, "ms"))[:16]] = told(_order(course, mask, scores))
     return found
 
 
-def _auc(course: Course, rows: NDArray[np.bool_], scores: Floats) -> float:
+def _order(course: Course, rows: NDArray[np.bool_], scores: Floats) -> float:
     known = rows & np.isfinite(scores)
     if known.sum() < MIN_ROWS:
         return float("nan")
-    return roc_auc(course.labels[known], scores[known])
+    return course.order(course.labels[known], scores[known])
 
 
 def told(value: float) -> float | None:

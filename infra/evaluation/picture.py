@@ -31,22 +31,35 @@ def _standings(report: Report) -> Table:
     days = (np.datetime64(at, "ms").astype("datetime64[m]") for at in (report.judged_from_ms, report.to_ms))
     out = Table(
         title=f"{report.log}: {report.head} of {report.judged:,} rows, {' to '.join(map(str, days))} UTC, "
-        f"{report.base_rate:.1%} positive; {report.tried} settings each, chosen on the days before",
+        f"{report.base_rate:.1%} {_mean_of(report)}; {report.tried} settings each, chosen on the days before",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
     )
     out.add_column("", no_wrap=True)
-    for name in ("AUC", "95 %", "behind", "95 %", "log loss", "calibration", "NDCG@10", "s"):
+    shares = _order(report) == "concordance"
+    errors = ("RMSE",) if shares else ()
+    for name in (
+        _order(report),
+        "95 %",
+        "behind",
+        "95 %",
+        "log loss",
+        *errors,
+        "calibration",
+        "NDCG@10",
+        "s",
+    ):
         out.add_column(name, justify="right", no_wrap=True)
     for row in report.standings:
         out.add_row(
             row.name,
-            _told(row.auc.value),
-            _span(row.auc),
+            _told(row.order.value),
+            _span(row.order),
             _told(row.behind.value, "+"),
             _span(row.behind, "+"),
             _told(row.log_loss),
+            *([_told(row.rmse)] if shares else []),
             _told(row.calibration_error),
             _told(row.ndcg_10),
             f"{row.seconds:.0f}",
@@ -71,7 +84,7 @@ def _verdicts(report: Report) -> list[Text]:
 
 def _slices(report: Report) -> Table:
     names = list(report.standings[0].slices)
-    out = Table("AUC by slice", *names, box=None, padding=(0, 1, 0, 0))
+    out = Table(f"{_order(report)} by slice", *names, box=None, padding=(0, 1, 0, 0))
     for row in report.standings:
         out.add_row(row.name, *(_told(row.slices[name]) for name in names))
     return out
@@ -150,7 +163,7 @@ def off_policy_table(found: OffPolicy) -> Group:
 
 
 def write_curves(report: Report, folder: Path) -> list[Path]:
-    """AUC by day of every contender, and AUC over freshness, as SVG files in `folder`."""
+    """AUC (of shares: concordance) by day of every contender, and AUC over freshness, as SVG in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     days = list(report.standings[0].days)
     lines = {row.name: [row.days.get(day) for day in days] for row in report.standings}
@@ -159,7 +172,9 @@ def write_curves(report: Report, folder: Path) -> list[Path]:
         if len({day[:10] for day in days}) == len(days)
         else [d[11:] for d in days]
     )
-    pictures = {"auc_by_day.svg": lines_svg(f"{report.log}: AUC of {report.head} by day", shown, lines)}
+    pictures = {}
+    title = f"{report.log}: {_order(report)} of {report.head} by day"
+    pictures[f"{_order(report).lower()}_by_day.svg"] = lines_svg(title, shown, lines)
     if report.freshness:
         syncs = [row.sync for row in report.freshness]
         ends = {
@@ -173,6 +188,14 @@ def write_curves(report: Report, folder: Path) -> list[Path]:
     for name, text in pictures.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in pictures]
+
+
+def _order(report: Report) -> str:
+    return "concordance" if any(row.concordance for row in report.standings) else "AUC"
+
+
+def _mean_of(report: Report) -> str:
+    return "watched" if _order(report) == "concordance" else "positive"
 
 
 def _told(value: float | None, sign: str = "") -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from infra.evaluation.course import Course
 from models.training.recipe import ignored_columns
+from streams.events import HEADS, SHARES
 
 __all__ = ["RECIPES", "Stint", "stints"]
 
@@ -58,7 +59,9 @@ def _stint(course: Course, start_ms: int, rows: slice, recipe: Recipe, to_the_en
     known = served.known_ms[:before] < start_ms
     labels = np.where(known, served.rows.labels[:before], np.nan)
     ones, seen = np.nansum(labels, axis=0), (~np.isnan(labels)).sum(axis=0)
-    if (np.minimum(ones, seen - ones) < MIN_EACH).any():
+    shares = [HEADS.index(head) for head in SHARES]
+    few = np.minimum(ones, seen - ones) < MIN_EACH
+    if np.delete(few, shares).any():
         return None
     columns, cyclic = _named(served.rows.features.shape[1])
     ignored = ignored_columns(columns, cyclic, int(course.ts_ms[before - 1] - course.ts_ms[0]))
@@ -68,6 +71,7 @@ def _stint(course: Course, start_ms: int, rows: slice, recipe: Recipe, to_the_en
         served.rows.weights[:before],
         config=msgspec.convert(dict(recipe), towers.Config),
         ignored=ignored,
+        may_be_flat=shares,
     )
     covered = slice(rows.start, len(served)) if to_the_end else rows
     logits = np.zeros((len(served), labels.shape[1]), np.float32)

@@ -17,13 +17,12 @@ class Standing(msgspec.Struct, frozen=True):
     """How one contender did on the judged rows that every contender scored.
 
     `behind` is the first contender's AUC less this one's, on the same draws of users; `slices` and
-    `days` are AUCs.
+    `days` are AUCs. Of shares all of these are concordances, and there is an RMSE.
     """
 
     name: str
     says: str
     setting: str
-    auc: Figure
     behind: Figure
     log_loss: float | None
     calibration_error: float | None
@@ -31,6 +30,14 @@ class Standing(msgspec.Struct, frozen=True):
     slices: dict[str, float | None]
     days: dict[str, float | None]
     seconds: float
+    auc: Figure | None = None
+    concordance: Figure | None = None
+    rmse: float | None = None
+
+    @property
+    def order(self) -> Figure:
+        """The one of AUC and concordance that there is."""
+        return self.auc or self.concordance or Figure(None)
 
 
 class Freshness(msgspec.Struct, frozen=True):

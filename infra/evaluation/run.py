@@ -13,6 +13,7 @@ from infra.evaluation.leaks import leaks
 from infra.evaluation.rankers import stints
 from infra.evaluation.report import Report
 from infra.evaluation.swaps import swaps
+from streams.events import SHARES
 
 __all__ = ["evaluate_log", "head_of"]
 
@@ -40,6 +41,7 @@ def evaluate_log(
         raise ValueError(f"{course.head}: expected both kinds of label on the judged days")
     by_name = {contender.name: contender for contender in CONTENDERS}
     scored = score(course, [by_name[name] for name in names], done)
+    share = course.head in SHARES  # what freshness, swaps and leaks tell is told by AUC
     plain = next((s for c, _, s, _ in scored if c.name == "popularity"), None)
     rows = served.rows
     return Report(
@@ -55,7 +57,7 @@ def evaluate_log(
         to_ms=int(rows.ts_ms[-1]),
         tried=BUDGET,
         standings=standings(course, scored),
-        freshness=freshness(course, done=done) if fresh else (),
-        swaps=swaps(course, stints(course)) if fresh and "full" in names else (),
-        leaks=leaks(course, popularity(course, (20.0, 1e6)) if plain is None else plain),
+        freshness=freshness(course, done=done) if fresh and not share else (),
+        swaps=swaps(course, stints(course)) if fresh and not share and "full" in names else (),
+        leaks=() if share else leaks(course, popularity(course, (20.0, 1e6)) if plain is None else plain),
     )

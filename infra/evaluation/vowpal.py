@@ -40,7 +40,9 @@ def scores(course: Course, setting: tuple[float, float]) -> Floats:
     labels = course.labels
 
     def learn(n: int, _: float) -> None:
-        workspace.learn(f"{1 if labels[n] > 0.5 else -1} {texts[n]}")
+        for sign, part in ((1, labels[n]), (-1, 1 - labels[n])):  # a share is so much of a yes, the rest a no
+            if part:
+                workspace.learn(f"{sign} {part:g} {texts[n]}")
 
     def score(n: int, _: float) -> float:
         return float(workspace.predict(texts[n]))

@@ -100,9 +100,11 @@ def batches(events: Sequence[Event]) -> list[tuple[Topic, tuple[Event, ...]]]:
 class System:
     """The real parts around a store in memory."""
 
-    def __init__(self, plan: Plan, clock_ms: int = START_MS, popularity: float = 0.0) -> None:
+    def __init__(
+        self, plan: Plan, clock_ms: int = START_MS, popularity: float = 0.0, completion: float = 0.0
+    ) -> None:
         self.now_ms = clock_ms
-        surfaces = {SURFACE: {"popularity": popularity}}
+        surfaces = {SURFACE: {"popularity": popularity, "weights": {"completion": completion}}}
         self.settings = Settings.model_validate({"candidates": plan.candidates, "surfaces": surfaces})
         self.catalogue = Catalogue(wall_ms=lambda: self.now_ms)
         self.store = MemoryStore()

@@ -16,7 +16,7 @@ from models.serving.slot import Pair, pair_of
 from models.training.recipe import Order, make_version
 from models.training.training_set import TrainingSet
 from models.versions.manifest import ONLINE, Version
-from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served
+from streams.events import Click, Event, Impression, RankedItem, RankReply, RankRequest, Served, Watch
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash
 
 __all__ = ["Judge", "Outcome", "Seen", "run_policies", "run_policy", "train", "warm_up"]
@@ -28,7 +28,7 @@ Judge = Callable[[World, System, RankRequest, RankReply], None]
 
 class Outcome(msgspec.Struct, frozen=True):
     """Clicks and impressions of each viewer under one policy with one seed; how many of the catalogue's
-    items were shown, and how many there were in the end."""
+    items were shown, and how many there were in the end; how long each viewer watched."""
 
     policy: str
     seed: int
@@ -36,6 +36,7 @@ class Outcome(msgspec.Struct, frozen=True):
     impressions: dict[str, int]
     shown: int = 0
     items: int = 0
+    watched_ms: dict[str, int] = {}
 
     @property
     def ctr(self) -> float:
@@ -116,7 +117,7 @@ def run_policy(
     """Serves the plan's requests by a policy; `judge` is told of each slate before the viewer is, `seen` of
     each and what was done with it."""
     plan = world.plan
-    system = System(plan, world.now_ms, policy.popularity)
+    system = System(plan, world.now_ms, policy.popularity, policy.completion)
     system.publish(world.population.catalogue())
     system.fold(world.past)
     learning = Learning(plan)
@@ -127,6 +128,7 @@ def run_policy(
     chance = np.random.default_rng((seed, 9))
     clicks: Counter[str] = Counter()
     impressions: Counter[str] = Counter()
+    watched_ms: Counter[str] = Counter()
     shown: set[str] = set()
     for n in range(plan.requests):
         request, born = world.ask()
@@ -151,10 +153,11 @@ def run_policy(
             learning.close(world.now_ms)
         if seen is not None and served is not None:
             seen(served, events)
-        _count(events, clicks, impressions)
+        _count(events, clicks, impressions, watched_ms)
         shown.update(event.item_id for event in events if isinstance(event, Impression))
     items = len(system.catalogue.ids())
-    return Outcome(policy.name, seed, dict(clicks), dict(impressions), len(shown), items)
+    counts = (dict(clicks), dict(impressions), len(shown), items, dict(watched_ms))
+    return Outcome(policy.name, seed, *counts)
 
 
 def _pair(version: Version) -> Pair:
@@ -170,7 +173,10 @@ def _drawn(request: RankRequest, item_ids: Sequence[str], chance: np.random.Gene
     return RankReply(request_id=request.request_id, user_id=request.user_id, items=tuple(slate))
 
 
-def _count(events: Sequence[Event], clicks: Counter[str], impressions: Counter[str]) -> None:
+def _count(
+    events: Sequence[Event], clicks: Counter[str], impressions: Counter[str], watched_ms: Counter[str]
+) -> None:
     for event in events:
         impressions[event.user_id] += isinstance(event, Impression)
         clicks[event.user_id] += isinstance(event, Click)
+        watched_ms[event.user_id] += event.watch_ms if isinstance(event, Watch) else 0

@@ -7,12 +7,14 @@ from models.evaluate.metrics import (
     at_k,
     bootstrap,
     calibration_error,
+    concordance,
     f1_at_chosen,
     histogram_auc,
     log_loss,
     ndcg_at,
     ndcg_of,
     pr_auc,
+    rmse,
     roc_auc,
 )
 
@@ -23,11 +25,13 @@ __all__ = [
     "at_k",
     "bootstrap",
     "calibration_error",
+    "concordance",
     "f1_at_chosen",
     "histogram_auc",
     "log_loss",
     "ndcg_at",
     "ndcg_of",
     "pr_auc",
+    "rmse",
     "roc_auc",
 ]

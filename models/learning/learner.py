@@ -25,7 +25,14 @@ from streams.events import EXAMPLES, HEADS, MODELS, TOPICS, ModelRecord, Topic
 from streams.features import COLUMN_NAMES, columns_hash
 from streams.kafka import Follower, Publisher, epoch
 from streams.messages import Message, Source
-from streams.metrics import LEARNED, ONLINE_AUC, ONLINE_LOG_LOSS
+from streams.metrics import (
+    LEARNED,
+    ONLINE_AUC,
+    ONLINE_BIAS,
+    ONLINE_CONCORDANCE,
+    ONLINE_LOG_LOSS,
+    ONLINE_RMSE,
+)
 from streams.settings import Settings
 from streams.store.connect import connect
 
@@ -37,6 +44,13 @@ SNAPSHOT, METRICS = "learner:snapshot", "learner:metrics"
 TERM = "learner:term"  # counts who was given the partition: whoever came before writes no more
 SNAPSHOT_EVERY_MS = 5_000
 MEASURE_EVERY_MS = 2_000
+GAUGES = {  # of what quality tells of recent labels, where a head has it
+    "log_loss": ONLINE_LOG_LOSS,
+    "online_auc": ONLINE_AUC,
+    "online_concordance": ONLINE_CONCORDANCE,
+    "online_rmse": ONLINE_RMSE,
+    "online_bias": ONLINE_BIAS,
+}
 
 
 class Blobs(Protocol):
@@ -247,10 +261,10 @@ class LearnerHandler:
                 "slices": self._lessons.quality[head].by_slice(),
                 "days": self._lessons.quality[head].days(),
             }
-            if recent["online_auc"] is not None:
-                ONLINE_AUC.labels(head).set(recent["online_auc"])
-            if recent["log_loss"] is not None:
-                ONLINE_LOG_LOSS.labels(head).set(recent["log_loss"])
+            for name, gauge in GAUGES.items():
+                value = recent.get(name)
+                if value is not None:
+                    gauge.labels(head).set(value)
         report = msgspec.json.encode({"ranker": model.ranker, "heads": heads})
         self._put(METRICS, f"{model.ranker or 'none'}-{sum(model.learned.values())}", report)
 

@@ -1,7 +1,8 @@
 """What the learner does with an example: drop repeats, score, learn each head once. Pure.
 
-A label that turns out to be the contrary of what a head has learned (a click after the window closed, an
-undo) corrects that head once more: see `OnlineModel.correct_one`. Quality keeps the first telling.
+A label that turns out to be another than the one a head has learned (a click after the window closed, an
+undo, a longer watch) corrects that head once more: see `OnlineModel.correct_one`. Quality keeps the first
+telling.
 
 The state is the online model, what was learned of which example, the quality so far, and the offset
 after the last example: one snapshot holds it all, and going on from it is bit-equal to never having
@@ -18,16 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.learning.crosses import cross, id_hash
-from models.learning.online import OnlineModel
+from models.learning.online import OnlineModel, are_first
 from models.learning.prequential import Prequential, Scored, slices_of
+from models.learning.shares import PrequentialShare
 from models.learning.weights import packed, unpacked
 from streams.errors import ModelRefused
-from streams.events import HEADS, Example
+from streams.events import HEADS, SHARES, Example
 
 __all__ = ["REMEMBERED", "Lessons", "Position"]
 
-# bits of what is known of an example: heads that learned, from 0; those that learned a positive; a negative
-HEADS_MASK, POSITIVE, NEGATIVE = 0xFF, 8, 16
+# bits of what is known of an example: heads that learned, from 0; those that learned a positive; a negative;
+# from SHARE on the share that was learned, in LEVELS
+HEADS_MASK, POSITIVE, NEGATIVE, SHARE = 0xFF, 8, 16, 24
+LEVELS = 255
 REMEMBERED = 2**17  # examples whose revision and learned heads are known; then the oldest is forgotten
 POPULARITY = "item_ctr_7d"
 USER_SHOWN, ITEM_SHOWN = "user_impressions_total", "item_impressions_total"
@@ -56,7 +60,7 @@ class Lessons:
     def __init__(self, model: OnlineModel, columns: Sequence[str], columns_hash: str) -> None:
         self.model = model
         self.positions: dict[tuple[str, int], int] = {}
-        self.quality = {head: Prequential() for head in HEADS}
+        self.quality = {head: _QUALITY[head]() for head in HEADS}
         self._columns, self._columns_hash = tuple(columns), columns_hash
         self._seen: dict[int, tuple[int, int]] = {}  # example -> revision, heads learned as bits
         self._places = self._placed()
@@ -83,7 +87,7 @@ class Lessons:
         if due:
             self._learn(example, labels, due, first=learned == 0)
         if turned:
-            self._correct(example, labels, turned)
+            self._correct(example, labels, turned, known)
         return tuple(HEADS[n] for n in due)
 
     def replace_model(self, model: OnlineModel) -> None:
@@ -110,25 +114,26 @@ class Lessons:
 
     @classmethod
     def restore(cls, data: bytes, columns: Sequence[str], columns_hash: str) -> "Lessons":
-        """The state that wrote the snapshot; the online model keeps the columns it learned.
+        """The state that wrote the snapshot; the online model keeps the columns it learned, and heads that
+        came after it begin.
 
         Raises:
             ModelRefused: wrong checksum, other heads, or not such bytes.
         """
         stored = unpacked("learner", data, _Stored)
-        if not isinstance(stored, _Stored) or set(stored.quality) != set(HEADS):
+        if not isinstance(stored, _Stored) or not are_first(stored.quality):
             raise ModelRefused(f"learner: expected heads {HEADS}")
         found = cls(OnlineModel.restore(stored.model), columns, columns_hash)
         parts = (np.frombuffer(stored.ids, "<u8"), stored.revisions, stored.learned)
         revisions, learned = (np.frombuffer(part, "<u4").tolist() for part in parts[1:])
         found._seen = dict(zip(parts[0].tolist(), zip(revisions, learned, strict=True), strict=True))
         found.positions = {(at.epoch, at.partition): at.offset for at in stored.positions}
-        found.quality = {head: Prequential.restored(stored.quality[head]) for head in HEADS}
+        found.quality |= {head: _QUALITY[head].restored(each) for head, each in stored.quality.items()}
         return found
 
     # --- one example --------------------------------------------------------------------------------
 
-    def _learn(self, example: Example, labels: list[bool | None], due: list[int], first: bool) -> None:
+    def _learn(self, example: Example, labels: list[float | None], due: list[int], first: bool) -> None:
         features, (popularity, *shown) = self._features(example)
         if first:
             self.model.observe(features)
@@ -139,17 +144,18 @@ class Lessons:
         weight = example.weight * (1.0 if closed else self.model.span.early_weight)
         slices = slices_of(*shown)
         for n in due:
-            head, label = HEADS[n], bool(labels[n])
+            head, label = HEADS[n], float(labels[n] or 0.0)
             online, ranker = _believed(example, head), _chance(example.logits, head)
             self.quality[head].add(example.ts_ms, Scored(label, online, ranker, popularity, slices))
             self.model.learn_one(head, x, label, weight)
 
-    def _correct(self, example: Example, labels: list[bool | None], turned: list[int]) -> None:
+    def _correct(self, example: Example, labels: list[float | None], turned: list[int], known: int) -> None:
         features, _ = self._features(example)
         logits = np.array([example.logits.get(head, 0.0) for head in HEADS])
         x = self.model.inputs(logits, features, _buckets(example))
         for n in turned:
-            self.model.correct_one(HEADS[n], x, bool(labels[n]), example.weight)
+            before = _share(known) if HEADS[n] in SHARES else None
+            self.model.correct_one(HEADS[n], x, labels[n] or 0.0, example.weight, before)
 
     def _features(self, example: Example) -> tuple[NDArray[np.float64], list[float]]:
         """The model's columns of an example, and its item's popularity and how often user and item had been
@@ -171,18 +177,33 @@ class Lessons:
             del self._seen[next(iter(self._seen))]
 
 
-def _turned(known: int, n: int, label: bool | None) -> bool:
-    """Whether head `n` learned the contrary of `label`; what is not known is none."""
-    return (
-        label is not None
-        and bool(known >> n & 1)
-        and bool(known >> (n + (NEGATIVE if label else POSITIVE)) & 1)
-    )
+_QUALITY = {head: PrequentialShare if head in SHARES else Prequential for head in HEADS}
 
 
-def _said(known: int, labels: Sequence[bool | None], heads: Sequence[int]) -> int:
+def _turned(known: int, n: int, label: float | None) -> bool:
+    """Whether head `n` learned another label than this one; what is not known is none."""
+    if label is None or not known >> n & 1:
+        return False
+    if HEADS[n] in SHARES:
+        return _level(label) != known >> SHARE
+    return bool(known >> (n + (NEGATIVE if label else POSITIVE)) & 1)
+
+
+def _level(share: float) -> int:
+    return round(share * LEVELS)
+
+
+def _share(known: int) -> float:
+    """The share that was learned, to half of a level."""
+    return (known >> SHARE) / LEVELS
+
+
+def _said(known: int, labels: Sequence[float | None], heads: Sequence[int]) -> int:
     """What is known of an example once these heads have learned their labels."""
     for n in heads:
+        if HEADS[n] in SHARES:
+            known = (known & ((1 << SHARE) - 1)) | 1 << n | _level(labels[n] or 0.0) << SHARE
+            continue
         now, before = (POSITIVE, NEGATIVE) if labels[n] else (NEGATIVE, POSITIVE)
         known = (known | 1 << n | 1 << (n + now)) & ~(1 << (n + before))
     return known

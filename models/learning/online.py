@@ -5,7 +5,7 @@ The order of examples decides the state; a snapshot and its restoration are bit-
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -15,9 +15,20 @@ from models.learning.crosses import BUCKETS, cross, crosses, id_hash
 from models.learning.heads import BIAS, DENSE, KINDS, LOGIT, Inputs, Linear, Tuning
 from models.learning.weights import Floats, Weights, clipped, packed, squashed, standardised, unpacked
 from streams.errors import ModelRefused
-from streams.events import HEADS
+from streams.events import HEADS, SHARES
 
-__all__ = ["Inputs", "OnlineModel", "Span", "Tuning", "Weights", "cross", "crosses", "id_hash", "refit"]
+__all__ = [
+    "Inputs",
+    "OnlineModel",
+    "Span",
+    "Tuning",
+    "Weights",
+    "are_first",
+    "cross",
+    "crosses",
+    "id_hash",
+    "refit",
+]
 
 CORRECTION = 5.0
 
@@ -69,7 +80,7 @@ class OnlineModel:
     """The online half of a pair: it starts as the ranker's own opinion and learns from there.
 
     >>> model = OnlineModel(ranker="v1", columns=())
-    >>> x = model.inputs(np.array([-2.0, 0.5]), np.array([]), np.array([7], dtype=np.uint32))
+    >>> x = model.inputs(np.array([-2.0, 0.5, 0.0]), np.array([]), np.array([7], dtype=np.uint32))
     >>> round(model.score_one("click", x), 6) == round(1 / (1 + math.exp(2)), 6)
     True
     >>> model.learn_one("click", x, True)
@@ -135,23 +146,29 @@ class OnlineModel:
         """The probability of `head`."""
         return float(np.exp(-np.logaddexp(0.0, -self._heads[head].logit_one(x))))
 
-    def learn_one(self, head: str, x: Inputs, y: bool, weight: float = 1.0) -> None:
-        """Learns one label.
+    def learn_one(self, head: str, x: Inputs, y: float, weight: float = 1.0) -> None:
+        """Learns one label: yes or no, or for a head of SHARES a share in [0, 1].
 
         Raises:
-            ValueError: weight or an input is no finite number (River would take it and be lost).
+            ValueError: weight or an input is no finite number (River would take it and be lost), or no such
+                label.
         """
+        if not (y in (0.0, 1.0) or (head in SHARES and 0.0 < y < 1.0)):
+            raise ValueError(f"learn_one: {head}: expected 0, 1{' or a share' * (head in SHARES)}, got {y}")
         if not math.isfinite(weight) or weight < 0 or not all(map(math.isfinite, x.values())):
             raise ValueError("learn_one: expected finite inputs and a finite weight of at least 0")
-        self._heads[head].learn_one(x, bool(y), weight)
+        self._heads[head].learn_one(x, float(y), weight)
         self.learned[head] += 1
 
-    def correct_one(self, head: str, x: Inputs, y: bool, weight: float = 1.0) -> None:
-        """Learns that a label is `y` after its contrary was learned of the same place.
+    def correct_one(
+        self, head: str, x: Inputs, y: float, weight: float = 1.0, before: float | None = None
+    ) -> None:
+        """Learns that a label is `y` after `before` (default: its contrary) was learned of the same place.
 
-        With chance p of `y`, a label's gradient is p - 1 and its contrary's was p. One step of weight
-        1 / (1 - p) has the gradient -1, which is the contrary's taken back and the label's learned, both as
-        the weights are now; it is at most CORRECTION steps.
+        With the chance p, the slope of a label is p - y and that of the former one was p - before. Towards 1
+        a step of weight (y - before) / (1 - p) has the slope before - y, which is the former's taken back and
+        the label's learned, both as the weights are now; towards 0 one of (before - y) / p. It is at most
+        CORRECTION steps.
 
         >>> model, x = OnlineModel(None, ()), {BIAS: 1.0}
         >>> model.learn_one("click", x, False)
@@ -159,11 +176,12 @@ class OnlineModel:
         >>> model.score_one("click", x) > 0.5
         True
         """
-        positive = self.score_one(head, x)
-        chance = positive if y else 1.0 - positive
-        before = dict(self.learned)
-        self.learn_one(head, x, y, weight * min(1.0 / max(1.0 - chance, 1e-9), CORRECTION))
-        self.learned = before  # a correction is no further label
+        further = float(y) - (1.0 - y if before is None else before)
+        chance = self.score_one(head, x)
+        left = 1.0 - chance if further > 0 else chance
+        learned = dict(self.learned)
+        self.learn_one(head, x, further > 0, weight * min(abs(further) / max(left, 1e-9), CORRECTION))
+        self.learned = learned  # a correction is no further label
 
     def _inverse_deviation(self) -> Floats:
         """1 / deviation, with one row of unit variance taken for granted."""
@@ -217,24 +235,33 @@ class OnlineModel:
 
     @classmethod
     def restore(cls, data: bytes) -> "OnlineModel":
-        """The model that wrote the snapshot.
+        """The model that wrote the snapshot; heads that came after it (the last of HEADS) begin untaught.
 
         Raises:
             ModelRefused: wrong checksum, other heads, or not such bytes.
         """
         stored = unpacked("online", data, _Stored)
-        if not isinstance(stored, _Stored) or tuple(stored.heads) != HEADS or stored.kind not in KINDS:
+        if not isinstance(stored, _Stored) or stored.kind not in KINDS or not are_first(stored.heads):
             raise ModelRefused(f"online: expected heads {HEADS} of {', '.join(KINDS)}")
         model = cls(stored.ranker, stored.columns, stored.tuning, stored.kind)
         model.examples = stored.examples
-        model.learned = dict(stored.learned)
+        model.learned |= stored.learned
         model.span = stored.span
         model._seen = np.frombuffer(stored.seen).copy()
         model._mean = np.frombuffer(stored.mean).copy()
         model._m2 = np.frombuffer(stored.m2).copy()
         for name, state in stored.heads.items():
-            model._heads[name].restore(state)
+            try:
+                model._heads[name].restore(state)
+            except (KeyError, ValueError) as error:
+                raise ModelRefused(f"online: {stored.kind} of {', '.join(stored.heads)}: {error}") from None
         return model
+
+
+def are_first(heads: Iterable[str]) -> bool:
+    """True for HEADS, or those of a time before the last ones were added."""
+    found = tuple(heads)
+    return bool(found) and found == HEADS[: len(found)]
 
 
 def refit(
@@ -261,7 +288,7 @@ def refit(
         x = model.inputs(logits[n], features[n], buckets[n])
         for head, label in zip(HEADS, labels[n].tolist(), strict=True):
             if not math.isnan(label):
-                model.learn_one(head, x, label > 0.5, 1.0 if weights is None else float(weights[n]))
+                model.learn_one(head, x, label, 1.0 if weights is None else float(weights[n]))
     for at in [] if ts_ms is None else ts_ms.tolist():
         model.span = model.span.after(at, closed=True)
     return model

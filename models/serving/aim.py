@@ -29,7 +29,7 @@ class Aim(NamedTuple):
     def of(cls, settings: Settings, surface: str) -> "Aim":
         """Of a surface under these settings; "" is any that has none of its own."""
         own = settings.of_surface(surface)
-        value = {"click": settings.click_weight, "long_view": settings.long_view_weight}
+        value = {head: getattr(settings, f"{head}_weight") for head in HEADS}
         value |= {str(head): weight for head, weight in own.weights.items()}
         quotas = {**settings.quotas, **own.quotas}
         return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)

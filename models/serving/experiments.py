@@ -35,6 +35,7 @@ VARIED = (
     "category_share",
     "click_weight",
     "clickbait_penalty",
+    "completion_weight",
     "creator_share",
     "diversity",
     "exploration",

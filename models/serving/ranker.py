@@ -4,7 +4,7 @@ A ranker is built from verified bytes, never from a path, and serves only after 
 came out right in this process.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -78,7 +78,7 @@ class Ranker:
             raise ModelRefused(f"{manifest.version}: head {unknown[0]!r}: expected of {', '.join(HEADS)}")
         refuse_foreign(model)
         session = _session(model, provider)
-        _check_shapes(session, len(manifest.columns), len(manifest.heads))
+        _check_shapes(session, len(manifest.columns), (len(manifest.heads),))
         projection = _projection(manifest.columns, columns or manifest.columns)
         ranker = cls(session, manifest, projection, int8)
         ranker._check_golden(golden)
@@ -86,8 +86,8 @@ class Ranker:
         return ranker
 
     @staticmethod
-    def first_scores(model: bytes, x: np.ndarray, heads: int) -> np.ndarray:
-        """Logits [n, heads] of a graph that has no golden rows yet, for `x` [n, d]: they become its own.
+    def first_scores(model: bytes, x: np.ndarray, heads: Collection[int]) -> np.ndarray:
+        """Logits [n, one of `heads`] of a graph without golden rows yet, for `x` [n, d]: they become its own.
 
         Raises:
             ModelRefused: a foreign graph, wrong ports, or a logit that is no finite number.
@@ -242,13 +242,14 @@ def _entry(options: ort.SessionOptions, name: str) -> str | None:
         return None
 
 
-def _check_shapes(session: ort.InferenceSession, columns: int, heads: int) -> None:
-    for kind, ports, name, width in (
-        ("input", session.get_inputs(), INPUT, columns),
+def _check_shapes(session: ort.InferenceSession, columns: int, heads: Collection[int]) -> None:
+    for kind, ports, name, widths in (
+        ("input", session.get_inputs(), INPUT, (columns,)),
         ("output", session.get_outputs(), OUTPUT, heads),
     ):
         got = [(port.name, port.type, list(port.shape)) for port in ports]
         shape = got[0][2] if got else []
         fits = len(got) == 1 and got[0][:2] == (name, "tensor(float)") and len(shape) == 2
-        if not fits or isinstance(shape[0], int) or shape[1] != width:
-            raise ModelRefused(f"{kind}: expected {name} float32 [n, {width}], got {got}")
+        if not fits or isinstance(shape[0], int) or shape[1] not in widths:
+            wanted = " or ".join(map(str, widths))
+            raise ModelRefused(f"{kind}: expected {name} float32 [n, {wanted}], got {got}")

@@ -1,6 +1,6 @@
 """Judges a candidate on the newest slice of time, which its training never saw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +9,15 @@ from models.evaluate import (
     at_k,
     bootstrap,
     calibration_error,
+    concordance,
     f1_at_chosen,
     log_loss,
     ndcg_at,
     pr_auc,
+    rmse,
     roc_auc,
 )
+from streams.events import SHARES
 
 __all__ = ["CHAMPION_MARGIN", "Newest", "Verdict", "judge"]
 
@@ -56,10 +59,12 @@ def judge(
     """The verdict on logits `candidate` [n, heads] against `labels` [n, heads], NaN for unknown.
 
     `base_rates` [heads] are those of the rows trained on; `champion` [n, heads] are the logits of
-    the serving version on the same rows; `popularity` [n] is compared by AUC only. The first head
-    must beat its base rate; no head may lie far above its own; none may tell chances far from what
-    happens, unless the champion does so too. `newest` adds intervals (users drawn again), NDCG, precision
-    and recall by page, and AUC by slice.
+    the serving version on the same rows, NaN for a head that it has not; `popularity` [n] is compared by
+    order only. The first head must beat its base rate; no head may lie far above its own; none may tell
+    chances far from what happens, unless the champion does so too. `newest` adds intervals (users drawn
+    again), NDCG, precision and recall by page, and AUC by slice.
+
+    A head of SHARES is told by concordance and RMSE where others have AUC, F1, precision and recall.
     """
     metrics, reasons = dict[str, float](), list[str]()
     for i, head in enumerate(heads):
@@ -68,63 +73,73 @@ def judge(
         if not len(truth):
             reasons += [f"{head}: no known label in the newest slice"] * (i == 0)
             continue
-        found = _of_head(candidate[known, i], truth, float(base_rates[i]))
-        if champion is not None:
-            found["champion_log_loss"], found["champion_auc"] = _scores(champion[known, i], truth)
+        order = _order_of(head)
+        found = _of_head(head, candidate[known, i], truth, float(base_rates[i]))
+        if champion is not None and np.isfinite(champion[known, i]).all():
+            found["champion_log_loss"] = log_loss(truth, _chance(champion[known, i]))
+            found[f"champion_{order.name}"] = order.of(truth, champion[known, i])
             found["champion_calibration_error"] = _calibration(champion[known, i], truth)
         if popularity is not None:
-            found["popularity_auc"] = roc_auc(truth, np.nan_to_num(popularity[known]))
+            found[f"popularity_{order.name}"] = order.of(truth, np.nan_to_num(popularity[known]))
         if newest is not None:
-            found |= _of_pages(candidate[known, i], truth, newest, known)
+            found |= _of_pages(head, candidate[known, i], truth, newest, known)
         metrics |= {f"{name}_{head}": value for name, value in found.items()}
         if len(truth) >= MIN_ROWS or i == 0:
             reasons += _faults(head, found, 0.0 if i == 0 else HEAD_MARGIN)
     return Verdict({name: value for name, value in metrics.items() if np.isfinite(value)}, tuple(reasons))
 
 
-def _of_head(logits: np.ndarray, truth: np.ndarray, base_rate: float) -> dict[str, float]:
-    loss, auc = _scores(logits, truth)
+class _Order(NamedTuple):
+    """How well scores order labels: the metric's name, and the metric."""
+
+    name: str
+    of: Callable[[np.ndarray, np.ndarray], float]
+
+
+def _order_of(head: str) -> _Order:
+    return _Order("concordance", concordance) if head in SHARES else _Order("auc", roc_auc)
+
+
+def _of_head(head: str, logits: np.ndarray, truth: np.ndarray, base_rate: float) -> dict[str, float]:
+    told, order = _chance(logits), _order_of(head)
     rate = min(max(base_rate, MIN_RATE), 1 - MIN_RATE)
-    f1, threshold = f1_at_chosen(truth, _chance(logits))
-    return {
-        "log_loss": loss,
-        "auc": auc,
-        "pr_auc": pr_auc(truth, logits),
+    found = {
+        "log_loss": log_loss(truth, told),
+        order.name: order.of(truth, logits),
         "base_log_loss": log_loss(truth, np.full(len(truth), rate)),
-        "bias": float(_chance(logits).mean() - truth.mean()),
+        "bias": float(told.mean() - truth.mean()),
         "calibration_error": _calibration(logits, truth),
-        "f1": f1,
-        "f1_threshold": threshold,
         "known": float(len(truth)),
     }
+    if head in SHARES:
+        return found | {"rmse": rmse(truth, told), "base_rmse": rmse(truth, np.full(len(truth), rate))}
+    f1, threshold = f1_at_chosen(truth, told)
+    return found | {"pr_auc": pr_auc(truth, logits), "f1": f1, "f1_threshold": threshold}
 
 
-def _of_pages(logits: np.ndarray, truth: np.ndarray, newest: Newest, known: np.ndarray) -> dict[str, float]:
+def _of_pages(
+    head: str, logits: np.ndarray, truth: np.ndarray, newest: Newest, known: np.ndarray
+) -> dict[str, float]:
     """What needs to know whose rows these are; `known` [all] marks the rows of `logits` among all."""
-    users, pages = newest.users[known], newest.pages[known]
+    users, pages, order = newest.users[known], newest.pages[known], _order_of(head)
     last = slice(-INTERVAL_ROWS, None)
-    interval = bootstrap(roc_auc, truth[last], logits[last], seed=0, rounds=ROUNDS, groups=users[last])
-    precision, recall = at_k(truth, logits, pages, K)
+    interval = bootstrap(order.of, truth[last], logits[last], seed=0, rounds=ROUNDS, groups=users[last])
     found = {
-        "auc_low": interval.low,
-        "auc_high": interval.high,
+        f"{order.name}_low": interval.low,
+        f"{order.name}_high": interval.high,
         f"ndcg_{K}": ndcg_at(truth, logits, pages, K),
-        f"precision_{K}": precision,
-        f"recall_{K}": recall,
     }
+    if head not in SHARES:
+        found[f"precision_{K}"], found[f"recall_{K}"] = at_k(truth, logits, pages, K)
     for name, mask in newest.slices.items():
         inside = mask[known]
         if inside.sum() >= MIN_ROWS:
-            found[f"auc_{name}"] = roc_auc(truth[inside], logits[inside])
+            found[f"{order.name}_{name}"] = order.of(truth[inside], logits[inside])
     return found
 
 
 def _calibration(logits: np.ndarray, truth: np.ndarray) -> float:
     return calibration_error(truth, _chance(logits), CALIBRATION_BINS)
-
-
-def _scores(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    return log_loss(truth, _chance(logits)), roc_auc(truth, logits)
 
 
 def _chance(logits: np.ndarray) -> np.ndarray:

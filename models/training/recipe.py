@@ -36,7 +36,7 @@ from models.versions.manifest import (
 from models.versions.profile import LevelProfile, Profile
 from models.versions.registry import seal
 from streams.errors import ModelRefused
-from streams.events import DAY_MS, HEADS, Window
+from streams.events import DAY_MS, HEADS, SHARES, Window
 
 if TYPE_CHECKING:
     from models.training.towers import Config, Fitted, Tower
@@ -117,8 +117,9 @@ def make_version(
 def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranker | None = None) -> Version:
     """A version around a ranker that was made elsewhere: `features` [n, d] to `logits` [n, heads], as ONNX.
 
-    It passes the same gate on the newest slice, which it must not have been fitted on (`fit_rows`); its
-    online half learns that slice alone.
+    One with fewer logits has the first of HEADS; the online half learns the others alone. It passes the same
+    gate on the newest slice, which it must not have been fitted on (`fit_rows`); its online half learns that
+    slice alone.
 
     Raises:
         ValueError: too few rows, or a head with one class only.
@@ -126,14 +127,15 @@ def adopt_version(order: Order, data: TrainingSet, graph: bytes, champion: Ranke
     """
     _check_classes(data)
     x = golden_rows(data.source, order.seed)
-    files = {RANKER: graph, GOLDEN: golden_json(x, Ranker.first_scores(graph, x, len(HEADS)))}
-    draft = _seal(order, None, files, (), {}, {})
+    told = Ranker.first_scores(graph, x, range(1, len(HEADS) + 1))
+    files, heads = {RANKER: graph, GOLDEN: golden_json(x, told)}, HEADS[: told.shape[1]]
+    draft = _seal(order, None, files, (), {}, {}, heads)
     ranker = Ranker.load(draft.manifest, draft.files)
     verdict = _judge(order, data, ranker, champion)
     files[ONLINE] = _refitted(order, data, fit_rows(data), ranker)
     files[PROFILE] = _profile(order, data, ranker)
     metrics = {**verdict.metrics, "rows": float(len(data))}
-    return _seal(order, data, files, verdict.reasons, metrics, {})
+    return _seal(order, data, files, verdict.reasons, metrics, {}, heads)
 
 
 def fit_rows(data: TrainingSet) -> int:
@@ -200,12 +202,12 @@ class _Clock:
 def _check_classes(data: TrainingSet) -> None:
     ones, known = _labels(data, len(data))
     for head, one, of in zip(HEADS, ones.tolist(), known.tolist(), strict=True):
-        if not 10 <= one <= of - 10:
+        if head not in SHARES and not 10 <= one <= of - 10:
             raise ValueError(f"{head}: expected 10 labels of each class, got {int(one)} of {int(of)}")
 
 
 def _labels(data: TrainingSet, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ones and known labels [heads] of the first `stop` rows."""
+    """Sums and numbers of the known labels [heads] of the first `stop` rows."""
     ones, known = np.zeros(len(HEADS)), np.zeros(len(HEADS))
     for each in ranges(0, stop):
         labels, _ = data.source.told(*each)
@@ -241,6 +243,7 @@ def _train(
         order.seed,
         config=config,
         ignored=ignored,
+        may_be_flat=[HEADS.index(head) for head in SHARES],  # a log may not know how long its items are
         progress=progress,
         checkpoint=checkpoint,
     )
@@ -265,7 +268,7 @@ def _add_int8(order: Order, data: TrainingSet, ranker: Ranker, files: dict[str, 
         graph = quantised(files[RANKER])
         draft = {
             INT8: graph,
-            GOLDEN_INT8: golden_json(golden, Ranker.first_scores(graph, golden, len(HEADS))),
+            GOLDEN_INT8: golden_json(golden, Ranker.first_scores(graph, golden, (len(HEADS),))),
         }
         rough = Ranker.load(_seal(order, None, draft, (), {}, {}).manifest, draft, int8=True)
     except ModelRefused as error:
@@ -282,7 +285,7 @@ def _refitted(order: Order, data: TrainingSet, fitted_rows: int, ranker: Ranker)
     own logits."""
     newest = data.newest
     unseen = newest.take(slice(max(0, fitted_rows - data.older, len(newest) - REFIT_ROWS), None))
-    logits = ranker.score_many(unseen.features)
+    logits = np.nan_to_num(_by_heads(ranker, unseen.features))
     online = refit(
         order.version,
         order.columns,
@@ -320,12 +323,18 @@ def _judge(order: Order, data: TrainingSet, ranker: Ranker, champion: Ranker | N
     held_out = _held_out(data)
     newest = data.newest.take(slice(held_out, None))
     popular = newest.features[:, order.columns.index(POPULARITY)] if POPULARITY in order.columns else None
-    comparable = champion is not None and champion.heads == HEADS
-    beaten = champion.score_many(newest.features) if champion and comparable else None
+    beaten = None if champion is None else _by_heads(champion, newest.features)
     logits = ranker.score_many(newest.features)
     ones, known = _labels(data, fit_rows(data))
     base_rates = ones / np.maximum(known, 1)
-    return judge(HEADS, logits, newest.labels, base_rates, beaten, popular, _whose(data, held_out))
+    return judge(ranker.heads, logits, newest.labels, base_rates, beaten, popular, _whose(data, held_out))
+
+
+def _by_heads(ranker: Ranker, features: np.ndarray) -> np.ndarray:
+    """A ranker's logits [n, HEADS]; NaN for a head that it has not."""
+    logits = dict(zip(ranker.heads, ranker.score_many(features).T, strict=True))
+    absent = np.full(len(features), np.nan, np.float32)
+    return np.stack([logits.get(head, absent) for head in HEADS], axis=1)
 
 
 def _whose(data: TrainingSet, held_out: int) -> Newest:
@@ -344,6 +353,7 @@ def _seal(
     gate: tuple[str, ...],
     metrics: dict[str, float],
     seconds: dict[str, float],
+    heads: tuple[str, ...] = HEADS,
 ) -> Version:
     n = 0 if data is None else len(data)
     first, end = (data.from_ms, data.to_ms) if data is not None else (0, 1)
@@ -354,7 +364,7 @@ def _seal(
         columns=order.columns,
         columns_hash=order.columns_hash,
         definitions=order.definitions,
-        heads=HEADS,
+        heads=heads,
         window=Window(from_ms=first, to_ms=end, rows=n),
         rows=n,
         parent=order.parent,

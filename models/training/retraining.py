@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 
 from models.serving.ranker import Ranker
-from models.serving.towers import Towers
 from models.training.checkpoints import Bounds, Checkpoints, Keeper
 from models.training.recipe import Order, adopt_version, make_version
-from models.training.retrieval.carried import carried
 from models.training.retrieval.make import with_towers
+from models.training.rivals import Notes, rival_ranker, rival_towers, with_carried
 from models.training.training_set import TrainingSet, read_training_set
 from models.versions.manifest import Manifest, Version
 from models.versions.registry import Champions, discard, load_version, new_version, publish, stored_versions
@@ -152,10 +151,10 @@ class Retraining:
         champion = self.serving()
         digest = hashlib.sha256(graph).hexdigest()[:16]
         order = self._order(f"own-{digest}-{self._now_ms()}", champion)
-        rival, notes = self._rival(champion)
+        rival, notes = rival_ranker(champion)
         version = adopt_version(order, self._data(order), graph, rival)
-        version, notes = self._carried(version, champion, notes)
-        return self._release(version, champion, (f"brought in, SHA-256 {digest}...", *notes))
+        version, more = with_carried(version, champion)
+        return self._release(version, champion, (f"brought in, SHA-256 {digest}...", *notes, *more))
 
     def _train(self, trigger: RetrainTrigger) -> ModelRecord:
         champion = self.serving()
@@ -190,7 +189,7 @@ class Retraining:
             online=self._settings.online_model,
         )
 
-    def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, tuple[str, ...]]:
+    def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, Notes]:
         checkpoints = self._checkpoints(order)
         checkpoints.drop_others()
         data = self._data(order, bounds := checkpoints.bounds())
@@ -198,7 +197,7 @@ class Retraining:
             checkpoints.drop("foreign")
             data = self._data(order)
         log.info("%s: training on %d rows", order.version, len(data))
-        rival, notes = self._rival(champion)
+        rival, notes = rival_ranker(champion)
 
         def progress(epoch: object) -> None:
             log.info("%s: %s", order.version, epoch)
@@ -209,8 +208,9 @@ class Retraining:
             order, data, rival, progress, checkpoint=checkpoints.part("ranker", data.bounds)
         )
         towers = checkpoints.part("towers", data.bounds)
-        version, notes = self._with_towers(version, champion, progress, towers, notes)
-        return self._carried(version, champion, notes)
+        version, of_towers = self._with_towers(version, champion, progress, towers)
+        version, of_carried = with_carried(version, champion)
+        return version, (*notes, *of_towers, *of_carried)
 
     def _with_towers(
         self,
@@ -218,17 +218,11 @@ class Retraining:
         champion: ModelRecord | None,
         progress: Callable[[object], None],
         checkpoint: Keeper,
-        notes: tuple[str, ...],
-    ) -> tuple[Version, tuple[str, ...]]:
+    ) -> tuple[Version, Notes]:
         """The version with the towers of retrieval, or as it is where that fails: its ranker can serve."""
-        settings, rival = self._settings, None
+        seed, archive = self._settings.train_seed, self._settings.archive_url
+        rival, notes = rival_towers(champion)
         try:
-            if champion is not None and champion.uri and champion.sha256:
-                rival = Towers.load(load_version(champion.uri, champion.sha256))
-        except ModelRefused as error:
-            notes = (*notes, f"towers not compared with the champion's: {error}")
-        try:
-            seed, archive = settings.train_seed, settings.archive_url
             version, note = with_towers(version, archive, seed, progress, rival, checkpoint)
         except (Stopped, KafkaUnavailable):
             raise
@@ -237,37 +231,12 @@ class Retraining:
             note = f"no towers: {type(error).__name__}: {str(error)[:300]}"
         return version, (*notes, note) if note else notes
 
-    @staticmethod
-    def _carried(
-        version: Version, champion: ModelRecord | None, notes: tuple[str, ...]
-    ) -> tuple[Version, tuple[str, ...]]:
-        """The version with the champion's towers, where it has no chance of its own."""
-        if champion is None or not champion.uri or not champion.sha256:
-            return version, notes
-        try:
-            with_its = carried(version, load_version(champion.uri, champion.sha256))
-        except ModelRefused as error:
-            return version, (*notes, f"towers not taken over: {error}")
-        return with_its, notes if with_its is version else (*notes, f"towers of {champion.version}")
-
     def _data(self, order: Order, bounds: Bounds | None = None) -> TrainingSet:
         return training_set(self._settings, len(order.columns), order.columns_hash, bounds)
 
     def _checkpoints(self, order: Order) -> Checkpoints:
         root = self._settings.state / "checkpoints"
         return Checkpoints(root, order.trigger_id or order.version, order.columns_hash)
-
-    def _rival(self, champion: ModelRecord | None) -> tuple[Ranker | None, tuple[str, ...]]:
-        """The champion's ranker to compare with; without it, a note on why not."""
-        if champion is None or not champion.uri or not champion.sha256:
-            return None, ()
-        try:
-            version = load_version(champion.uri, champion.sha256)
-            if reason := unfit(version.manifest.columns, version.manifest.definitions):
-                raise ModelRefused(reason)
-            return Ranker.load(version.manifest, version.files, COLUMN_NAMES), ()
-        except ModelRefused as error:
-            return None, (f"not compared with the champion: {error}",)
 
     def _release(self, version: Version, champion: ModelRecord | None, notes: tuple[str, ...]) -> ModelRecord:
         """Publishes the files and takes the version through its last steps."""

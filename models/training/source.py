@@ -17,7 +17,7 @@ RANGE = 32_768  # rows of a sequential read
 
 
 class Part(NamedTuple):
-    """Raw rows `x` [n, d] float32, NaN for missing; `labels` [n, heads] 0, 1 or NaN; `weights` [n]."""
+    """Raw rows `x` [n, d] float32, NaN for missing; `labels` [n, heads] from 0 to 1 or NaN; `weights` [n]."""
 
     x: np.ndarray
     labels: np.ndarray

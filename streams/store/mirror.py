@@ -87,6 +87,11 @@ class Mirror:
         self._lock = threading.Lock()
         self._believes = False
 
+    @property
+    def listening(self) -> bool:
+        """True while rows are kept."""
+        return self._believes
+
     def hear(self) -> None:
         """Doubts what was written since the last call."""
         with self._lock:

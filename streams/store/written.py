@@ -34,6 +34,7 @@ class Written:
         self._open: dict[Node, Any] = {}
         self._news: News = []
         self._flushed = False
+        self._said = ""  # why it does not listen; told once
         self._next_look = 0.0
 
     @property
@@ -55,7 +56,9 @@ class Written:
                 while connection.can_read(0):
                     connection.read_response(disable_decoding=True, push_request=True)
         except (redis.RedisError, StoreUnavailable, OSError) as error:
-            log.warning("not told what is written to Redis: %s", error)
+            if str(error) != self._said:
+                log.warning("not told what is written to Redis, so no row is kept: %s", error)
+            self._said = str(error)
             self.close()
             return None
         news, flushed = self._news, self._flushed

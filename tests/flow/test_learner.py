@@ -196,7 +196,7 @@ def test_malformed_examples_are_dead_lettered(make: Make) -> None:
 def crowned(root: Path, version: str, ranker: str | None = None) -> ModelRecord:
     """A stored version whose online half already leans to clicks, and the record that crowns it."""
     online = OnlineModel(ranker or version, COLUMN_NAMES[:3])
-    x = online.inputs([0.0, 0.0], [1.0, 2.0, 3.0], online._seen[:0].astype("u4"))  # type: ignore[arg-type]
+    x = online.inputs([0.0] * len(HEADS), [1.0, 2.0, 3.0], online._seen[:0].astype("u4"))  # type: ignore[arg-type]
     online.learn_one("click", x, True)
     sealed = seal(
         {ONLINE: online.snapshot()},

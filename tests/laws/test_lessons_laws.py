@@ -12,6 +12,7 @@ from tests.build import T0, make_example
 
 COLUMNS = ("a", "item_ctr_7d")
 KNOWN = st.sampled_from((None, True, False))
+SHARE = st.sampled_from((None, 0.0, 0.125, 0.7, 1.0))
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6, width=32))
 
 
@@ -26,7 +27,7 @@ def examples(draw: st.DrawFn) -> list[Example]:
             ts_ms=T0 + draw(st.integers(0, 3 * 86_400_000)),
             features=(draw(NUMBERS), draw(NUMBERS)),
             logits={"click": draw(st.floats(-9, 9))} if draw(st.booleans()) else {},
-            labels=Labels(click=draw(KNOWN), long_view=draw(KNOWN)),
+            labels=Labels(click=draw(KNOWN), long_view=draw(KNOWN), completion=draw(SHARE)),
             model=ServedBy(ranker=draw(st.sampled_from(("v1", "v1", "v1", None)))),
             columns=draw(st.sampled_from(("abc123", "abc123", "other"))),
         )

@@ -5,20 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.learning.heads import KINDS
+from models.learning.heads import KINDS, LOGIT
 from models.learning.online import OnlineModel, Weights
-from streams.events import HEADS
+from streams.events import HEADS, SHARES
 
 COLUMNS = ("a", "b", "c")
+LABELS = [st.sampled_from((None, True, False)), st.one_of(st.none(), st.floats(0, 1))]
 VALUES = st.one_of(st.floats(-1e9, 1e9), st.just(float("nan")), st.just(0.0))
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, list[bool | None]]]:
+def rows(draw: st.DrawFn) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, list[float | None]]]:
     """Examples with wild features, colliding buckets and labels that may be unknown."""
     out = []
     for _ in range(draw(st.integers(1, 25))):
-        logits = np.array(draw(st.lists(st.floats(-40, 40), min_size=2, max_size=2)))
+        logits = np.array([draw(st.floats(-40, 40)) for _ in HEADS])
         features = np.array(draw(st.lists(VALUES, min_size=3, max_size=3)))
         buckets = np.array(draw(st.lists(st.integers(0, 6), min_size=4, max_size=4)), dtype=np.uint32)
         out.append(
@@ -26,7 +27,7 @@ def rows(draw: st.DrawFn) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, list
                 logits,
                 features,
                 buckets,
-                draw(st.lists(st.sampled_from((None, True, False)), min_size=2, max_size=2)),
+                [draw(LABELS[head in SHARES]) for head in HEADS],
             )
         )
     return out
@@ -71,25 +72,44 @@ def test_a_restored_model_goes_on_bit_for_bit(kind: str, examples: list, cut: in
     assert resumed.weights().to_bytes() == straight.weights().to_bytes()
 
 
-@settings(max_examples=30, deadline=None)
-@given(rows())
-def test_our_ftrl_is_the_published_one(examples: list) -> None:
-    """An oracle written from the paper's algorithm 1 with lambda1 = 0, on arrays."""
-    model = OnlineModel(None, ())
+@pytest.mark.parametrize("head", ["click", "completion"])
+@settings(max_examples=15, deadline=None)
+@given(examples=rows())
+def test_our_ftrl_is_the_published_one(head: str, examples: list) -> None:
+    """An oracle written from the paper's algorithm 1 with lambda1 = 0, on arrays; a slope is p - y."""
+    model, place = OnlineModel(None, ()), HEADS.index(head)
     z, n = np.zeros(8), np.zeros(8)
     alpha, beta, l2 = model.tuning.alpha, model.tuning.beta, model.tuning.l2
     for _, _, buckets, labels in examples:
-        x = model.inputs(np.zeros(2), np.empty(0), buckets)
-        if labels[0] is None:
+        x, label = model.inputs(np.zeros(len(HEADS)), np.empty(0), buckets), labels[place]
+        if label is None:
             continue
         row = np.bincount(buckets, minlength=8).astype(float)
         row[7] = 1.0
         w = -z / ((beta + np.sqrt(n)) / alpha + l2)
-        g = (1.0 / (1.0 + np.exp(-w @ row)) - labels[0]) * row
+        g = (1.0 / (1.0 + np.exp(-w @ row)) - label) * row
         z += g - (np.sqrt(n + g * g) - np.sqrt(n)) / alpha * w
         n += g * g
-        model.learn_one("click", x, labels[0])
+        model.learn_one(head, x, label)
     w = -z / ((beta + np.sqrt(n)) / alpha + l2)
     weights = model.weights()
-    np.testing.assert_allclose(weights.crosses[0, :7], w[:7], atol=1e-12)
-    np.testing.assert_allclose(weights.bias[0], w[7], atol=1e-12)
+    np.testing.assert_allclose(weights.crosses[place, :7], w[:7], atol=1e-12)
+    np.testing.assert_allclose(weights.bias[place], w[7], atol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(before=st.floats(0, 1), label=st.floats(0, 1), logit=st.floats(-1.5, 1.5))
+def test_a_correction_has_the_slope_of_the_new_label_less_that_of_the_former(
+    before: float, label: float, logit: float
+) -> None:
+    """The first step of FTRL from nothing is -slope / ((1 + |slope|) / alpha + l2)."""
+    model, x = OnlineModel(None, ()), {LOGIT + 2: logit, 5: 1.0}
+    model.correct_one("completion", x, label, before=before)
+    chance = 1 / (1 + np.exp(-logit))
+    slope = before - label  # (chance - label) - (chance - before), where that is at most five steps
+    most = 5 * ((1 - chance) if label > before else chance)
+    slope = np.clip(slope, -most, most)
+    tuning = model.tuning
+    expected = -slope / ((tuning.beta + abs(slope)) / tuning.alpha + tuning.l2)
+    assert model.weights().crosses[2, 5] == pytest.approx(expected, abs=1e-12)
+    assert model.learned["completion"] == 0

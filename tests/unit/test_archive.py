@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from models.learning.crosses import crosses
@@ -156,9 +157,20 @@ def test_rows_are_arrays_with_nan_for_what_is_missing(url: str) -> None:
     found = read_rows(read_examples(url, START, START + 1), width=3)
     assert found.item_ids == ("i1", "i2")
     np.testing.assert_array_equal(found.features, np.array([[1, np.nan, 0.25], [2, np.nan, 0.25]], "f4"))
-    np.testing.assert_array_equal(found.logits, [[-1.0, 0.5], [np.nan, np.nan]])
-    np.testing.assert_array_equal(found.labels, [[0.0, np.nan], [1.0, np.nan]])
+    unknown = [np.nan, np.nan]
+    np.testing.assert_array_equal(found.logits, [[-1.0, 0.5, np.nan], [np.nan, *unknown]])
+    np.testing.assert_array_equal(found.labels, [[0.0, *unknown], [1.0, *unknown]])
     item = Item(item_id="i1", published_ts_ms=0, category="c1")
     np.testing.assert_array_equal(found.buckets[:1], crosses("u", ["i1"], [item], "default"))
     assert len(found.take(slice(1, 2))) == 1
     assert len(read_rows([], 3)) == 0
+
+
+def test_a_label_that_a_file_has_no_column_for_is_not_known(url: str) -> None:
+    labels = Labels(click=True, long_view=False, completion=0.25)
+    Archive(url).write(SOURCE, rows(example(1, labels=labels)), 0, 0)
+    (path,) = Path(url).rglob("*.parquet")
+    read = [read_rows(read_examples(url, START, START + 1), width=3).labels[0]]
+    pq.write_table(pq.ParquetFile(path).read().drop_columns("label_completion"), path)
+    read.append(read_rows(read_examples(url, START, START + 1), width=3).labels[0])
+    np.testing.assert_array_equal(read, [[1.0, 0.0, 0.25], [1.0, 0.0, np.nan]])

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from infra.lockstep.balance import as_svg, balances, trade_off
+from infra.commands.benching import reals_of
+from infra.lockstep.balance import as_svg, as_table, balances, trade_off, watched
 from infra.lockstep.compare import Comparison, compare
 from infra.lockstep.picture import as_picture
 from infra.lockstep.run import Outcome
+from streams.errors import OperatorError
 
 
 def outcome(policy: str, rate: float, seed: int = 1, viewers: int = 200, shared: float = 0.1) -> Outcome:
@@ -75,3 +77,19 @@ def test_coverage_is_what_anybody_was_shown_of_all_catalogues_together() -> None
     assert (tail.popularity, tail.coverage, tail.ctr.value) == (-0.5, 0.7, 0.3)
     assert (popular.popularity, popular.coverage, popular.ctr.value) == (0.5, 0.3, 0.5)
     assert as_svg(trade_off(policies, outcomes)).count("<circle") == 2
+
+
+def test_weights_of_the_share_watched_are_compared_by_clicks_and_time() -> None:
+    policies, seen = watched((0.0, 1.5)), {"u1": 10}
+    outcomes = [
+        Outcome(policy.name, 1, {"u1": 3}, seen, 5, 20, {"u1": watched_ms})
+        for policy, watched_ms in zip(policies, (20_000, 45_000), strict=True)
+    ]
+    result = trade_off(policies, outcomes)
+    assert [(p.completion, p.watched_s) for p in result.points] == [(0.0, 2.0), (1.5, 4.5)]
+    assert "seconds watched" in as_svg(result)
+    console = Console(width=160, record=True)
+    console.print(as_table(result))
+    assert "completion" in console.export_text()
+    with pytest.raises(OperatorError, match="expected weights"):
+        reals_of("1,-2", "--completion")

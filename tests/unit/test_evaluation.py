@@ -1,10 +1,12 @@
 """A log judged by one timeline: nothing is scored by what was not known yet."""
 
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from infra.cli import app
@@ -13,8 +15,10 @@ from infra.evaluation.contenders import CONTENDERS, alone, popularity
 from infra.evaluation.course import Course
 from infra.evaluation.judging import behind, figure
 from infra.evaluation.leaks import leaks
+from infra.evaluation.picture import as_tables
 from infra.evaluation.run import evaluate_log, head_of
 from infra.formats import read_log
+from models.evaluate import rmse
 from models.evaluate.curves import lines_svg
 from models.learning.online import Tuning
 from streams.events import DAY_MS
@@ -131,6 +135,32 @@ def test_a_report_says_how_each_did_and_is_written_as_json(course: Course, tmp_p
     assert set(report.standings[0].slices) == {"cold_user", "cold_item", "head", "tail"}
     assert len(report.standings[0].days) == 7
     assert msgspec.json.decode(msgspec.json.encode(report), type=type(report)) == report
+
+
+def test_the_watched_share_is_told_by_concordance_and_rmse(served: AsServed) -> None:
+    report = evaluate_log(served, "completion", ("popularity",), fresh=True)
+    (row,) = report.standings
+    assert row.auc is None
+    assert row.concordance is not None
+    assert (row.concordance.low or 0.0) > 0.6
+    assert row.rmse is not None
+    shares = Course.of(served, "completion").labels
+    assert set(shares) == {0.09, 0.9}
+    assert row.rmse < shares.std()
+    assert (report.freshness, report.swaps, report.leaks) == ((), (), ())
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(as_tables(report))
+    told = console.export_text()
+    assert "concordance" in told
+    assert "RMSE" in told
+    assert "AUC" not in told
+
+
+def test_a_share_is_learned_by_the_contenders_too(course: Course) -> None:
+    shares = Course.of(course.served, "completion")
+    rows, told = shares.judged, alone(shares, Tuning())
+    assert figure(shares, rows, told).value == pytest.approx(0.75, abs=0.1)
+    assert rmse(shares.labels[rows], told[rows]) < shares.labels[rows].std()
 
 
 def test_labels_of_one_kind_are_refused(served: AsServed) -> None:

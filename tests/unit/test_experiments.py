@@ -62,7 +62,7 @@ def test_an_arm_changes_settings_and_the_model_of_its_users_alone(tmp_path):
     plans = Plans(Settings(), experiments)
     user = next(u for u in USERS if assign(experiments[0], u) == "longer")
     other = next(u for u in USERS if assign(experiments[0], u) == "control")
-    assert plans.of(user).aim("default").value.tolist() == [1.0, 3.0]
+    assert plans.of(user).aim("default").value.tolist() == [1.0, 3.0, 0.0]
     assert plans.of(user).rules.places == (("fresh", 1),)
     assert (plans.of(user).model, plans.models) == ("v7", {"v7"})
     assert plans.of(user).arms == {"ranking": "long/longer"}

@@ -21,6 +21,7 @@ from streams.fold.applier import Applier
 from streams.metrics import DEGRADED, STAGE_FAILURES
 from streams.settings import Settings
 from streams.store import MemoryStore
+from streams.surfaces import Surface
 from tests.build import T0, make_click, make_item, make_message, make_request
 
 TAGS = COLUMN_NAMES.index("item_tags")
@@ -93,7 +94,7 @@ def test_a_full_slate_is_by_the_pair_and_says_whose():
     assert reply.degraded is None
     assert (reply.model.ranker, reply.model.online) == ("v1", "v1-0")
     assert served.columns == columns_hash()
-    assert served.slate[0].logits == pytest.approx({"click": 1.9, "long_view": 1.9})
+    assert served.slate[0].logits == pytest.approx(dict.fromkeys(HEADS, 1.9))
     assert served.slate[0].features[TAGS] == 19.0
     assert (served.slate[0].category, served.slate[0].creator_id) == ("c4", "m19")
     assert served.slate[0].score == reply.items[0].score
@@ -310,6 +311,24 @@ def test_a_score_is_the_weighted_sum_of_probabilities():
     settings = {"click_weight": 2.0, "long_view_weight": 0.5}
     reply, _ = ranked(funnel_of(FULL, **settings), candidates=("i01",))
     assert reply.items[0].score == pytest.approx(2.5 / (1 + math.exp(-0.1)))
+    settings |= {"surfaces": {"default": Surface(weights={"completion": 1.5, "long_view": 0.0})}}
+    reply, served = ranked(funnel_of(FULL, **settings), candidates=("i01",))
+    assert reply.items[0].score == pytest.approx(3.5 / (1 + math.exp(-0.1)))
+    assert served.slate[0].adjusted == pytest.approx(dict.fromkeys(HEADS, 0.1))
+
+
+def test_a_ranker_without_a_head_leaves_it_to_the_online_half():
+    class Fewer(ByTags):
+        heads = HEADS[:2]
+
+        def score_many(self, x):
+            return super().score_many(x)[:, :2]
+
+    settings = {"completion_weight": 1.0}
+    reply, served = ranked(funnel_of(pair_of("v1", Fewer(), weights()), **settings), candidates=("i01",))
+    assert served.slate[0].logits == pytest.approx(dict.fromkeys(HEADS[:2], 0.1))
+    assert served.slate[0].adjusted == pytest.approx({"click": 0.1, "long_view": 0.1, "completion": 0.0})
+    assert reply.items[0].score == pytest.approx(2 / (1 + math.exp(-0.1)) + 0.5)
 
 
 def test_an_exploring_slate_logs_its_propensities():

@@ -5,11 +5,12 @@ import pytest
 from sklearn.metrics import log_loss as reference_loss
 from sklearn.metrics import roc_auc_score
 
-from models.evaluate import log_loss, roc_auc
+from models.evaluate import concordance, log_loss, roc_auc
 from models.training.gate import CHAMPION_MARGIN, Newest, judge
-from streams.events import HEADS
+from streams.events import HEADS as ALL
 
 N = 1_000
+HEADS = ALL[:2]  # labels are yes or no
 
 
 def _rows(seed=0):
@@ -148,3 +149,55 @@ def test_a_first_model_tells_chances_that_hold():
     found = judge(HEADS, truth + 2, labels, labels.mean(axis=0)).reasons
     assert all("calibration error" in reason for reason in found)
     assert len(found) == 2
+
+
+def _shares(seed=0):
+    """Shares of which a third is 0, what is expected of them, and whose they are."""
+    random = np.random.default_rng(seed)
+    truth = 2 * random.normal(size=N)
+    shares = np.where(random.random(N) < 2 / 3, 1 / (1 + np.exp(-truth - random.normal(size=N))), 0.0)
+    told = np.log(2 / 3) + truth - np.log1p(np.exp(truth) / 3)  # log odds of two thirds of the logistic
+    return told[:, None], shares[:, None], random
+
+
+def test_a_share_is_told_by_concordance_and_rmse_and_never_by_auc():
+    told, shares, _ = _shares()
+    verdict = judge(("completion",), told, shares, shares.mean(axis=0), told, shares[:, 0], _newest(N))
+    assert verdict.reasons == ()
+    found = {name.removesuffix("_completion"): value for name, value in verdict.metrics.items()}
+    assert not [name for name in found if "auc" in name or "f1" in name or "precision" in name]
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((1 / (1 + np.exp(-told)) - shares) ** 2)))
+    assert found["rmse"] < found["base_rmse"] == pytest.approx(shares.std())
+    assert found["concordance_low"] < found["concordance"] < found["concordance_high"]
+    assert found["champion_concordance"] == found["concordance"] > found["concordance_head"] - 0.1
+    assert found["popularity_concordance"] == 1.0
+    assert abs(found["bias"]) < 0.03
+
+
+def test_shares_told_wrong_do_not_pass():
+    told, shares, random = _shares()
+    rate = shares.mean(axis=0)
+    (shuffled,) = judge(("completion",), random.permutation(2 * told), shares, rate).reasons
+    assert "base rate" in shuffled
+    sure = 1 / (1 + np.exp(-2 * told))
+    (high,) = judge(("completion",), 2 * told + 1.6, sure, sure.mean(axis=0)).reasons
+    assert "calibration error" in high
+
+
+def test_a_champion_without_a_head_is_compared_on_the_others():
+    logit, labels, rates = _rows()
+    champion = np.column_stack([logit[:, 0], np.full(N, np.nan)])
+    metrics = judge(HEADS, logit, labels, rates, champion=champion).metrics
+    assert "champion_auc_click" in metrics
+    assert "champion_auc_long_view" not in metrics
+
+
+def test_concordance_is_counted_over_pairs():
+    random = np.random.default_rng(0)
+    shares, scores = np.round(random.random(80), 1), np.round(random.random(80), 1)
+    above = shares[:, None] > shares
+    right = (scores[:, None] > scores) + 0.5 * (scores[:, None] == scores)
+    assert concordance(shares, scores) == pytest.approx(right[above].mean())
+    assert concordance(shares > 0.5, scores) == pytest.approx(roc_auc(shares > 0.5, scores))
+    assert concordance(shares, np.zeros(80)) == 0.5
+    assert np.isnan(concordance(np.ones(80), scores))

@@ -27,7 +27,7 @@ def test_all_products_but_the_last_are_in_8_bits(graph):
 
 def test_it_scores_nearly_and_not_quite_the_same(graph):
     x = planted(1_000)[0]
-    exact, rough = (Ranker.first_scores(each, x, 2) for each in (graph, quantised(graph)))
+    exact, rough = (Ranker.first_scores(each, x, (2,)) for each in (graph, quantised(graph)))
     assert 0 < np.abs(exact - rough).max() < 0.5 < np.ptp(exact)
     assert top_overlap(exact, rough) > 0.8
 

@@ -1,13 +1,15 @@
 import math
 import time
 
+import msgspec
 import numpy as np
 import pytest
 
 from models.learning import lessons
 from models.learning.heads import KINDS
 from models.learning.lessons import Lessons
-from models.learning.online import OnlineModel
+from models.learning.online import OnlineModel, _Stored
+from models.learning.weights import packed, unpacked
 from streams.errors import ModelRefused
 from streams.events import HEADS, Labels, ServedBy
 from tests.build import make_example
@@ -24,7 +26,7 @@ def test_each_head_learns_once_when_its_label_is_known() -> None:
     assert state.apply(make_example(revision=1, labels=Labels(click=True))) == ("click",)
     assert state.apply(make_example(revision=2, labels=Labels(click=True, long_view=False))) == ("long_view",)
     assert state.apply(make_example(revision=3, labels=Labels(click=False, long_view=True))) == ()
-    assert state.model.learned == {"click": 1, "long_view": 1}
+    assert state.model.learned == {"click": 1, "long_view": 1, "completion": 0}
     assert state.model.examples == 1
 
 
@@ -62,6 +64,64 @@ def test_a_late_contrary_takes_the_learned_label_back(first: bool, then: bool, k
     again = Lessons.restore(late.snapshot(), COLUMNS, "abc123")
     again.apply(make_example(revision=4, labels=closed(first)))
     assert side * (chance(again) - chance(late)) < 0  # and back, also after a restart
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_longer_watch_corrects_the_share_that_was_learned(kind: str) -> None:
+    """Also from a state that was written and read; the same share again changes nothing."""
+    state, never = begun(None, kind), begun(None, kind)
+    for revision, share in enumerate((0.1, 0.9, 0.9, 0.2), 1):
+        labels = Labels(click=True, completion=share, hide=False, share=False)
+        before, was = chance(state, "completion"), state.model.snapshot()
+        found = state.apply(make_example(revision=revision, labels=labels))
+        assert found == (("click", "completion") if revision == 1 else ())
+        if revision == 3:
+            assert state.model.snapshot() == was
+        elif revision > 1:
+            assert (chance(state, "completion") > before) is (share > 0.5)
+        state = Lessons.restore(state.snapshot(), COLUMNS, "abc123")
+        if revision == 1:
+            never.apply(make_example(labels=labels))
+    assert state.model.learned == never.model.learned
+    assert chance(state, "completion") == pytest.approx(chance(never, "completion"), abs=0.1)
+    assert state.quality["completion"].recent()["rows"] == 0  # nothing was told of it when it was served
+
+
+def test_shares_are_held_against_what_was_told_and_show_errors_not_auc() -> None:
+    state = begun()
+    shares = [0.0, 0.0, 0.25, 1.0]
+    for n, (share, told) in enumerate(zip(shares, [0.1, 0.3, 0.2, 0.9], strict=True)):
+        logit = math.log(told / (1 - told))
+        labels = Labels(click=share > 0, completion=share, hide=False, share=False)
+        adjusted, logits = {"completion": logit}, {"completion": 0.0}
+        state.apply(make_example(example_id=f"r:{n}", labels=labels, adjusted=adjusted, logits=logits))
+    state = Lessons.restore(state.snapshot(), COLUMNS, "abc123")
+    recent, days = state.quality["completion"].recent(), state.quality["completion"].days()
+    assert recent["online_concordance"] == 0.8  # four pairs of five
+    assert recent["online_rmse"] == pytest.approx(math.sqrt((0.01 + 0.09 + 0.0025 + 0.01) / 4), abs=1e-6)
+    assert recent["online_bias"] == pytest.approx((0.1 + 0.3 - 0.05 - 0.1) / 4, abs=1e-6)
+    assert recent["ranker_bias"] == pytest.approx(0.5 - 1.25 / 4)
+    assert not [name for name in recent if "auc" in name]
+    for name in ("rows", "log_loss", "online_rmse", "online_bias"):
+        assert days["all"][name] == pytest.approx(recent[name], abs=1e-6)
+    assert state.quality["completion"].by_slice()["cold_user"]["online_rmse"] == recent["online_rmse"]
+
+
+def test_a_snapshot_of_fewer_heads_goes_on_and_the_new_one_begins() -> None:
+    state = begun()
+    state.apply(make_example(revision=1, labels=Labels(click=True), adjusted={"click": 0.4}))
+    stored = unpacked("learner", state.snapshot(), lessons._Stored)
+    online = unpacked("online", stored.model, _Stored)
+    of_two = {head: online.heads[head] for head in HEADS[:2]}
+    model = packed(
+        "online", msgspec.structs.replace(online, heads=of_two, learned={"click": 1, "long_view": 0})
+    )
+    quality = {head: stored.quality[head] for head in HEADS[:2]}
+    old = packed("learner", msgspec.structs.replace(stored, model=model, quality=quality))
+    found = Lessons.restore(old, COLUMNS, "abc123")
+    assert found.snapshot() == state.snapshot()
+    labels = Labels(click=True, completion=0.5)
+    assert found.apply(make_example(revision=2, labels=labels)) == ("completion",)
 
 
 def test_a_repeat_and_an_older_revision_are_dropped() -> None:

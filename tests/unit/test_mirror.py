@@ -223,4 +223,4 @@ def test_readers_and_writers_at_once_see_no_older_row_after_a_newer_one(redis_ur
 
 def _listens(mirror: Mirror) -> bool:
     mirror.hear()
-    return mirror._believes
+    return mirror.listening

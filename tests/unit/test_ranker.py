@@ -11,6 +11,7 @@ from models.serving import ranker as module
 from models.serving.ranker import SIZES, Ranker
 from models.versions.manifest import GOLDEN, RANKER, Golden
 from streams.errors import ModelRefused
+from streams.events import HEADS
 from tests.planted import linear_graph, linear_version
 
 
@@ -22,7 +23,7 @@ def _load(version, columns=None):
 def test_any_number_of_rows_is_scored_padded_or_in_parts(rows):
     x = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
     logits = _load(linear_version()).score_many(x)
-    assert logits.shape == (rows, 2)
+    assert logits.shape == (rows, len(HEADS))
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits[:, 0], x.sum(axis=1), atol=1e-5)
 

@@ -10,11 +10,12 @@ from models.learning.online import OnlineModel
 from models.serving.ranker import Ranker
 from models.training import recipe
 from models.training.int8 import KEPT_OVERLAP
-from models.training.recipe import Order, ignored_columns, make_version
+from models.training.recipe import Order, adopt_version, ignored_columns, make_version
 from models.training.training_set import TrainingSet, read_training_set
 from models.versions.manifest import CURVE, GOLDEN, GOLDEN_INT8, INT8, ONLINE, PICTURE, PROFILE, RANKER
 from models.versions.profile import Profile
 from streams.errors import ModelRefused
+from streams.events import HEADS
 from streams.features import COLUMN_NAMES, columns_hash
 from tests.archived import examples, write_archive
 
@@ -107,6 +108,40 @@ def test_too_few_labels_of_a_class_are_named(rows):
     rows = rows.take(np.flatnonzero(rows.labels[:, 0] == 0))
     with pytest.raises(ValueError, match="click: expected 10 labels of each class, got 0"):
         make_version(ORDER, TrainingSet.of(rows))
+
+
+def test_the_watched_share_is_judged_as_a_share_and_needs_no_labels(version, data):
+    metrics = version.manifest.metrics
+    assert metrics["rmse_completion"] < metrics["base_rmse_completion"]
+    assert metrics["concordance_completion"] > 0.6
+    rows = msgspec.structs.replace(data.newest, labels=data.newest.labels.copy())
+    rows.labels[:, HEADS.index("completion")] *= 0.0  # watched, and nobody knows how long the items are
+    made = make_version(ORDER, TrainingSet.of(rows))
+    assert made.manifest.gate == ()
+    assert made.manifest.metrics["auc_click"] == pytest.approx(metrics["auc_click"], abs=0.01)
+
+
+def _of_two_heads(graph: bytes) -> bytes:
+    """The graph without its last logit."""
+    model = onnx.load_from_string(graph)
+    for each in model.graph.initializer:
+        if each.name in ("heads.kernel", "heads.bias"):
+            kept = onnx.numpy_helper.to_array(each)[..., :2]
+            each.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(kept), each.name))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+    return model.SerializeToString()
+
+
+def test_a_graph_with_fewer_heads_serves_and_the_online_half_learns_the_rest(version, data):
+    made = adopt_version(ORDER, data, _of_two_heads(version.files[RANKER]))
+    assert (made.manifest.heads, made.manifest.gate) == (("click", "long_view"), ())
+    assert not [name for name in made.manifest.metrics if name.endswith("completion")]
+    ranker = Ranker.load(*made, COLUMN_NAMES)
+    assert ranker.score_many(data.newest.features[:5]).shape == (5, 2)
+    assert OnlineModel.restore(made.files[ONLINE]).learned["completion"] > 100
+    found = recipe._judge(ORDER, data, Ranker.load(*version, COLUMN_NAMES), champion=ranker).metrics
+    assert found["champion_auc_click"] == pytest.approx(found["auc_click"])
+    assert "champion_concordance_completion" not in found
 
 
 def test_cyclic_columns_are_ignored_until_two_periods_were_seen():

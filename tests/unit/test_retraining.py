@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from models.training import retraining as module
+from models.training import rivals
 from models.training.retraining import Retraining, Stopped
 from models.training.retrieval.carried import resealed
 from models.versions.registry import load_version, publish
@@ -194,7 +195,7 @@ def test_a_version_may_take_the_champions_towers_over_and_says_so(world, monkeyp
         assert champion.manifest.version == first.version
         return resealed(version, {"towers.json": b"{}"})
 
-    monkeypatch.setattr(module, "carried", carried)
+    monkeypatch.setattr(rivals, "carried", carried)
     world.retraining.answer([make_trigger(trigger_id="t2")])
     second = world.retraining.serving()
     assert f"towers of {first.version}" in second.reasons

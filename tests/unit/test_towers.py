@@ -3,9 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from models.evaluate import concordance, rmse
 from models.serving.ranker import Ranker
 from models.training import checkpoints, towers
 from models.training.checkpoints import Bounds, Checkpoints
@@ -32,6 +33,26 @@ def test_it_learns_an_interaction_that_a_linear_model_cannot(fitted):
     of_linear = roc_auc_score(outcomes[:, 0], linear.decision_function(np.nan_to_num(np.log1p(unseen))))
     assert _auc(fitted) > of_linear + 0.05
     assert _auc(fitted) > 0.75
+
+
+def test_a_planted_better_predictor_of_shares_is_found(fitted):
+    """Of a product no linear model tells anything: it is no better than the mean."""
+    x, labels, _ = planted(3_000, seed=99)
+    shares, told = labels[:, 2], 1 / (1 + np.exp(-fitted.tower.score_many(x)[:, 2].astype(float)))
+    known, seen = np.nan_to_num(np.log1p(planted(3_000)[0])), planted(3_000)[1][:, 2]
+    linear = LinearRegression().fit(known, seen).predict(np.nan_to_num(np.log1p(x)))
+    assert rmse(shares, told) < 0.93 * rmse(shares, linear)
+    assert concordance(shares, told) > concordance(shares, linear) + 0.1
+    assert abs(told.mean() - shares.mean()) < 0.03
+
+
+def test_a_head_that_may_be_flat_is_one_low_chance_and_hinders_no_other(fitted):
+    x, labels, _ = planted(3_000)
+    for flat in (0.0, np.nan):
+        labels = np.column_stack([labels[:, :2], np.full(3_000, flat)]).astype(np.float32)
+        found = towers.train(x, labels, seed=1, may_be_flat=[2])
+        assert found.tower.score_many(x[:500])[:, 2].max() < -3
+        assert _auc(found) > _auc(fitted) - 0.01
 
 
 def test_a_head_with_unknown_labels_learns_from_the_known_ones(fitted):
@@ -159,7 +180,7 @@ def test_what_scaling_silences_is_not_in_the_graph_and_no_logit_moves(fitted, si
 def test_the_floor_has_the_products_of_the_network(fitted):
     """Every kernel that is trained, and no other."""
     kernels = [layer["kernel"].shape for layer in fitted.tower.params.values()]
-    assert sorted(shapes_of(len(COLUMNS), 2, towers.Config())) == sorted(kernels)
+    assert sorted(shapes_of(len(COLUMNS), 3, towers.Config())) == sorted(kernels)
 
 
 def test_scaling_in_parts_is_scaling_at_once():

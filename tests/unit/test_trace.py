@@ -2,6 +2,7 @@
 
 from models.serving.budget import Budget
 from models.serving.trace import KEPT_S, Recorder, read_trace
+from streams.events import HEADS
 from streams.features import COLUMN_NAMES
 from streams.store import MemoryStore
 from tests.build import T0, make_request
@@ -26,7 +27,7 @@ def test_a_trace_has_every_candidate_with_scores_features_and_moves():
     first = trace.candidates[0]
     assert (first.position, first.by_score, first.propensity) == (0, 0, 1.0)
     assert first.features[COLUMN_NAMES.index("item_tags")] == 19.0
-    assert set(first.logits) == {"click", "long_view"}
+    assert set(first.logits) == set(HEADS)
     moved = {reason for row in trace.candidates for reason in row.reasons}
     assert moved == {"diverse"}
     assert trace.candidates[-1].position is None

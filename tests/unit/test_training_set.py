@@ -66,7 +66,7 @@ def test_rows_on_disk_are_the_rows_read_whole(tmp_path):
     data = _data(tmp_path)
     part = data.source.read(0, len(data))
     np.testing.assert_array_equal(part.x, data.newest.features)
-    np.testing.assert_array_equal(part.labels, data.newest.labels)
+    np.testing.assert_array_equal(part.labels, data.newest.labels.astype(np.float32))
     np.testing.assert_array_equal(part.weights, data.newest.weights)
     np.testing.assert_array_equal(data.source.read(7, 9).x, part.x[7:9])
 

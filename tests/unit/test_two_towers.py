@@ -96,18 +96,20 @@ def test_a_version_that_surely_finds_less_than_the_champion_is_rejected(seen, ca
     content, newest = content_vectors(seen.items), _newest(seen)
     good = Tried(towers.of_inputs(catalogue), towers.users)
     poor = Tried(np.random.default_rng(0).normal(size=good.vectors.shape), weighted_mean)
-    metrics, reasons = judge(poor, content, seen.learned, newest, good).verdict
+    found = judge(poor, content, seen.learned, newest, good)
+    metrics, reasons = found.verdict
     assert len(reasons) == 1
     assert reasons[0].startswith("retrieval: recall@10 0.")
+    assert "the champion's is 0." in reasons[0]
     assert metrics["retrieval_recall_lost_low"] > 0
-    for rival in (poor, good, None):
-        metrics, reasons = judge(good, content, seen.learned, newest, rival).verdict
-        assert reasons == ()
-    assert "retrieval_recall_champion" not in metrics
-    few = newest.take(slice(0, 15))  # of fifteen users nothing is sure
-    assert judge(poor, content, seen.learned, few, good).verdict.reasons == ()
+    better = found._replace(towers=found.champion, champion=found.towers)
+    alike = better._replace(champion=better.towers)
+    assert better.verdict.reasons == alike.verdict.reasons == ()
+    assert better.verdict.metrics["retrieval_recall_lost_high"] < 0
+    alone = better._replace(champion=None).verdict
+    assert "retrieval_recall_champion" not in alone.metrics
     one = newest._replace(users=np.zeros(len(newest.users), np.int64))
-    assert judge(poor, content, seen.learned, one, good).verdict.reasons == ()
+    assert found._replace(newest=one).verdict.reasons == ()  # of one user nothing is sure
 
 
 def test_recall_has_an_interval_of_users_and_a_figure_for_each_slice(seen, catalogue, towers):
@@ -268,7 +270,11 @@ def test_a_version_gets_its_towers_from_the_archive(seen, tmp_path):
     write_world(url, seen)
     window = Window(from_ms=T0, to_ms=T0 + 1_000 * len(seen.learned.items), rows=len(seen.learned.items))
     plain = linear_version(window=window, columns_hash=columns_hash())
-    version, note = with_towers(plain, url, seed=1)
+    place = checkpoints.Checkpoints(tmp_path / "checkpoints", "t", "c").part(
+        "towers", checkpoints.Bounds(0, 9)
+    )
+    version, note = with_towers(plain, url, seed=1, checkpoint=place)
+    assert place.path.exists()
     metrics = version.manifest.metrics
     assert note == ""
     assert {ITEM_TOWER, USER_TOWER, TOWERS, "towers_curve.svg"} <= set(version.manifest.files)

@@ -9,7 +9,7 @@ from river import facto, optim
 
 from models.learning.crosses import BUCKETS
 from models.learning.heads.head import Extra, Floats, Inputs, Tuning
-from models.learning.heads.linear import Linear
+from models.learning.heads.linear import CrossEntropy, Linear
 
 __all__ = ["Factorised"]
 
@@ -43,6 +43,7 @@ class Factorised(Linear):
             n_factors=FACTORS,
             weight_optimizer=optim.SGD(0.0),
             latent_optimizer=optim.SGD(_RATE),
+            loss=CrossEntropy(),
             l2_latent=1e-3,
             intercept_lr=0.0,
         )
@@ -53,7 +54,7 @@ class Factorised(Linear):
         known = {key: value for key, value in x.items() if key in self._pairs.latents}
         return super().logit_one(x) + float(self._pairs._calculate_interactions(known))
 
-    def learn_one(self, x: Inputs, y: bool, weight: float) -> None:
+    def learn_one(self, x: Inputs, y: float, weight: float) -> None:
         """Learns one label: the pairs what the linear part, as it stood, got wrong."""
         self._pairs.intercept = super().logit_one(x)
         super().learn_one(x, y, weight)

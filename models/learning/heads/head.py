@@ -43,8 +43,8 @@ class Head(Protocol):
     def logit_one(self, x: Inputs) -> float:
         """The log odds of the objective."""
 
-    def learn_one(self, x: Inputs, y: bool, weight: float) -> None:
-        """Learns one label."""
+    def learn_one(self, x: Inputs, y: float, weight: float) -> None:
+        """Learns one label: 0, 1, or a share between them."""
 
     def weights(self) -> Mapping[int, float]:
         """The linear part, by key."""
@@ -63,5 +63,5 @@ class Head(Protocol):
         """Goes on from `state`, bit for bit.
 
         Raises:
-            KeyError, ValueError: it is none of this kind.
+            KeyError, ValueError: it is none of this kind, or of a time with other heads than HEADS.
         """

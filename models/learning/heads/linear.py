@@ -10,7 +10,7 @@ from river import linear_model, optim, utils
 
 from models.learning.heads.head import LOGIT, Extra, Floats, Inputs, Tuning
 
-__all__ = ["Linear"]
+__all__ = ["CrossEntropy", "Linear"]
 
 
 class _Ftrl(optim.FTRLProximal):
@@ -28,6 +28,16 @@ class _Ftrl(optim.FTRLProximal):
         return w
 
 
+class CrossEntropy(optim.losses.Log):
+    """River's log loss, also of shares: its slope by the logit is the chance less the label."""
+
+    def gradient(self, y_true: Any, y_pred: Any) -> Any:
+        """The slope by the logit `y_pred`."""
+        if y_true in (0.0, 1.0):
+            return float(super().gradient(y_true, y_pred))
+        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, y_pred)))) - y_true
+
+
 class Linear:
     """River's logistic regression with FTRL-Proximal: it begins as the ranker's own opinion of its objective.
 
@@ -40,7 +50,7 @@ class Linear:
 
     def __init__(self, place: int, _columns: int, tuning: Tuning, /) -> None:
         optimizer = _Ftrl(alpha=tuning.alpha, beta=tuning.beta, l1=0.0, l2=tuning.l2)
-        model = linear_model.LogisticRegression(optimizer=optimizer, intercept_lr=0.0)
+        model = linear_model.LogisticRegression(optimizer=optimizer, loss=CrossEntropy(), intercept_lr=0.0)
         own = LOGIT + place
         optimizer.z[own] = -(tuning.beta / tuning.alpha + tuning.l2)
         optimizer.n[own] = 0.0
@@ -51,8 +61,8 @@ class Linear:
         """The log odds of the objective."""
         return float(self._model._raw_dot_one(x))
 
-    def learn_one(self, x: Inputs, y: bool, weight: float) -> None:
-        """Learns one label."""
+    def learn_one(self, x: Inputs, y: float, weight: float) -> None:
+        """Learns one label: 0, 1, or a share between them."""
         self._model.learn_one(x, y, w=weight)
 
     def weights(self) -> Mapping[int, float]:

@@ -42,7 +42,7 @@ class Optimistic(Linear):
         variance = context @ self._known._ss_inv_arr[:size, :size] @ context
         return super().logit_one(x) + _OPTIMISM * math.sqrt(max(0.0, variance))
 
-    def learn_one(self, x: Inputs, y: bool, weight: float) -> None:
+    def learn_one(self, x: Inputs, y: float, weight: float) -> None:
         """Learns one label, and that such a context was seen."""
         super().learn_one(x, y, weight)
         root = math.sqrt(weight)
@@ -61,14 +61,19 @@ class Optimistic(Linear):
 
     def state(self) -> dict[str, bytes]:
         """All of it, plain: precision and covariance, both as River keeps them."""
-        known = self._known
-        arrays = {"precision": known._ss_arr, "covariance": known._ss_inv_arr}
+        known, size = self._known, len(self._keys)  # River keeps room for more
+        arrays = {"precision": known._ss_arr[:size, :size], "covariance": known._ss_inv_arr[:size, :size]}
         return super().state() | {name: np.ascontiguousarray(each).tobytes() for name, each in arrays.items()}
 
     def restore(self, state: Mapping[str, bytes]) -> None:
-        """Goes on from `state`, bit for bit."""
+        """Goes on from `state`, bit for bit; logits of heads that came later are unlike any seen.
+
+        Raises:
+            KeyError, ValueError: it is none of this kind, or of other columns.
+        """
         super().restore(state)
-        cap = self._known._cap
-        for name, kept in (("_ss_arr", "precision"), ("_ss_inv_arr", "covariance")):
-            whole = np.frombuffer(state[kept]).reshape(cap, cap)
-            setattr(self._known, name, np.array(whole, order="C" if kept == "precision" else "F"))
+        side = math.isqrt(len(state["precision"]) // 8)
+        later = range(LOGIT + len(HEADS) - (len(self._keys) - side), LOGIT + len(HEADS))
+        kept = [place for place, key in enumerate(self._keys) if key not in later]
+        for whole, name in ((self._known._ss_arr, "precision"), (self._known._ss_inv_arr, "covariance")):
+            whole[np.ix_(kept, kept)] = np.frombuffer(state[name]).reshape(side, side)

@@ -14,8 +14,8 @@ def linear_start(
     """Kernel [w, heads] and bias [heads], float32, of one penalised logistic regression a head.
 
     On a first few thousand rows nothing beats a linear model by much, and a network started at
-    random lies well below it; started here it can only learn what is left. `labels` [n, heads] are
-    0, 1 or NaN; `base` [heads] are the shares of ones.
+    random lies well below it; started here it can only learn what is left. `labels` [n, heads] lie
+    from 0 to 1 or are NaN; `base` [heads] are their means.
     """
     newest = slice(max(0, len(rows) - ROWS), None)
     design = np.column_stack([rows[newest], np.ones(len(rows[newest]))]).astype(np.float64)

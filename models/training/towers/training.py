@@ -1,7 +1,7 @@
 """Fits a tower: Adam, a loss over known labels only, early stopping on the newest part, calibration."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from streams.settings import cache_folder
 __all__ = ["Config", "Epoch", "Fitted", "keep_compiled", "train", "train_on", "warm"]
 
 EVALUATED = 1_024  # rows of one evaluation call: a fixed shape, so that it compiles once
+FLAT = 1e-3  # the chance of a head without any label but 0
 VALIDATED = 100_000  # newest rows that decide when to stop: more would cost memory and decide the same
 
 
@@ -71,13 +72,20 @@ def train(
     *,
     config: Config | None = None,
     ignored: np.ndarray | None = None,
+    may_be_flat: Collection[int] = (),
     progress: Callable[[Epoch], None] = lambda _: None,
     checkpoint: Keeper | None = None,
 ) -> Fitted:
     """`train_on` rows in memory: `x` [n, d], `labels` [n, heads], `weights` [n] (default: 1)."""
-    rows = Arrays(x, labels, weights)
     return train_on(
-        rows, len(x), seed, config=config, ignored=ignored, progress=progress, checkpoint=checkpoint
+        Arrays(x, labels, weights),
+        len(x),
+        seed,
+        config=config,
+        ignored=ignored,
+        may_be_flat=may_be_flat,
+        progress=progress,
+        checkpoint=checkpoint,
     )
 
 
@@ -88,14 +96,16 @@ def train_on(
     *,
     config: Config | None = None,
     ignored: np.ndarray | None = None,
+    may_be_flat: Collection[int] = (),
     progress: Callable[[Epoch], None] = lambda _: None,
     checkpoint: Keeper | None = None,
 ) -> Fitted:
     """A calibrated tower fitted on the first `stop` rows of a source, which come oldest first.
 
-    Labels are 0, 1 or NaN (not known). The newest `validation_ratio` of the rows (VALIDATED at the most)
-    decides when to stop and calibrates the logits; scaling and gradients never see it. Columns marked in
-    `ignored` [d] get no say at all. The same arguments give the same tower on the same machine, also where a
+    Labels lie from 0 to 1, or are NaN (not known). The newest `validation_ratio` of the rows (VALIDATED at
+    the most) decides when to stop and calibrates the logits; scaling and gradients never see it. Columns
+    marked in `ignored` [d] get no say at all. Heads in `may_be_flat` may have no label but 0, or none known:
+    they begin as one low chance. The same arguments give the same tower on the same machine, also where a
     training that was cut off goes on from its `checkpoint`.
 
     Memory holds BUFFER rows and the newest ones, however many there are.
@@ -110,7 +120,7 @@ def train_on(
     began, cpu_began = time.perf_counter(), time.process_time()
     split = stop - min(VALIDATED, max(1, int(stop * config.validation_ratio)))
     scaling = scaling_of((source.read(*each).x for each in ranges(0, split)), ignored)
-    base = _base_rates(source, split)
+    base = _base_rates(source, split, may_be_flat)
     network = Dcn(source.shape[2], config.cross_layers, config.rank, config.hidden)
     fold = _Fold(network, config, scaling, source, (split, stop), seed)
     rules = Rules(seed, config.max_epochs, config.patience)
@@ -130,8 +140,8 @@ def keep_compiled() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _base_rates(source: Source, stop: int) -> np.ndarray:
-    """Each head's weighted share of ones among the known labels of the first `stop` rows."""
+def _base_rates(source: Source, stop: int, may_be_flat: Collection[int]) -> np.ndarray:
+    """Each head's weighted mean of the known labels of the first `stop` rows."""
     ones, mass = np.zeros(source.shape[2]), np.zeros(source.shape[2])
     for start, end in ranges(0, stop):
         labels, weights = source.told(start, end)
@@ -139,6 +149,8 @@ def _base_rates(source: Source, stop: int) -> np.ndarray:
         ones += (np.nan_to_num(labels) * known).sum(axis=0)
         mass += known.sum(axis=0)
     share = ones / np.maximum(mass, 1e-9)
+    flat = list(may_be_flat)
+    share[flat] = np.clip(share[flat], FLAT, 1 - FLAT)
     if ((share <= 0) | (share >= 1)).any():
         raise ValueError(f"labels: expected both classes of each head, got shares of ones {share.tolist()}")
     return share

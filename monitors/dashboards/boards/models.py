@@ -29,8 +29,16 @@ MODELS = Board(
                 lines(
                     "AUC by head",
                     "percentunit",
-                    "Prequential: each label is predicted before it is learned.",
+                    "Prequential: each label is predicted before it is learned. Of shares: concordance.",
                     ("max by (head) (streamrec_online_auc_ratio)", "{{head}}"),
+                    ("max by (head) (streamrec_online_concordance_ratio)", "{{head}}: concordance"),
+                ),
+                lines(
+                    "Watched share: error",
+                    "percentunit",
+                    "Expected when served, against what was watched of it, over recent labels.",
+                    ("max by (head) (streamrec_online_rmse_ratio)", "RMSE"),
+                    ("avg by (head) (streamrec_online_bias_ratio)", "told less true"),
                 ),
                 lines(
                     "Log loss by head",

@@ -1,8 +1,7 @@
 """The newest rows that a version served, as a judged window."""
 
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,6 @@ __all__ = ["judged"]
 
 Slate = tuple[Served, NDArray[np.float32]]
 
-# Messages of each partition that are read, the newest ones; more where they hold too few rows.
-NEWEST = (1_000, 20_000, None)
-
 
 def judged(settings: Settings, version: Version, rows: int) -> Evidence:
     """The newest `rows` rows of the version, judged by its reference; clusters counted.
@@ -35,7 +31,9 @@ def judged(settings: Settings, version: Version, rows: int) -> Evidence:
         KafkaUnavailable: the broker does not answer.
     """
     frozen = freeze(version)
-    for newest in NEWEST:
+    # A slate has a row at the least, so that many messages of each partition hold the newest rows of all;
+    # more are read where other versions served.
+    for newest in (rows, 20 * rows, None):
         kept = _kept(_slates(settings, version.manifest.version, frozen, newest), rows)
         count = sum(len(values) for _, values in kept)
         if count >= rows:
@@ -53,19 +51,31 @@ def _slates(settings: Settings, name: str, frozen: Frozen, newest: int | None) -
                 yield served, values
 
 
-def _kept(slates: Iterator[Slate], rows: int) -> deque[Slate]:
-    """The last of them that hold `rows` rows."""
-    kept: deque[Slate] = deque()
+def _kept(slates: Iterable[Slate], rows: int) -> list[Slate]:
+    """The newest of them by event time that hold `rows` rows: partitions come in no order among them."""
+    kept: list[Slate] = []
     count = 0
     for slate in slates:
         kept.append(slate)
         count += len(slate[1])
-        while count - len(kept[0][1]) >= rows:
-            count -= len(kept.popleft()[1])
+        if count > 4 * rows:
+            kept = _newest(kept, rows)
+            count = sum(len(values) for _, values in kept)
+    return _newest(kept, rows)
+
+
+def _newest(slates: list[Slate], rows: int) -> list[Slate]:
+    kept: list[Slate] = []
+    count = 0
+    for slate in sorted(slates, key=lambda slate: slate[0].ts_ms, reverse=True):
+        if count >= rows:
+            break
+        kept.append(slate)
+        count += len(slate[1])
     return kept
 
 
-def _evidence(version: Version, frozen: Frozen, kept: deque[Slate], count: int) -> Evidence:
+def _evidence(version: Version, frozen: Frozen, kept: Sequence[Slate], count: int) -> Evidence:
     clusters = Clusters()
     for served, _ in kept:
         for kind, members in clusters_of(served).items():

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from infra.cli import app
 from streams.errors import OperatorError
 from streams.events import MODELS, SERVED
-from tests.flow.test_monitor import COLUMNS, PLACES, Traffic
+from tests.flow.test_monitor import COLUMNS, NOON, PLACES, Traffic
 
 
 def drift(*arguments: str) -> Any:
@@ -28,11 +28,14 @@ def test_references_are_shown_and_compared_and_recent_rows_reported(
     traffic = Traffic(settings)
     for version in ("m0", "m1"):
         traffic.crown(version)
-    for _ in range(5_100 // PLACES):
-        traffic.served += 1
-        x = traffic.rng.normal((1.0, 0.0, 0.0), size=(PLACES, len(COLUMNS)))
-        traffic.publisher.send(SERVED, traffic.slate(x), partition=0)
-        traffic.now_ms += 10
+    # Newer rows lie on a partition that is read before that of the older ones, or after it.
+    for partition, shift, at_ms in ((1, 0.0, NOON), (0, 1.0, NOON + 100_000), (2, 0.0, NOON - 100_000)):
+        traffic.now_ms = at_ms
+        for _ in range(5_100 // PLACES):
+            traffic.served += 1
+            x = traffic.rng.normal((shift, 0.0, 0.0), size=(PLACES, len(COLUMNS)))
+            traffic.publisher.send(SERVED, traffic.slate(x), partition=partition)
+            traffic.now_ms += 10
     traffic.publisher.send_raw(MODELS.name, b"m1", b"[]", partition=0)
     traffic.publisher.flush()
     traffic.publisher.close()

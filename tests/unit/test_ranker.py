@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from models.serving import ranker as module
 from models.serving.ranker import SIZES, Ranker
+from models.versions.graph_outline import TEXT, refuse_foreign
 from models.versions.manifest import GOLDEN, RANKER, Golden
 from streams.errors import ModelRefused
 from streams.events import HEADS
@@ -155,6 +156,34 @@ def _function() -> onnx.ModelProto:
 def test_a_foreign_graph_is_refused_by_name(model, says):
     with pytest.raises(ModelRefused, match=says):
         _load(linear_version(model, ("a", "b", "c")))
+
+
+@pytest.mark.parametrize(
+    ("domain", "kind", "opset", "says"),
+    [
+        ("com.microsoft", "Tokenizer", 1, None),
+        ("ai.onnx.ml", "LabelEncoder", 2, None),
+        ("", "StringNormalizer", 17, None),
+        ("com.microsoft", "Gelu", 1, "operator com.microsoft:Gelu"),
+        ("com.microsoft", "LabelEncoder", 1, "operator com.microsoft:LabelEncoder"),
+        ("ai.onnx.ml", "TreeEnsemble", 5, "ai.onnx.ml opset: expected 2 to 4"),
+        ("com.microsoft.nchwc", "Conv", 1, "domain 'com.microsoft.nchwc'"),
+        ("", "StringConcat", 20, "operator StringConcat"),
+    ],
+)
+def test_a_graph_that_reads_text_may_hold_the_three_operators_it_takes_and_a_ranker_none(
+    domain, kind, opset, says
+):
+    model = _operator(domain, kind)
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(*each) for each in {"": 17, domain: opset}.items())
+    if says is None:
+        refuse_foreign(model.SerializeToString(), TEXT)
+    else:
+        with pytest.raises(ModelRefused, match=says):
+            refuse_foreign(model.SerializeToString(), TEXT)
+    with pytest.raises(ModelRefused, match=r"expected the standard one only|not one that this graph needs"):
+        refuse_foreign(model.SerializeToString())
 
 
 def test_session_options_take_effect_or_the_model_is_refused(monkeypatch):

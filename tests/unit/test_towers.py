@@ -173,7 +173,7 @@ def test_what_scaling_silences_is_not_in_the_graph_and_no_logit_moves(fitted, si
     heard = max(1, np.count_nonzero(scaling.inverse_std) + np.count_nonzero(scaling.missing))
     widths = {t.name: t.dims[0] for t in onnx.load_from_string(graph).graph.initializer if t.dims}
     assert widths["deep_0.kernel"] == heard < 2 * len(COLUMNS)
-    logits = Ranker.first_scores(graph, x, tower.network.heads)
+    logits = Ranker.first_scores(graph, x, (tower.network.heads,))
     np.testing.assert_allclose(logits, tower.score_many(x), rtol=1e-4, atol=1e-4)
 
 

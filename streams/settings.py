@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
-from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface
+from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface, Weights
 
 __all__ = ["Settings", "cache_folder", "read_settings", "unencrypted"]
 
@@ -120,6 +120,9 @@ class Settings(BaseSettings):
     click_weight: float = Field(1.0, ge=0)
     long_view_weight: float = Field(1.0, ge=0)
     completion_weight: float = Field(0.0, ge=0, description="of the share of an item that is watched")
+    query_watch_ratio: float = Field(
+        0.0, ge=0, description="of the weights of watching (all but the click's), where a query asks"
+    )
 
     # learning
     bootstrap_rows: int = Field(3_000, ge=100, description="labelled examples before the first model")
@@ -128,6 +131,9 @@ class Settings(BaseSettings):
     )
     train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
     train_rows: int = Field(1_000_000, ge=1_000, description="newest examples trained on, at the most")
+    train_weights: Weights = Field(
+        {}, description="JSON: what an objective's loss counts in training; 1 where it is not named"
+    )
     train_seed: int = 0
     publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")

@@ -23,16 +23,28 @@ class KeptWorld:
         whole = msgspec.json.encode([FORMAT, LAYOUT, plan])
         self.folder = root / f"{plan.items}-{hashlib.blake2b(whole, digest_size=6).hexdigest()}"
         self.redis_folder = self.folder / "redis"
-        self._mark = self.redis_folder / "filled"
+        self.versions = (self.folder / "versions").as_uri()  # of towers
 
     @property
     def filled(self) -> bool:
         """True once Redis was filled whole and has written it."""
-        return self._mark.is_file() and (self.redis_folder / "dump.rdb").is_file()
+        return self._has("filled")
 
     def note_filled(self) -> None:
         """Redis was filled, and has written it."""
-        self._mark.touch()
+        (self.redis_folder / "filled").touch()
+
+    @property
+    def embedded(self) -> bool:
+        """True once Redis has every item's vector and has written it."""
+        return self._has("embedded")
+
+    def note_embedded(self) -> None:
+        """Redis has every item's vector, and has written it."""
+        (self.redis_folder / "embedded").touch()
+
+    def _has(self, mark: str) -> bool:
+        return (self.redis_folder / mark).is_file() and (self.redis_folder / "dump.rdb").is_file()
 
     def build(self, vectors: NDArray[np.floating]) -> ann.Nearest:
         """The index of these vectors: as it was kept, or built and kept."""

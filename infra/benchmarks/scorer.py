@@ -19,6 +19,7 @@ from infra.benchmarks.conditions import Conditions, conditions
 from infra.benchmarks.kept_world import KeptWorld
 from infra.benchmarks.reads import keys_of_view
 from infra.benchmarks.report import Goal
+from infra.benchmarks.scorer_towers import learned_vectors
 from infra.benchmarks.scorer_world import NOW_MS, Plan, World
 from infra.benchmarks.serving import GOODPUT_GOAL, P99_KAFKA_GOAL_MS, Serving, measure_serving
 from infra.benchmarks.speeds import MeasureError, Middle, Times, ratio, times_of
@@ -119,14 +120,21 @@ def measure(
     world, catalogue = World(plan), Catalogue(wall_ms=lambda: NOW_MS)
     world.stock(catalogue, lambda n: told("items", n))
     bare = open_flights(settings)
+
+    def save() -> None:
+        open_flights(settings, SAVE_S).run("SAVE")
+
     if not kept.filled:
         world.write(bare, Keys(settings.namespace), lambda n: told("Redis", n))
-        open_flights(settings, SAVE_S).run("SAVE")
+        save()
         kept.note_filled()
+    learned, said = None, "made up: clusters by creator"
+    if plan.vectors == "learned":
+        learned, said = learned_vectors(settings, world, catalogue, kept, save, told)
     mirror = open_mirror(settings)
     store = _Noted(open_flights(settings), settings.namespace, mirror=mirror)
     beside = RedisStore(open_flights(settings), settings.namespace, mirror=mirror)
-    shelves = Shelves(catalogue, beside, world.vectors_of, build=kept.build)
+    shelves = Shelves(catalogue, beside, world.vectors_of, learned=learned, build=kept.build)
     began = time.perf_counter()
     shelves.refresh()
     laid_out = time.perf_counter() - began
@@ -149,7 +157,7 @@ def measure(
     return Figures(
         conditions=conditions(),
         plan=plan,
-        vectors="made up: clusters by creator",
+        vectors=said,
         columns=len(COLUMN_NAMES),
         stock_seconds=laid_out,
         recall=_recall(shelves, tastes) if nearest else None,

@@ -1,10 +1,13 @@
-"""The made-up world of `streamrec bench scorer`: items in clusters, users with tastes, all in Redis.
+"""The made-up world of `streamrec bench scorer`: items of creators, users with tastes, all in Redis.
 
-Item k is the k-th most popular (Zipf). Its vector lies near the centre of its creator's cluster, so that
-neighbourhoods are as uneven as learned ones are; what a user has watched comes from a few clusters.
+Item k is the k-th most popular (Zipf). Each creator is of a scene, which no record tells; users like two
+scenes: three quarters of what they watch is of their creators, the rest is popular. Vectors are learned from
+that (`scorer_towers`), or made up: near the centre of the creator's cluster.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -21,10 +24,15 @@ from streams.store.keys import Keys
 
 __all__ = ["NOW_MS", "Plan", "World"]
 
+Ints = NDArray[np.int64]
+
 NOW_MS = 1_767_225_600_000
 DAY_MS = 86_400_000
 DIMENSIONS, CATEGORIES = 64, 50
 A_CREATOR = 200  # items
+LIKED, A_SCENE = 2, 8  # scenes of a user, and creators of each
+POPULAR = 0.25  # of what is watched
+WORDS, TITLE = 60, 4  # of a category, and of a title
 SPREAD = 0.55  # of a vector around its creator's centre, whose length is 1
 WRITTEN = 1_000  # keys of one MSET
 _SHARES = {  # of an item's impressions
@@ -56,49 +64,64 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     users: int = 100_000
     limit: int = 20
     seed: int = 1
+    vectors: Literal["learned", "made-up"] = "learned"
+    engagements: int = 200_000  # that vectors are learned from
 
 
 class World:
-    """Vectors, items and the users who will ask, `asking` [requests]; the same for the same plan."""
+    """Items and the users who will ask, `asking` [requests]; the same for the same plan."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         random = np.random.default_rng((plan.seed, 1))
         self.creators = max(4, plan.items // A_CREATOR)
-        centres = _unit(random.normal(size=(self.creators, DIMENSIONS)).astype(np.float32))
         self._creator = random.integers(0, self.creators, plan.items)
-        self.vectors = centres[self._creator]
-        self.vectors += (SPREAD / DIMENSIONS**0.5) * random.standard_normal(
-            self.vectors.shape, dtype=np.float32
-        )
-        self.vectors = _unit(self.vectors)
         self._published = NOW_MS - (90 * DAY_MS * random.random(plan.items) ** 2).astype(np.int64)
-        self._by_creator = np.split(
-            np.argsort(self._creator, kind="stable"), np.cumsum(np.bincount(self._creator))[:-1]
-        )
+        self._in_scenes = random.permutation(self.creators)
+        self._words = random.integers(0, WORDS, (plan.items, TITLE))
+        self._by_creator = np.argsort(self._creator, kind="stable")
+        self._made = np.bincount(self._creator, minlength=self.creators)
+        self._first = np.cumsum(self._made) - self._made
+        self._upto = np.cumsum(1.0 / np.arange(1, plan.items + 1) ** 0.8)
         self.asking = zipf(plan.users, 0.8, plan.requests, random)
 
+    @cached_property
+    def _vectors(self) -> NDArray[np.float32]:
+        random = np.random.default_rng((self.plan.seed, 4))
+        centres = _unit(random.normal(size=(self.creators, DIMENSIONS)).astype(np.float32))
+        vectors = centres[self._creator]
+        vectors += (SPREAD / DIMENSIONS**0.5) * random.standard_normal(vectors.shape, dtype=np.float32)
+        return _unit(vectors)
+
     def vectors_of(self, items: Sequence[Item], own: int) -> NDArray[np.float32]:  # noqa: ARG002
-        """As a trained item tower would give them, [n, 64]."""
+        """Made-up ones [n, 64]."""
         rows = np.fromiter((int(item.item_id[1:]) for item in items), np.intp, len(items))
-        return self.vectors[rows]
+        return self._vectors[rows]
+
+    def watched(self, users: int, each: int) -> Ints:
+        """What so many users, none of those who ask, watched one after the other: items [users, each]."""
+        random = np.random.default_rng((self.plan.seed, 3))
+        return self._picked(self._liked(users, random), each, random)
+
+    def item(self, k: int) -> Item:
+        """The record of item k."""
+        creator = int(self._creator[k])
+        category = creator % CATEGORIES
+        return Item(
+            item_id=_item(k),
+            published_ts_ms=int(self._published[k]),
+            title=" ".join(f"w{category}x{word}" for word in self._words[k].tolist()),
+            category=_category(creator),
+            creator_id=_creator(creator),
+            duration_ms=5_000 + 37 * (k % 1_000),
+            tags=(f"t{creator % 300:03d}",),
+            quality=(k % 100) / 100,
+        )
 
     def stock(self, catalogue: Catalogue, told: Told = lambda _: None) -> None:
         """Puts every item into the catalogue."""
-        published, creators = self._published.tolist(), self._creator.tolist()
-        for k, (at, creator) in enumerate(zip(published, creators, strict=True)):
-            catalogue.put(
-                Item(
-                    item_id=_item(k),
-                    published_ts_ms=at,
-                    title=f"title {k % 1_000}",
-                    category=_category(creator),
-                    creator_id=_creator(creator),
-                    duration_ms=5_000 + 37 * (k % 1_000),
-                    tags=(f"t{creator % 300:03d}",),
-                    quality=(k % 100) / 100,
-                )
-            )
+        for k in range(self.plan.items):
+            catalogue.put(self.item(k))
             if k % 10_000 == 9_999:
                 told(10_000)
 
@@ -139,8 +162,9 @@ class World:
         paired: set[int] = set()
         for user in sorted(set(self.asking.tolist())):
             name, random = f"u{user:06d}", np.random.default_rng((self.plan.seed, 2, user))
-            liked = random.integers(0, self.creators, 6)
-            watched, shown = self._picked(liked, HISTORY_CAP, random), self._picked(liked, SHOWN_CAP, random)
+            tastes = self._liked(1, random)
+            liked = np.unique(tastes)
+            watched, shown = (self._picked(tastes, n, random)[0].tolist() for n in (HISTORY_CAP, SHOWN_CAP))
             yield keys.document("history", name), _pack([self._watched(n, k) for n, k in enumerate(watched)])
             yield (
                 keys.document("shown", name),
@@ -163,19 +187,28 @@ class World:
                 paired.add(k)
                 yield keys.companions(_item(k)), self._beside(k, random)
 
-    def _picked(self, creators: NDArray[np.int64], n: int, random: np.random.Generator) -> list[int]:
-        """Items of these creators, and some of those popular with everyone."""
-        own = [self._by_creator[c] for c in creators.tolist() if len(self._by_creator[c])]
-        near = [int(group[random.integers(len(group))]) for group in own for _ in range(n)]
-        picked = random.permutation(near)[: n - n // 4].tolist() if near else []
-        return [*picked, *zipf(self.plan.items, 0.8, n - len(picked), random).tolist()]
+    def _liked(self, users: int, random: np.random.Generator) -> Ints:
+        """Creators [users, LIKED * A_SCENE] whom users like."""
+        scenes = random.integers(0, max(1, self.creators // A_SCENE), (users, LIKED))
+        members = scenes[:, :, None] * A_SCENE + np.arange(A_SCENE)
+        return self._in_scenes[members.reshape(users, -1) % self.creators]
+
+    def _picked(self, liked: Ints, n: int, random: np.random.Generator) -> Ints:
+        """Items [users, n] of the creators liked [users, c], and some of those popular with everyone."""
+        users = len(liked)
+        creators = liked[np.arange(users)[:, None], random.integers(0, liked.shape[1], (users, n))]
+        own = self._first[creators] + (random.random((users, n)) * self._made[creators]).astype(np.int64)
+        popular = np.searchsorted(self._upto, random.random((users, n)) * self._upto[-1], side="right")
+        anyone = (random.random((users, n)) < POPULAR) | (self._made[creators] == 0)
+        return np.where(anyone, popular, self._by_creator[np.minimum(own, len(self._by_creator) - 1)])
 
     def _watched(self, n: int, k: int) -> HistoryEntry:
         creator = int(self._creator[k])
         return HistoryEntry(NOW_MS - 8_000_000 + n, n, _item(k), 700, _category(creator), _creator(creator))
 
     def _beside(self, k: int, random: np.random.Generator) -> bytes:
-        group = self._by_creator[int(self._creator[k])]
+        creator = int(self._creator[k])
+        group = self._by_creator[self._first[creator] :][: self._made[creator]]
         others = group[random.integers(0, len(group), 2 * REACH * CO_WATCH_CAP)].tolist()
         at = NOW_MS - 1_000_000
         beside = [Beside((at + 1_000 * n, 1, _item(j))) for n, j in enumerate(others)]

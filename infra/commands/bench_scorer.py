@@ -18,6 +18,8 @@ def scorer(
     requests: Annotated[int, typer.Option(min=200, help="no one is repeated")] = 2_000,
     users: Annotated[int, typer.Option(min=10, help="of whom those who ask are drawn, by Zipf")] = 100_000,
     seed: Annotated[int, typer.Option()] = 1,
+    vectors: Annotated[str, typer.Option(help="learned, by towers trained here, or made-up")] = "learned",
+    engagements: Annotated[int, typer.Option(min=200, help="that towers are trained on")] = 200_000,
     kafka: Annotated[
         str, typer.Option(help="serve through it as well: apache, embedded or host:port; none: not at all")
     ] = "none",
@@ -33,16 +35,27 @@ def scorer(
     In turns with it, its bare floor: a look-up of neighbours, one round trip to Redis for the same keys,
     one run of the ranker. Beside them the index: recall at 500 against exact search, bytes, build time.
     With `--kafka`, requests in an open loop: their latency, the peak, and three times the peak.
-    What was filled and built is kept: the same world starts faster the second time.
+    What was trained, filled and built is kept: the same world starts faster the second time.
     """
     from rich.console import Console
 
     from infra.benchmarks.scorer_picture import as_picture
     from infra.benchmarks.scorer_world import Plan
     from infra.commands.benching import write_json
+    from streams.errors import OperatorError
     from streams.settings import cache_folder
 
-    plan = Plan(items=items, candidates=candidates, requests=requests, users=users, seed=seed)
+    if vectors not in ("learned", "made-up"):
+        raise OperatorError(f"bench: --vectors: expected learned or made-up, got {vectors!r}")
+    plan = Plan(
+        items=items,
+        candidates=candidates,
+        requests=requests,
+        users=users,
+        seed=seed,
+        vectors=vectors,  # type: ignore[arg-type]
+        engagements=engagements,
+    )
     found = run_bench(plan, state or cache_folder() / "bench-scorer", kafka, rate)
     Console().print(as_picture(found))
     if json_file is not None:
@@ -73,6 +86,8 @@ def run_bench(plan: "Plan", state: Path, kafka: str = "none", rate: float = 200.
         totals = {
             "items": plan.items,
             "Redis": plan.items,
+            "towers": None,
+            "vectors": plan.items,
             "index": None,
             "counts": plan.items,
             "requests": plan.requests,

@@ -28,8 +28,9 @@ def search(
     """Measure NDCG@10: of whole slates on the relevance that simulated viewers feel, and with --data of the
     ranker beside LightGBM's LambdaRank on documents that neither has seen.
 
-    The slates' rivals are BM25 alone, popularity among what BM25 finds, and the system trained without the
-    features of query and candidate. The simulation runs here, without Kafka and Redis.
+    The slates' rivals are BM25 alone, popularity among what BM25 finds, the system where long views count as
+    much as clicks, and the system trained without the features of query and candidate. The simulation runs
+    here, without Kafka and Redis.
     """
     from infra.benchmarks.ltr import compare, read
 
@@ -50,7 +51,7 @@ def _simulated(seeds: int, requests: int) -> "Searched":
     from infra.lockstep.searching import SEARCHES, run_searches
 
     plan = msgspec.structs.replace(SEARCHES, requests=requests)
-    with seeds_told(seeds * 5) as done:
+    with seeds_told(seeds * 6) as done:
         found = run_searches(range(1, seeds + 1), plan, done)
     table = Table("slates", "NDCG@10", "95 %", "system ahead by", "95 %", box=None, header_style="bold")
     for each in found.contenders:

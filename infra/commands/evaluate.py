@@ -16,6 +16,7 @@ __all__ = ["register"]
 
 BANDIT, DRIFTING = "open_bandit", "drifting"
 NAMES = ("full", "ranker", "river", "vowpal", "popularity")
+KINDS = ("fm", "ucb")  # the pair with another kind online, where asked for
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +37,10 @@ def evaluate(
         typer.Option(help="click, long_view or completion (default: long_view where the log tells it)"),
     ] = None,
     contenders: Annotated[
-        str | None, typer.Option(metavar="A,B", help=f"of {', '.join(NAMES)} (default: all that can run)")
+        str | None,
+        typer.Option(
+            metavar="A,B", help=f"of {', '.join(NAMES)} (default: all that can run); {', '.join(KINDS)}"
+        ),
     ] = None,
     first: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="of the log its first N requests alone")
@@ -88,9 +92,10 @@ def _chosen(text: str | None) -> tuple[str, ...]:
     if text is None:
         return tuple(name for name in NAMES if name != "vowpal" or is_installed())
     wanted = tuple(text.split(","))
-    unknown = [name for name in wanted if name not in NAMES]
+    known = (*NAMES, *KINDS)
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise OperatorError(f"evaluate: --contenders: expected of {', '.join(NAMES)}, got {unknown[0]!r}")
+        raise OperatorError(f"evaluate: --contenders: expected of {', '.join(known)}, got {unknown[0]!r}")
     return wanted
 
 

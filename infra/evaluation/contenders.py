@@ -6,6 +6,7 @@ contender could not say anything yet.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from infra.evaluation import vowpal
 from infra.evaluation.course import Course, Floats
 from infra.evaluation.rankers import RECIPES, Recipe, Stint, stints
 from infra.evaluation.walk import walked
+from models.learning.heads import Linear
 from models.learning.online import OnlineModel, Tuning, refit
 from streams.events import DAY_MS, HEADS
 
@@ -78,9 +80,9 @@ def ranker_alone(course: Course, setting: Recipe) -> Floats:
     return scores
 
 
-def full(course: Course, tuning: Tuning) -> Floats:
+def full(course: Course, tuning: Tuning, kind: str = Linear.kind) -> Floats:
     """The pair: the same daily ranker, and the online half refitted on its logits, learning on."""
-    return online(course, tuning, stints(course))
+    return online(course, tuning, stints(course), kind=kind)
 
 
 def alone(course: Course, tuning: Tuning) -> Floats:
@@ -90,11 +92,13 @@ def alone(course: Course, tuning: Tuning) -> Floats:
     return online(course, tuning, (Stint(0, 0, whole, nothing),))
 
 
-def online(course: Course, tuning: Tuning, stints: Sequence[Stint], sync_ms: int = 0) -> Floats:
+def online(
+    course: Course, tuning: Tuning, stints: Sequence[Stint], sync_ms: int = 0, kind: str = Linear.kind
+) -> Floats:
     """Scores [n] by River over each stint's logits, with weights as of the last sync (0: every event)."""
     scores = np.full(len(course.served), np.nan)
     for stint in stints:
-        found = stint_scores(course, begun(course, tuning, stint), stint, sync_ms)
+        found = stint_scores(course, begun(course, tuning, stint, kind), stint, sync_ms)
         scores[stint.rows] = found[stint.rows]
     return scores
 
@@ -119,11 +123,11 @@ def stint_scores(course: Course, model: OnlineModel, stint: Stint, sync_ms: int 
     return walked(course, learn, score, sync_ms, stint.rows, mine)
 
 
-def begun(course: Course, tuning: Tuning, stint: Stint) -> OnlineModel:
+def begun(course: Course, tuning: Tuning, stint: Stint, kind: str = Linear.kind) -> OnlineModel:
     """The online half as it was published with the ranker: fitted on rows that the ranker was not."""
     rows = course.served.rows
     if stint.fitted_rows == 0:
-        return OnlineModel(None, _columns(rows.features), tuning)
+        return OnlineModel(None, _columns(rows.features), tuning, kind)
     unseen = slice(max(stint.fitted_rows, stint.rows.start - REFIT_ROWS), stint.rows.start)
     labels = np.full_like(rows.labels[unseen], np.nan)
     known = course.known_ms[unseen] < stint.start_ms
@@ -136,6 +140,7 @@ def begun(course: Course, tuning: Tuning, stint: Stint) -> OnlineModel:
         rows.buckets[unseen],
         labels,
         tuning=tuning,
+        kind=kind,
     )
 
 
@@ -149,6 +154,10 @@ CONTENDERS: tuple[Contender, ...] = (
         "the pair: ranker trained anew each day, online half learning every label",
         TUNINGS,
         full,
+    ),
+    Contender("fm", "the pair with a factorisation machine online", TUNINGS, partial(full, kind="fm")),
+    Contender(
+        "ucb", "the pair with a bandit online, scored by its bounds", TUNINGS, partial(full, kind="ucb")
     ),
     Contender("ranker", "the ranker alone, trained anew each day", RECIPES, ranker_alone),
     Contender("river", "the online half alone", TUNINGS, alone),

@@ -5,7 +5,7 @@ request is answered, its events are folded at once, and labels close on the simu
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -101,11 +101,17 @@ class System:
     """The real parts around a store in memory."""
 
     def __init__(
-        self, plan: Plan, clock_ms: int = START_MS, popularity: float = 0.0, completion: float = 0.0
+        self,
+        plan: Plan,
+        clock_ms: int = START_MS,
+        popularity: float = 0.0,
+        completion: float = 0.0,
+        settings: Mapping[str, float] | None = None,
     ) -> None:
         self.now_ms = clock_ms
         surfaces = {SURFACE: {"popularity": popularity, "weights": {"completion": completion}}}
-        self.settings = Settings.model_validate({"candidates": plan.candidates, "surfaces": surfaces})
+        told = {"candidates": plan.candidates, "surfaces": surfaces, **(settings or {})}
+        self.settings = Settings.model_validate(told)
         self.catalogue = Catalogue(wall_ms=lambda: self.now_ms)
         self.store = MemoryStore()
         self.shelves = Shelves(self.catalogue, self.store)

@@ -16,6 +16,7 @@ class Policy(msgspec.Struct, frozen=True):
     learns: bool = True  # examples go on into the online model
     popularity: float = 0.0  # the surface's balance (streams.surfaces.Surface)
     completion: float = 0.0  # what the expected share of an item that is watched counts beside a click
+    settings: dict[str, float] = {}  # that differ
 
 
 POLICIES: tuple[Policy, ...] = (

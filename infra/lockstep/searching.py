@@ -21,8 +21,10 @@ from models.serving.candidates.retrieval import search
 from models.versions.manifest import Version
 from streams.events import RankReply, RankRequest
 from streams.features import COLUMNS
+from streams.features.matching import matched
 
 __all__ = [
+    "AS_FEED",
     "BLIND",
     "OF_QUERIES",
     "SEARCHES",
@@ -39,7 +41,14 @@ K = 10
 GRADES = 4  # of relevance: labels 0 to 4, with gains 2^label - 1, as in learning to rank
 SEARCHES = Plan(habits=Habits(pace=1.0, online_share=0.01, search_share=0.5), requests=1_000)
 SYSTEM = Policy("system", "ranker, online model and features, all live")
-BLIND = Policy("without query features", "the same, trained without the columns of query and candidate")
+AS_FEED = Policy(
+    "system, long views counted as in the feed",
+    "the same, scored by clicks and long views alike",
+    settings={"query_watch_ratio": 1.0},
+)
+BLIND = Policy(
+    "system without query features", "the same, trained without the columns of query and candidate"
+)
 OF_QUERIES = frozenset(c.name for c in COLUMNS if c.scope in ("match", "query_category", "query_item"))
 
 
@@ -77,19 +86,21 @@ class Searched(msgspec.Struct, frozen=True):
 def run_searches(
     seeds: Sequence[int], plan: Plan = SEARCHES, done: Callable[[str], None] = lambda _: None
 ) -> Searched:
-    """Judges every seed's searches under the system, and under one that knows nothing of query and candidate
-    together; both are trained on one warm-up. `done` is told of each part that ended."""
+    """Judges every seed's searches under the system, under the same where long views count as in the feed,
+    and under one that knows nothing of query and candidate together; all are trained on one warm-up. `done`
+    is told of each part that ended."""
     running: list[Future[list[Query]]] = []
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for seed in seeds:
             world, learning = warm_up(seed, plan)
             done(f"{seed}: warm-up")
-            for policy, without in ((SYSTEM, frozenset[str]()), (BLIND, OF_QUERIES)):
+            for policies, without in (((SYSTEM, AS_FEED), frozenset[str]()), ((BLIND,), OF_QUERIES)):
                 version = train(learning, seed, without)
                 done(f"{seed}: training")
-                one = pool.submit(run_one, policy, seed, world, version)
-                one.add_done_callback(lambda _, name=policy.name, seed=seed: done(f"{seed}: {name}"))  # type: ignore[misc]
-                running.append(one)
+                for policy in policies:
+                    one = pool.submit(run_one, policy, seed, world, version)
+                    one.add_done_callback(lambda _, name=policy.name, seed=seed: done(f"{seed}: {name}"))  # type: ignore[misc]
+                    running.append(one)
         found = [one.result() for one in running]
     return judged([query for each in found for query in each])
 
@@ -148,16 +159,20 @@ def run_one(policy: Policy, seed: int, world: World, version: Version | None) ->
 
 
 def _others(system: System, request: RankRequest) -> dict[str, list[str]]:
-    """What simpler rankings show: words alone, and popularity among all that a word was found in. The last
-    two show what the viewer has seen behind all else, as the system does."""
+    """What simpler rankings show: words alone, and popularity among all that a word was found in, as it is
+    and by how many of the words. All but the first show what the viewer has seen behind all else, as the
+    system does."""
     shelf, person = system.shelves.current, system.store.person(request.user_id)
     seen = {past.item_id for past in person.history} | {past.item_id for past in person.shown}
     rows = search(shelf, request.query or "")
     rows = rows[shelf.alive[rows]]
-    popular = rows[np.lexsort((rows, -shelf.counts.popularity[rows]))]
-    words, liked = ([shelf.ids[row] for row in order.tolist()] for order in (rows, popular))
+    liked, share = shelf.counts.popularity[rows], matched(request.query, shelf.known(rows))
+    whole = liked if share is None else liked * np.minimum(share.title + share.about, 1.0)
+    orders = (rows, rows[np.lexsort((rows, -liked))], rows[np.lexsort((rows, -whole))])
+    words, popular, by_words = ([shelf.ids[row] for row in order.tolist()] for order in orders)
     return {
         "BM25": words,
         "BM25, unseen first": sorted(words, key=seen.__contains__),
-        "popularity among matches": sorted(liked, key=seen.__contains__),
+        "popularity among matches": sorted(popular, key=seen.__contains__),
+        "popularity by share of words": sorted(by_words, key=seen.__contains__),
     }

@@ -26,10 +26,12 @@ class Aim(NamedTuple):
     eligible: Eligible
 
     @classmethod
-    def of(cls, settings: Settings, surface: str) -> "Aim":
-        """Of a surface under these settings; "" is any that has none of its own."""
+    def of(cls, settings: Settings, surface: str, searching: bool = False) -> "Aim":
+        """Of a surface under these settings, with a query or without; "" is any that has none of its own."""
         own = settings.of_surface(surface)
         value = {head: getattr(settings, f"{head}_weight") for head in HEADS}
+        if searching:  # what is sought is what is clicked, long or short
+            value |= {head: settings.query_watch_ratio * value[head] for head in HEADS if head != "click"}
         value |= {str(head): weight for head, weight in own.weights.items()}
         quotas = {**settings.quotas, **own.quotas}
         return cls(np.array([value[head] for head in HEADS]), own.popularity, quotas, own.rules)

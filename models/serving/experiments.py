@@ -40,6 +40,7 @@ VARIED = (
     "diversity",
     "exploration",
     "long_view_weight",
+    "query_watch_ratio",
     "source_places",
     "sponsored_floor",
     "sponsored_positions",

@@ -120,7 +120,7 @@ class Funnel:
             shelf=shelf,
             plan=plan,
             pair=self._pair(plan),
-            aim=plan.aim(asked.request.surface),
+            aim=plan.aim(asked.request.surface, asked.request.query),
         )
 
     def _pair(self, plan: Plan) -> Pair:
@@ -246,7 +246,9 @@ class Funnel:
         elif aim.popularity and scored.step != CACHED:
             scored = scored._replace(scores=scored.scores * aim.leaning(shelf, case.candidates.item_ids))
         if request.query and request.candidates is None:
-            scored = scored._replace(scores=scored.scores * matching(case.candidates.sources, read))
+            ids, sources = case.candidates.item_ids, case.candidates.sources
+            liked = None if scored.step == POPULAR else shelf.popularity_of(ids)
+            scored = scored._replace(scores=scored.scores * matching(sources, read, liked))
         rules = msgspec.structs.replace(plan.rules, limit=request.limit)
         pool = pool_of(case, read, scored, self._purse.may_show)
         draft = drafted(pool, rules)

@@ -21,13 +21,14 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
     settings: Settings
     rules: Rules
-    aims: dict[str, Aim]  # by surface; "" is any that has none of its own
+    aims: dict[tuple[str, bool], Aim]  # by surface, "" any that has none of its own; and if a query asks
     arms: dict[str, str]
     model: str | None = None
 
-    def aim(self, surface: str) -> Aim:
-        """What this surface asks for."""
-        return self.aims.get(surface) or self.aims[""]
+    def aim(self, surface: str, query: str | None = None) -> Aim:
+        """What this surface asks for, or a query on it."""
+        searching = bool(query)
+        return self.aims.get((surface, searching)) or self.aims["", searching]
 
 
 class Plans:
@@ -69,7 +70,11 @@ class Plans:
         return Plan(
             settings=settings,
             rules=rules_of(settings),
-            aims={name: Aim.of(settings, name) for name in (*settings.surfaces, "")},
+            aims={
+                (name, searching): Aim.of(settings, name, searching)
+                for name in (*settings.surfaces, "")
+                for searching in (False, True)
+            },
             arms={experiment.layer: f"{experiment.name}/{name}" for experiment, name in found},
             model=model,
         )

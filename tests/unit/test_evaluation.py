@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from infra.cli import app
+from infra.commands.evaluate import KINDS, NAMES
 from infra.evaluation.as_served import AsServed, as_served
 from infra.evaluation.contenders import CONTENDERS, alone, popularity
 from infra.evaluation.course import Course
@@ -20,6 +21,7 @@ from infra.evaluation.run import evaluate_log, head_of
 from infra.formats import read_log
 from models.evaluate import rmse
 from models.evaluate.curves import lines_svg
+from models.learning.heads import KINDS as ONLINE_KINDS
 from models.learning.online import Tuning
 from streams.events import DAY_MS
 from streams.features import COLUMN_NAMES
@@ -85,6 +87,11 @@ def test_three_days_tune_and_the_rest_is_judged(course: Course) -> None:
     early = course.until(course.judged_from_ms)
     assert len(early.served) == 0.3 * ROWS
     assert (early.known_ms[~np.isnan(early.known_ms)] < course.judged_from_ms).all()
+
+
+def test_every_contender_can_be_asked_for() -> None:
+    assert sorted(contender.name for contender in CONTENDERS) == sorted((*NAMES, *KINDS))
+    assert set(KINDS) < set(ONLINE_KINDS)  # other kinds of what `full` has
 
 
 @pytest.mark.parametrize("name", ["popularity", "river"])

@@ -54,7 +54,10 @@ class Held:
         self.current = current
 
 
-def funnel_of(pair: Pair, store=None, paid=None, recorder=None, purse=None, **overrides: object) -> Funnel:
+def funnel_of(
+    pair: Pair, store=None, paid=None, recorder=None, purse=None, rates=(1.0, 0.0), **overrides: object
+) -> Funnel:
+    """Over twenty items, whose click rates go evenly from the first of `rates` to the last."""
     catalogue = Catalogue()
     for k in range(20):
         tags = tuple(f"t{n}" for n in range(k))
@@ -62,7 +65,7 @@ def funnel_of(pair: Pair, store=None, paid=None, recorder=None, purse=None, **ov
     if paid is not None:
         catalogue.put(make_item(item_id="ad", tags=("t1",) * 9, category="ads", sponsored=paid))
     shelf = build_shelf(catalogue.items())
-    shelf = shelf.counted(np.linspace(1, 0, len(shelf)), np.zeros(len(shelf)))
+    shelf = shelf.counted(np.linspace(*rates, len(shelf)), np.zeros(len(shelf)))
     settings = Settings(**({"exploration": 0.0} | overrides))
     guard = Guard(pause_s=0)
     return Funnel(
@@ -294,15 +297,22 @@ def test_no_candidates_left_is_an_empty_slate_that_is_not_logged():
 
 
 def test_what_a_query_finds_stands_before_what_it_does_not():
-    reply, _ = ranked(funnel_of(FULL), query="t17", limit=4)
+    reply, _ = ranked(funnel_of(FULL, rates=(0.1, 0.1)), query="t17", limit=4)
     assert [item.item_id for item in reply.items] == ["i19", "i18", "i17", "i16"]  # of two, the model's
     assert [item.source for item in reply.items][:2] == ["search", "search"]
     assert "off_query" in reply.items[-1].reasons
 
 
+def test_among_what_a_query_finds_the_click_rate_among_everyone_counts():
+    reply, _ = ranked(funnel_of(FULL, rates=(0.9, 0.1)), query="t17", limit=4)
+    assert [item.item_id for item in reply.items] == ["i18", "i19", "i17", "i16"]
+    before, after = (item.score for item in reply.items[2:])  # what it did not find is the model's alone
+    assert before > after
+
+
 def test_what_has_more_of_a_querys_words_counts_more():
     reply, _ = ranked(
-        funnel_of(FULL), query="t15 m16", limit=4
+        funnel_of(FULL, rates=(0.1, 0.1)), query="t15 m16", limit=4
     )  # m16 made i16 alone, which t15 is on as well
     assert [item.item_id for item in reply.items] == ["i16", "i19", "i18", "i17"]
 
@@ -329,6 +339,29 @@ def test_a_ranker_without_a_head_leaves_it_to_the_online_half():
     assert served.slate[0].logits == pytest.approx(dict.fromkeys(HEADS[:2], 0.1))
     assert served.slate[0].adjusted == pytest.approx({"click": 0.1, "long_view": 0.1, "completion": 0.0})
     assert reply.items[0].score == pytest.approx(2 / (1 + math.exp(-0.1)) + 0.5)
+
+
+class LongOnes(ByTags):
+    """Clicks are for many tags, long views for few."""
+
+    heads = HEADS[:2]
+
+    def score_many(self, x):
+        return np.hstack([x[:, [TAGS]] / 10, 3 - x[:, [TAGS]]])
+
+
+def test_where_a_query_asks_watching_counts_as_much_as_is_set_for_queries():
+    pair = pair_of("v1", LongOnes(), weights())
+
+    def first(query=None, **settings: object) -> str:
+        reply, _ = ranked(funnel_of(pair, rates=(0.1, 0.1), **settings), query=query, limit=1)
+        return reply.items[0].item_id
+
+    feed = {"click_weight": 0.1, "long_view_weight": 1.0}
+    assert (first(**feed), first("t3", **feed)) == ("i00", "i19")
+    assert first("t3", **feed, query_watch_ratio=1.0) == "i04"  # the fewest of those with the tag
+    own = {"default": {"weights": {"long_view": 1.0}}}
+    assert first("t3", **feed, surfaces=own) == "i04"  # what a surface sets is for its searches too
 
 
 def test_an_exploring_slate_logs_its_propensities():

@@ -38,7 +38,7 @@ def test_every_search_is_judged_before_it_is_answered() -> None:
     """Without a model, so by popularity among what was found: half of the queries are misspelt."""
     queries = run_one(SYSTEM, 3, World(3, PLAN), None)
     assert 8 < len(queries) <= PLAN.requests  # not those that nothing would answer
-    others = ["BM25", "BM25, unseen first", "popularity among matches"]
+    others = ["BM25", "BM25, unseen first", "popularity among matches", "popularity by share of words"]
     assert all(list(each.ndcg) == ["system", *others] for each in queries)
     assert all(0.0 <= value <= 1.0 for each in queries for value in each.ndcg.values())
     assert all(each.found for each in queries)  # what is misspelt as well

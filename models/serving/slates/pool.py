@@ -21,7 +21,7 @@ CTR, COMPLETION, WATCHES = (
     COLUMN_NAMES.index(name) for name in ("item_ctr_7d", "item_completion_7d", "item_watches_7d")
 )
 TITLE, ABOUT = (COLUMN_NAMES.index(name) for name in ("match_title", "match_about"))
-MATCH_HALF = 100.0  # better matches before one that counts half: BM25 parts equal matches by their length
+MATCH_HALF = 1_000.0  # better matches before one that counts half: BM25 parts equal ones by their length
 WORDLESS = 0.25  # what a match counts that has none of the query's words
 MaySell = Callable[[Sponsored, int], bool]
 
@@ -84,14 +84,17 @@ def pool_of(case: Case, read: Read | None, scored: Scored, may_sell: MaySell) ->
     )
 
 
-def matching(sources: Sequence[str], read: Read | None = None) -> Floats:
+def matching(sources: Sequence[str], read: Read | None = None, popularity: Floats | None = None) -> Floats:
     """What scores are multiplied by so that better matches of a query come before, [n].
 
     Candidates that a query found stand in the order of their match, and count by the share of its words that
-    they have, where that was read; the others are left as they are.
+    they have, where that was read, and by their click rate among everyone [n], where it is told; the others
+    are left as they are.
 
-    >>> matching(["search", "semantic", "popular"]).round(2).tolist()
-    [1.0, 0.99, 1.0]
+    >>> matching(["search", "semantic", "popular"]).round(3).tolist()
+    [1.0, 0.999, 1.0]
+    >>> matching(["search", "search"], popularity=np.array([0.1, 0.3])).round(1).tolist()
+    [0.5, 1.5]
     """
     factor = np.ones(len(sources))
     found = [row for row, source in enumerate(sources) if source in MATCHED]
@@ -99,6 +102,8 @@ def matching(sources: Sequence[str], read: Read | None = None) -> Floats:
     if read is not None and found:
         share = np.nan_to_num(np.minimum(read.x[found, TITLE] + read.x[found, ABOUT], 1.0))
         factor[found] *= WORDLESS + (1.0 - WORDLESS) * share
+    if popularity is not None and found:
+        factor[found] *= popularity[found] / max(popularity[found].mean(), 1e-9)
     return factor
 
 

@@ -25,7 +25,7 @@ from streams.events import Item
 if TYPE_CHECKING:
     from models.training.retrieval.training import Fitted
 
-__all__ = ["Made", "make_towers", "with_towers"]
+__all__ = ["MAX_ITEMS", "Made", "fitted_on", "make_towers", "with_towers"]
 
 MIN_CLICKS = 100  # with a history, older than the held-out slice: fewer teach nothing
 MAX_ITEMS = 200_000  # of a larger catalogue a part: all that was engaged with, and a draw of the rest
@@ -79,26 +79,11 @@ def make_towers(
     clicks = int(usable[:split].sum())
     if clicks < MIN_CLICKS:
         return Made(note=f"no towers: {clicks} clicks with a history, {MIN_CLICKS} are needed")
-    from models.training.retrieval.export import tower_files  # not before it is needed: JAX
-    from models.training.retrieval.training import fit
-
     items = _items(archive, found.names, found.said, seed)
-    vocabulary = Vocabulary.of(item.title[:TITLE_CHARS] for item in items)
-    outline = outline_of(len(items), usual_length(items), len(vocabulary.words))
-    catalogue = item_inputs(outline, items)
     older = found.positives.take(np.flatnonzero(usable[:split]))
     newest = Newest(found.positives, found.users, _slices(found)).take(slice(split, None))
-    read = time.perf_counter()
-    fitted = fit(outline, catalogue, vocabulary, older, seed, progress=progress, checkpoint=checkpoint)
-    trained = time.perf_counter()
-    files = tower_files(fitted.towers, catalogue, seed)
-    recalls = _judged(resealed(version, files), items, older, newest, champion)
-    files[TOWERS_PICTURE] = _picture(manifest.version, fitted)
-    seconds = {
-        "towers_read": read - began,
-        **fitted.seconds,
-        "towers_export_and_judge": time.perf_counter() - trained,
-    }
+    read = time.perf_counter() - began
+    files, recalls, seconds = fitted_on(version, items, older, newest, seed, progress, champion, checkpoint)
     note = ""
     if not recalls.better_than_content:
         files = {}
@@ -107,7 +92,38 @@ def make_towers(
             f"content that nobody trained has {recalls.content.mean():.3f}"
         )
     metrics, reasons = recalls.verdict
-    return Made(files, metrics, {name: round(value, 3) for name, value in seconds.items()}, reasons, note)
+    return Made(files, metrics, {"towers_read": round(read, 3), **seconds}, reasons, note)
+
+
+def fitted_on(
+    version: Version,
+    items: list[Item],
+    older: Positives,
+    newest: Newest,
+    seed: int,
+    progress: Callable[[Epoch], None] = lambda _: None,
+    champion: Towers | None = None,
+    checkpoint: Keeper | None = None,
+) -> tuple[dict[str, bytes], Recalls, dict[str, float]]:
+    """Files of towers fitted on `older` engagements, what they find of `newest`, and the seconds of each
+    part; engagements are places in `items`.
+
+    Raises:
+        ModelRefused: the export does not answer as JAX does.
+    """
+    from models.training.retrieval.export import tower_files  # not before it is needed: JAX
+    from models.training.retrieval.training import fit
+
+    vocabulary = Vocabulary.of(item.title[:TITLE_CHARS] for item in items)
+    outline = outline_of(len(items), usual_length(items), len(vocabulary.words))
+    catalogue = item_inputs(outline, items)
+    fitted = fit(outline, catalogue, vocabulary, older, seed, progress=progress, checkpoint=checkpoint)
+    trained = time.perf_counter()
+    files = tower_files(fitted.towers, catalogue, seed)
+    recalls = _judged(resealed(version, files), items, older, newest, champion)
+    files[TOWERS_PICTURE] = _picture(version.manifest.version, fitted)
+    seconds = {**fitted.seconds, "towers_export_and_judge": time.perf_counter() - trained}
+    return files, recalls, {name: round(value, 3) for name, value in seconds.items()}
 
 
 def _slices(found: Engagements) -> Mapping[str, np.ndarray]:

@@ -55,8 +55,10 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def one_thread() -> None:
-    """Tells the libraries that read it at their first import to use one thread each, unless the environment says
-    otherwise: the product scales by processes, and threads of many processes wait for each other on few cores."""
+    """Has libraries that are imported from now on use one thread each, unless the environment says otherwise.
+
+    The product scales by processes; threads of many of them would wait for each other on few cores.
+    """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 

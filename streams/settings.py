@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import OperatorError
 from streams.redis_address import is_loopback, redis_address
-from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface
+from streams.surfaces import NO_RULES, QUOTAS, Quotas, Ratio, Surface, Weights
 
 __all__ = ["Settings", "cache_folder", "read_settings", "unencrypted"]
 
@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     # serving
     latency_budget_ms: float = Field(100.0, gt=0, description="by it the funnel steps down")
     max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")
+    mirror_rows: int = Field(
+        2_000_000,
+        ge=0,
+        description="items, and creators, whose features a scorer keeps in memory, 0.3 KiB each; 0: none",
+    )
     candidates: int = Field(300, ge=1, le=1_000, description="retrieved for one request")
     quotas: Quotas = Field(
         dict(QUOTAS), description="JSON: share of the candidates by source; popular fills what is left"
@@ -126,6 +131,9 @@ class Settings(BaseSettings):
     )
     train_window_ms: int = Field(14 * 86_400_000, ge=60_000, description="event time trained on")
     train_rows: int = Field(1_000_000, ge=1_000, description="newest examples trained on, at the most")
+    train_weights: Weights = Field(
+        {}, description="JSON: what an objective's loss counts in training; 1 where it is not named"
+    )
     train_seed: int = 0
     publish_ms: int = Field(500, ge=50, description="pause between two publications of weights")
     archive_flush_ms: int = Field(5_000, ge=100, description="pause between two Parquet files")

@@ -6,11 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streams.events import Item
 
-__all__ = ["ANYTHING", "NO_RULES", "QUOTAS", "Eligible", "Quotas", "Ratio", "Source", "Surface"]
+__all__ = ["ANYTHING", "NO_RULES", "QUOTAS", "Eligible", "Quotas", "Ratio", "Source", "Surface", "Weights"]
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Source = Literal["co_watch", "similar", "followed", "trending", "fresh", "explore"]
 Quotas = dict[Source, Ratio]
+Weights = dict[Literal["click", "long_view", "completion"], Annotated[float, Field(ge=0)]]  # of objectives
 
 QUOTAS: Quotas = {  # of the candidates; popular fills what is left
     "co_watch": 0.15,
@@ -56,9 +57,7 @@ class Surface(Eligible):
     """
 
     quotas: Quotas = {}
-    weights: dict[
-        Literal["click", "long_view", "completion"], Annotated[float, Field(ge=0)]
-    ] = {}  # of objectives
+    weights: Weights = {}
     popularity: float = Field(0.0, ge=-1, le=1)
 
     @property

@@ -91,7 +91,7 @@ def run_bench(plan: "Plan", state: Path, kafka: str = "none", rate: float = 200.
             "index": None,
             "counts": plan.items,
             "requests": plan.requests,
-            "Kafka": 6 if at else 0,
+            "Kafka": 8 if at else 0,
         }
         tasks = {name: bars.add_task(name, total=total, start=False) for name, total in totals.items()}
 

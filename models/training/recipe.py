@@ -74,6 +74,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     seed: int = 0
     online: str = "ftrl"  # the kind of the online half
+    objectives: tuple[float, ...] = ()  # what each head's loss counts in training; none: alike
 
 
 def make_version(
@@ -237,6 +238,8 @@ def _train(
     stop = fit_rows(data)
     span_ms = int(data.newest.ts_ms[_held_out(data)]) - data.from_ms
     ignored = ignored_columns(order.columns, cyclic, span_ms)
+    if order.objectives:
+        config = msgspec.structs.replace(config or towers.Config(), objectives=order.objectives)
     return towers.train_on(
         data.source,
         stop,

@@ -21,7 +21,7 @@ from models.training.training_set import TrainingSet, read_training_set
 from models.versions.manifest import Manifest, Version
 from models.versions.registry import Champions, discard, load_version, new_version, publish, stored_versions
 from streams.errors import KafkaUnavailable, ModelRefused
-from streams.events import ModelRecord, ModelState, RetrainTrigger
+from streams.events import HEADS, ModelRecord, ModelState, RetrainTrigger
 from streams.features import COLUMN_NAMES, DEFINITIONS, columns_hash, unfit
 from streams.metrics import TRAINING_SECONDS, TRAININGS
 from streams.settings import Settings
@@ -187,6 +187,7 @@ class Retraining:
             parent=champion.version if champion else None,
             seed=self._settings.train_seed,
             online=self._settings.online_model,
+            objectives=tuple(self._settings.train_weights.get(head, 1.0) for head in HEADS),  # type: ignore[call-overload]
         )
 
     def _make(self, order: Order, champion: ModelRecord | None) -> tuple[Version, Notes]:

@@ -1,5 +1,6 @@
 """Titles as the exported graph reads them: the words that the training read, of any text."""
 
+import time
 import unicodedata
 
 import numpy as np
@@ -110,3 +111,35 @@ def test_a_token_is_letters_marks_digits_and_lines_in_a_row():
     odd = "e\u0301a\x00b\u200dc ½x _1 हिन्दी"
     assert tokens_of(odd) == ["e\u0301a", "b", "c", "½x", "_1", "हिन्दी"]
     assert all(unicodedata.category(c)[0] in "LMN" or c == "_" for token in tokens_of(odd) for c in token)
+
+
+@pytest.mark.deep
+def test_reading_titles_costs_no_more_than_the_rest_of_the_tower():
+    """Nine words a title, of a vocabulary of twenty thousand; `-s` shows the figures, in processor time."""
+    random, n = np.random.default_rng(0), 10_000
+    words = np.array([f"word{at}" for at in range(20_000)])
+    drawn = words[np.minimum(random.zipf(1.2, (n, 9)) - 1, len(words) - 1)]
+    items = [
+        make_item(item_id=f"i{at}", title=f"{' '.join(row).title()}, now!", tags=("a", "b"))
+        for at, row in enumerate(drawn.tolist())
+    ]
+    vocabulary = Vocabulary.of(words.tolist())
+    outline = outline_of(n, 0, len(vocabulary.words))
+    inputs = item_inputs(outline, items)
+    table, params = first_table(outline, 0), first_params(outline, 0)
+    towers = TwoTowers(outline, fit_scaling(inputs.numbers), table, params, vocabulary)
+    served = Towers.load(resealed(linear_version(), tower_files(towers, inputs, 0)))
+    silent = [make_item(item_id=item.item_id, tags=item.tags) for item in items]
+    titled_s, silent_s = (min(_seconds(served.items, each) for _ in range(5)) for each in (items, silent))
+    asked_s = min(_seconds(served.query, "word3 word17") for _ in range(100))
+    print(
+        f"\n{n / titled_s:,.0f} items a second with titles, {n / silent_s:,.0f} without; "
+        f"a query {asked_s * 1e6:.0f} µs"
+    )
+    assert titled_s < 2 * silent_s
+
+
+def _seconds(call, given):
+    began = time.process_time()
+    call(given)
+    return time.process_time() - began

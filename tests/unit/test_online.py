@@ -7,6 +7,7 @@ import pytest
 from models.learning.crosses import BUCKETS, CROSSES, crosses
 from models.learning.heads import KINDS
 from models.learning.online import OnlineModel, Weights, _Stored, refit
+from models.learning.weights import _Stored as _Weights
 from models.learning.weights import packed, unpacked
 from streams.errors import ModelRefused
 from streams.events import HEADS, Item
@@ -148,6 +149,12 @@ def test_a_state_that_cannot_be_taken_over_is_refused_by_name() -> None:
     other = {"click": old.heads["click"], "purchase": old.heads["click"]}
     with pytest.raises(ModelRefused, match="expected heads"):
         OnlineModel.restore(packed("online", msgspec.structs.replace(old, heads=other)))
+
+
+def test_weights_of_other_heads_are_refused_by_name() -> None:
+    stored = unpacked("weights", OnlineModel("v1", ()).weights().to_bytes(), _Weights)
+    with pytest.raises(ModelRefused, match=r"weights: expected heads .*completion"):
+        Weights.from_bytes(packed("weights", msgspec.structs.replace(stored, heads=HEADS[:2])))
 
 
 def test_a_wrong_length_is_refused() -> None:

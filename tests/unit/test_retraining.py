@@ -34,7 +34,7 @@ class World:
         end = self.ends.pop(0) if self.ends else ()
         if isinstance(end, BaseException):
             raise end
-        self.champion = champion
+        self.champion, self.objectives = champion, order.objectives
         return linear_version(
             linear_graph(len(COLUMN_NAMES)),
             COLUMN_NAMES,
@@ -61,6 +61,14 @@ def test_a_trigger_leads_through_every_step_to_a_champion_that_can_be_loaded(wor
     assert world.states() == [("training", "t1"), ("candidate", "t1"), ("champion", "t1")]
     champion = world.retraining.serving()
     assert load_version(champion.uri, champion.sha256).manifest.trigger_id == "t1"
+
+
+def test_what_an_objective_counts_in_training_is_a_setting(world):
+    weights = {"completion": 0.5, "click": 2.0}
+    world.settings = world.settings.model_copy(update={"train_weights": weights})
+    world.restart()
+    world.retraining.answer([make_trigger(trigger_id="t1")])
+    assert world.objectives == (2.0, 1.0, 0.5)
 
 
 def test_the_same_trigger_is_answered_once_also_after_a_restart(world):

@@ -1,5 +1,6 @@
 """The network, its training and its export: small data, one compilation for the whole file."""
 
+import jax
 import numpy as np
 import onnx
 import pytest
@@ -7,8 +8,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.evaluate import concordance, rmse
+from models.serving.ranker import Ranker
 from models.training import checkpoints, towers
 from models.training.checkpoints import Bounds, Checkpoints
+from models.training.towers import training
 from models.training.towers.floor import shapes_of
 from tests.planted import COLUMNS, planted
 
@@ -45,13 +48,42 @@ def test_a_planted_better_predictor_of_shares_is_found(fitted):
     assert abs(told.mean() - shares.mean()) < 0.03
 
 
+def test_a_step_follows_the_slope_worked_out_by_hand():
+    """By a head's bias: its worth, over all worth, times the weighted mean of chance less label."""
+    _, labels, _ = planted(200)
+    weights, worth = np.linspace(0.5, 2.0, 200).astype(np.float32), np.array([1.0, 0.0, 3.0], np.float32)
+    bias = np.arange(3.0, dtype=np.float32)
+    params = {"heads": {"kernel": np.zeros((8, 3), np.float32), "bias": bias}}
+    slope = jax.jit(jax.grad(training._loss, argnums=2), static_argnums=0)(
+        towers.Dcn(3, 0, 1, ()), worth, params, np.ones((200, 4), np.float32), labels, weights
+    )
+    off = 1 / (1 + np.exp(-bias)) - labels
+    mass = np.where(np.isnan(labels), 0.0, weights[:, None])
+    by_hand = worth / worth.sum() * (np.nan_to_num(off) * mass).sum(axis=0) / mass.sum(axis=0)
+    np.testing.assert_allclose(slope["heads"]["bias"], by_hand, atol=1e-6)
+    assert slope["heads"]["bias"][1] == 0
+
+
+def test_an_objective_that_counts_nothing_moves_no_other_head():
+    x, labels, _ = planted(3_000)
+    config = towers.Config(objectives=(1.0, 1.0, 0.0), max_epochs=3)
+    told = []
+    for shares in (labels[:, 2], 1 - labels[:, 2]):
+        given = np.column_stack([labels[:, :2], shares])
+        told.append(towers.train(x, given, seed=1, config=config).tower.score_many(x[:200]))
+    np.testing.assert_array_equal(told[0][:, :2], told[1][:, :2])
+    assert np.abs(told[0][:, 2] - told[1][:, 2]).max() > 0.1
+    for wrong in ((1.0,), (0.0, 0.0, 0.0), (1.0, -1.0, 1.0)):
+        with pytest.raises(ValueError, match="objectives: expected 3 weights"):
+            towers.train(x, labels, config=towers.Config(objectives=wrong))
+
+
 def test_a_head_that_may_be_flat_is_one_low_chance_and_hinders_no_other(fitted):
     x, labels, _ = planted(3_000)
-    for flat in (0.0, np.nan):
-        labels = np.column_stack([labels[:, :2], np.full(3_000, flat)]).astype(np.float32)
-        found = towers.train(x, labels, seed=1, may_be_flat=[2])
-        assert found.tower.score_many(x[:500])[:, 2].max() < -3
-        assert _auc(found) > _auc(fitted) - 0.01
+    labels = np.column_stack([labels[:, :2], np.full(3_000, np.nan)]).astype(np.float32)
+    found = towers.train(x, labels, seed=1, may_be_flat=[2])
+    assert found.tower.score_many(x[:500])[:, 2].max() < -3
+    assert _auc(found) > _auc(fitted) - 0.01
 
 
 def test_a_head_with_unknown_labels_learns_from_the_known_ones(fitted):
@@ -159,6 +191,21 @@ def test_the_exported_graph_has_a_free_batch_and_all_data_inside(fitted):
     ]
     assert not any(t.external_data for t in model.graph.initializer)
     assert {node.domain for node in model.graph.node} == {""}
+
+
+@pytest.mark.parametrize("silent", [(), (0, 3), range(len(COLUMNS))])
+def test_what_scaling_silences_is_not_in_the_graph_and_no_logit_moves(fitted, silent):
+    x = planted(300)[0].copy()
+    x[:, 4] = np.nan_to_num(x[:, 4], nan=1.0)  # never missing
+    x[:, 6] = 2.0  # always the same
+    scaling = towers.fit_scaling(x, np.isin(np.arange(len(COLUMNS)), silent))
+    tower = fitted.tower._replace(scaling=scaling)
+    graph = towers.to_onnx(tower)
+    heard = max(1, np.count_nonzero(scaling.inverse_std) + np.count_nonzero(scaling.missing))
+    widths = {t.name: t.dims[0] for t in onnx.load_from_string(graph).graph.initializer if t.dims}
+    assert widths["deep_0.kernel"] == heard < 2 * len(COLUMNS)
+    logits = Ranker.first_scores(graph, x, (tower.network.heads,))
+    np.testing.assert_allclose(logits, tower.score_many(x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_floor_has_the_products_of_the_network(fitted):

@@ -39,6 +39,7 @@ class Config(msgspec.Struct, frozen=True):
     max_epochs: int = 30
     patience: int = 4
     validation_ratio: float = 0.15
+    objectives: tuple[float, ...] = ()  # what each head's loss counts; none: alike
 
 
 class Fitted(NamedTuple):
@@ -111,9 +112,12 @@ def train_on(
     Memory holds BUFFER rows and the newest ones, however many there are.
 
     Raises:
-        ValueError: too few rows, or a head has one class only among the rows fitted on.
+        ValueError: too few rows, a head has one class only among the rows fitted on, or no weight is above 0.
     """
     config = config or Config()
+    worth = config.objectives
+    if worth and (len(worth) != source.shape[2] or min(worth) < 0 or not max(worth) > 0):
+        raise ValueError(f"objectives: expected {source.shape[2]} weights, one above 0 at least, got {worth}")
     if stop < 20:
         raise ValueError(f"x: expected at least 20 rows, got {stop}")
     keep_compiled()
@@ -166,18 +170,21 @@ def _start(network: Dcn, recipe: _Steps, seed: jax.Array, kernel: jax.Array, bia
     return _State(params, _optimiser(recipe).init(params), later)
 
 
-def _loss(network: Dcn, params: Params, rows: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
-    """Weighted log loss over known labels, the heads' means added up and divided by their number."""
+def _loss(
+    network: Dcn, worth: jax.Array, params: Params, rows: jax.Array, labels: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """Weighted log loss over known labels: the mean of the heads' means, each counting what it is `worth`."""
     logits = jnp.asarray(network.apply({"params": params}, rows))
     known = ~jnp.isnan(labels)
     mass = jnp.where(known, weights[:, None], 0.0)
     losses = optax.sigmoid_binary_cross_entropy(logits, jnp.where(known, labels, 0.0))
-    return ((losses * mass).sum(axis=0) / jnp.maximum(mass.sum(axis=0), 1e-9)).mean()
+    means = (losses * mass).sum(axis=0) / jnp.maximum(mass.sum(axis=0), 1e-9)
+    return (means * worth).sum() / worth.sum()
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _steps(
-    network: Dcn, recipe: _Steps, scaling: Scaling, state: _State, batches: Part
+    network: Dcn, recipe: _Steps, scaling: Scaling, worth: jax.Array, state: _State, batches: Part
 ) -> tuple[_State, jax.Array]:
     """Some steps of Adam over raw batches [k, b, ...]; at module level: a second training compiles none."""
     optimiser = _optimiser(recipe)
@@ -189,7 +196,7 @@ def _steps(
         half = rows.shape[1] // 2
         keep = jax.random.bernoulli(now, 1.0 - recipe.dropout, (rows.shape[0], half))
         rows = rows * jnp.concatenate([keep, jnp.ones_like(keep)], axis=1)
-        loss, slope = jax.value_and_grad(partial(_loss, network))(state.params, rows, labels, weights)
+        loss, slope = jax.value_and_grad(partial(_loss, network, worth))(state.params, rows, labels, weights)
         updates, inner = optimiser.update(slope, state.optimiser, state.params)
         return _State(optax.apply_updates(state.params, updates), inner, key), loss
 
@@ -230,12 +237,13 @@ class _Fold:
         self.newest = source.read(*bounds)
         self.batch = next(size for size in (128, 512, 2_048) if self.split < size * 400 or size == 2_048)
         self.recipe = _Steps(config.learning_rate, config.weight_decay, config.dropout)
+        self.worth = np.array(config.objectives or np.ones(source.shape[2]), np.float32)
         self.base = np.zeros(source.shape[2])  # of each head, once `first` was told them
         self.compile_s = self.compile_cpu_s = 0.0
 
     def validated(self, state: _State) -> tuple[_State, float]:
         """The loss on the newest rows."""
-        return state, log_loss(self.logits(state.params), self.newest.labels, self.newest.weights)
+        return state, log_loss(self.logits(state.params), self.newest.labels, self.newest.weights, self.worth)
 
     def kept(self, state: _State) -> Params:
         """The parameters."""
@@ -266,33 +274,37 @@ class _Fold:
         began, cpu_began = time.perf_counter(), time.process_time()
         state = _start(self.network, self.recipe, self.seed, kernel, bias)
         some = before.take(np.zeros(self.STEPS * self.batch, np.intp))
-        jax.block_until_ready(_steps(self.network, self.recipe, self.scaling, state, self._cut(some)))
+        jax.block_until_ready(self._stepped(state, some))
         self._some(state.params, 0, 1)
         self.compile_s = time.perf_counter() - began
         self.compile_cpu_s = time.process_time() - cpu_began
         return state
 
-    def _cut(self, part: Part) -> Part:
-        """The rows of a call as its batches [k, b, ...]."""
-        return Part(*(each.reshape(self.STEPS, self.batch, *each.shape[1:]) for each in part))
+    def _stepped(self, state: _State, part: Part) -> tuple[_State, jax.Array]:
+        """The state after the rows of a call, taken as its batches [k, b, ...]."""
+        batches = Part(*(each.reshape(self.STEPS, self.batch, *each.shape[1:]) for each in part))
+        return _steps(self.network, self.recipe, self.scaling, self.worth, state, batches)
 
     def epoch(self, state: _State, random: np.random.Generator, _: int) -> tuple[_State, float]:
         """One pass in random order."""
         losses = []
         for part in shuffled(self.source, self.split, self.STEPS * self.batch, random):
-            state, loss = _steps(self.network, self.recipe, self.scaling, state, self._cut(part))
+            state, loss = self._stepped(state, part)
             losses.append(np.asarray(loss).mean())
         return state, float(np.mean(losses))
 
 
-def log_loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    """Mean over heads of the weighted log loss over known labels, in nats; heads without any are left out."""
+def log_loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, worth: np.ndarray) -> float:
+    """Mean over heads, each counting what it is `worth`, of the weighted log loss over known labels, in nats;
+    heads without any are left out."""
     known = ~np.isnan(labels)
     losses = np.logaddexp(0.0, logits) - np.where(known, labels, 0.0) * logits
     mass = np.where(known, weights[:, None], 0.0)
     total = mass.sum(axis=0)
-    seen = total > 0
-    return float(((losses * mass).sum(axis=0)[seen] / total[seen]).mean()) if seen.any() else np.inf
+    seen = (total > 0) & (worth > 0)
+    if not seen.any():
+        return np.inf
+    return float(np.average((losses * mass).sum(axis=0)[seen] / total[seen], weights=worth[seen]))
 
 
 def _calibrated(params: Params, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Params:

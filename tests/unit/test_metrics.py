@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 from tests.promql import ROOT, declared
 
-UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_items", "_keys", "_nats")
+UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_items", "_keys", "_rows", "_nats")
 # truth values, a divergence, a count that its first word names
 WITHOUT_UNIT = {
     "streamrec_ready",

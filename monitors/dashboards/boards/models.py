@@ -90,6 +90,18 @@ MODELS = Board(
                     ("sum by (topic) (rate(streamrec_archived_rows_total[$__rate_interval]))", "{{topic}}"),
                     width=12,
                 ),
+                lines(
+                    "Checkpoints of trainings",
+                    "short",
+                    "In six hours: parts of trainings that went on where they were cut off, and checkpoints "
+                    "that could not be gone on from.",
+                    ("sum(increase(streamrec_checkpoints_taken_up_total[6h]))", "taken up"),
+                    (
+                        "sum by (reason) (increase(streamrec_checkpoints_dropped_total[6h]))",
+                        "dropped: {{reason}}",
+                    ),
+                    width=12,
+                ),
             ),
         ),
     ),

@@ -81,6 +81,25 @@ SERVING = Board(
             ),
         ),
         Row(
+            "Rows that scorers keep",
+            (
+                lines(
+                    "Rows kept",
+                    "short",
+                    "Rows of features that a scorer holds in memory instead of asking Redis.",
+                    ("max by (instance) (streamrec_mirror_rows)", "{{instance}}"),
+                    width=12,
+                ),
+                lines(
+                    "Given up",
+                    "short",
+                    "Times in an hour that a scorer gave up all of them, by reason; it asks Redis meanwhile.",
+                    ("sum by (reason) (increase(streamrec_mirror_resets_total[1h]))", "{{reason}}"),
+                    width=12,
+                ),
+            ),
+        ),
+        Row(
             "Roles",
             (
                 lines(

@@ -17,8 +17,8 @@ FORMAT = 2  # raised when the world is made otherwise
 
 
 class KeptWorld:
-    """The folder of one plan's world under `root`. Redis keeps its data in `redis_folder`; towers stand beside,
-    for all plans of the same items."""
+    """The folder of one plan's world under `root`. Redis keeps its data in `redis_folder`; towers stand
+    beside it, for all plans of the same items."""
 
     def __init__(self, root: Path, plan: Plan) -> None:
         self.folder = root / f"{plan.items}-{_digest([FORMAT, LAYOUT, plan])}"

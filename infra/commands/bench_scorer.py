@@ -37,6 +37,9 @@ def scorer(
     With `--kafka`, requests in an open loop: their latency, the peak, and three times the peak.
     What was trained, filled and built is kept: the same world starts faster the second time.
     """
+    from infra.process_edge import one_thread
+
+    one_thread()  # as a scorer of its own
     from rich.console import Console
 
     from infra.benchmarks.scorer_picture import as_picture

@@ -19,7 +19,7 @@ from streams.errors import StreamrecError
 from streams.metrics import BUILD
 from streams.settings import Settings, unencrypted
 
-__all__ = ["LAST_METRICS", "configure_logging", "in_process", "stop_on_signals"]
+__all__ = ["LAST_METRICS", "configure_logging", "in_process", "one_thread", "stop_on_signals"]
 
 LAST_METRICS = "STREAMREC_LAST_METRICS"  # a file that gets the final metrics of a clean stop
 
@@ -54,12 +54,22 @@ def stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, asked)
 
 
+def one_thread() -> None:
+    """Has libraries that are imported from now on use one thread each, unless the environment says otherwise.
+
+    The product scales by processes; threads of many of them would wait for each other on few cores.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
 def in_process(name: str, settings: Settings, work: Callable[[threading.Event], None]) -> None:
     """Runs `work(stop)` as this process's whole life and exits: 0, or 1 if it raised.
 
     Raises:
         StreamrecError: what `work` raised of our own errors; the command line makes it one line.
     """
+    one_thread()
     configure_logging(settings.log_level)
     faulthandler.enable()
     end_with_parent()

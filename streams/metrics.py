@@ -72,6 +72,11 @@ REFUSED_REPLY_TOPICS = Counter(
 WEIGHTS_AGE = Gauge("streamrec_weights_age_seconds", "Age of the online weights in use.")
 CATALOGUE_ITEMS = Gauge("streamrec_catalogue_items", "Items known to this process.")
 
+MIRROR_ROWS = Gauge("streamrec_mirror_rows", "Rows of features that this process keeps a place for.")
+MIRROR_RESETS = Counter(
+    "streamrec_mirror_resets_total", "Times that all kept rows were given up, by reason.", ["reason"]
+)
+
 INDEX_BYTES = Gauge("streamrec_index_bytes", "Size of the index of nearest neighbours in use.")
 INDEX_SECONDS = Gauge("streamrec_index_build_seconds", "Time that building it took.")
 INDEX_RECALL = Gauge("streamrec_index_recall_ratio", "Its recall at 500 on sampled queries, when built.")

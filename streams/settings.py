@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     # serving
     latency_budget_ms: float = Field(100.0, gt=0, description="by it the funnel steps down")
     max_waiting: int = Field(500, ge=1, description="requests waiting before OVERLOADED")
+    mirror_rows: int = Field(
+        2_000_000,
+        ge=0,
+        description="items, and creators, whose features a scorer keeps in memory, 0.3 KiB each; 0: none",
+    )
     candidates: int = Field(300, ge=1, le=1_000, description="retrieved for one request")
     quotas: Quotas = Field(
         dict(QUOTAS), description="JSON: share of the candidates by source; popular fills what is left"

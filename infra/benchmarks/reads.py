@@ -22,6 +22,7 @@ from streams.features import COLUMN_NAMES, Scene, vectors
 from streams.messages import Message
 from streams.redis_address import redis_address
 from streams.settings import Settings
+from streams.store import Looked
 from streams.store.connect import connect, open_flights
 from streams.store.flights import ServerFlights
 from streams.store.redis_store import RedisStore
@@ -71,6 +72,11 @@ class Request(msgspec.Struct, frozen=True):
     scene: Scene
     now_ms: int
 
+    @property
+    def looked(self) -> Looked:
+        """As a store is asked."""
+        return Looked(self.user_id, self.item_ids, self.items, self.scene)
+
 
 class _Keys(ServerFlights):
     """Notes the keys of the one flight that a view is."""
@@ -101,7 +107,7 @@ def measure(
     asked = request_of(load, catalogue)
     with ExitStack() as closing:
         closing.callback(store.close)
-        keys = keys_of_view(settings, asked)
+        keys = keys_of_view(settings, asked.looked)
         flights = open_flights(settings)
         closing.callback(flights.close)
         shelf = build_shelf(catalogue.items())
@@ -153,11 +159,10 @@ def request_of(load: Load, catalogue: Catalogue, n: int = CANDIDATES) -> Request
     return Request("u000000", item_ids, items, Scene(session_id="s0", surface="feed"), now_ms)
 
 
-def keys_of_view(settings: Settings, asked: Request) -> list[str]:
-    """The keys that a view of this request reads."""
+def keys_of_view(settings: Settings, asked: Looked) -> list[str]:
+    """The keys of all rows that a ranking needs."""
     noted = _Keys()
-    store = RedisStore(noted, settings.namespace)
-    store.view(asked.user_id, asked.item_ids, asked.items, asked.scene)
+    RedisStore(noted, settings.namespace).begin_views([asked])
     return noted.keys
 
 

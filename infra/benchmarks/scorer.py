@@ -1,8 +1,8 @@
 """What the scorer's funnel costs over a full catalogue, stage by stage, beside its bare floor.
 
-The floor of a request is what no funnel can do without: one look-up of neighbours, one round trip to Redis
-for the same keys, one run of the ranker on as many rows. It is measured in turns with the funnel, on
-requests that the funnel answered some time before.
+The floor of a request is what a funnel without a memory of its own cannot do without: one look-up of
+neighbours, one round trip to Redis for all rows of features, one run of the ranker on as many. It is measured
+in turns with the funnel, on requests that the funnel answered some time before.
 """
 
 import gc
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from infra.benchmarks.conditions import Conditions, conditions
 from infra.benchmarks.kept_world import KeptWorld
+from infra.benchmarks.reads import keys_of_view
 from infra.benchmarks.report import Goal
 from infra.benchmarks.scorer_towers import learned_vectors
 from infra.benchmarks.scorer_world import NOW_MS, Plan, World
@@ -36,10 +37,10 @@ from models.versions.registry import seal
 from streams.catalogue.catalogue import Catalogue
 from streams.codec import encode
 from streams.events import HEADS, RankRequest, Window
-from streams.features import COLUMN_NAMES, columns_hash
+from streams.features import COLUMN_NAMES, COLUMNS, View, columns_hash
 from streams.settings import Settings
-from streams.store.connect import open_flights
-from streams.store.flights import Values
+from streams.store import Looked
+from streams.store.connect import open_flights, open_mirror
 from streams.store.keys import Keys
 from streams.store.redis_store import RedisStore
 
@@ -63,7 +64,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     vectors: str  # whose neighbourhoods the index was searched in
     columns: int
-    keys: float  # read for one request, on average
+    keys: float  # of rows that one request needs, on average; the scorer's mirror has most of them
     slate: float
     stages: dict[str, Times]
     funnel: Times  # until reply and log are bytes
@@ -82,25 +83,15 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     serving: Serving | None = None  # through Kafka
 
 
-class _Noted:
-    """Flights that note the keys of the largest read of a request."""
+class _Noted(RedisStore):
+    """A store that notes whose features it was asked for."""
 
-    def __init__(self, flights: Any) -> None:
-        self._flights = flights
-        self.keys: list[Sequence[str]] = []
+    asked: Looked | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._flights, name)
-
-    def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+    def begin_views(self, asked: Sequence[Looked]) -> Callable[[], list[View]]:
         """As asked."""
-        return self.begin_mget(keys)()
-
-    def begin_mget(self, keys: Sequence[str]) -> Values:
-        """As asked."""
-        self.keys.append(keys)
-        begun: Values = self._flights.begin_mget(keys)
-        return begun
+        self.asked = asked[0]
+        return super().begin_views(asked)
 
 
 class _Strict(Guard):
@@ -140,9 +131,9 @@ def measure(
     learned, said = None, "made up: clusters by creator"
     if plan.vectors == "learned":
         learned, said = learned_vectors(settings, world, catalogue, kept, save, told)
-    noted = _Noted(open_flights(settings))
-    store = RedisStore(noted, settings.namespace)
-    beside = RedisStore(open_flights(settings), settings.namespace)
+    mirror = open_mirror(settings)
+    store = _Noted(open_flights(settings), settings.namespace, mirror=mirror)
+    beside = RedisStore(open_flights(settings), settings.namespace, mirror=mirror)
     shelves = Shelves(catalogue, beside, world.vectors_of, learned=learned, build=kept.build)
     began = time.perf_counter()
     shelves.refresh()
@@ -153,7 +144,7 @@ def measure(
     funnel = Funnel(settings, catalogue, store, shelves, _Held(pair), guard=_Strict())
     gc.collect()
     settle_garbage()  # as the role `scorer` does with a large catalogue
-    found = _Run(plan, funnel, noted, bare, shelves, pair).run(world.asking.tolist(), told)
+    found = _Run(settings, plan, funnel, store, bare, shelves, pair).run(world.asking.tolist(), told)
     served = None
     if rate:
         plain = Funnel(settings, catalogue, beside, shelves, _Held(pair))
@@ -182,9 +173,22 @@ class _Run:
     """Funnel and floor in turns."""
 
     def __init__(
-        self, plan: Plan, funnel: Funnel, noted: _Noted, bare: Any, shelves: Shelves, pair: Pair
+        self,
+        settings: Settings,
+        plan: Plan,
+        funnel: Funnel,
+        store: _Noted,
+        bare: Any,
+        shelves: Shelves,
+        pair: Pair,
     ) -> None:
-        self._plan, self._funnel, self._noted, self._bare = plan, funnel, noted, bare
+        self._settings, self._plan, self._funnel, self._store, self._bare = (
+            settings,
+            plan,
+            funnel,
+            store,
+            bare,
+        )
         self._shelves, self._pair = shelves, pair
         self._waiting: deque[tuple[list[str], int]] = deque()
         self._x = np.random.default_rng(3).normal(size=(plan.candidates, len(COLUMN_NAMES)))
@@ -240,7 +244,6 @@ class _Run:
             surface="feed",
             limit=self._plan.limit,
         )
-        self._noted.keys.clear()
         cpu, began = time.process_time(), time.perf_counter()
         reply, served = self._funnel.rank(request, NOW_MS, Budget(1e6))
         ended = time.perf_counter()
@@ -248,13 +251,16 @@ class _Run:
         if served is not None:
             encode(served)
         took, cpu = 1_000 * (time.perf_counter() - began), 1_000 * (time.process_time() - cpu)
-        self._waiting.append(([key for keys in self._noted.keys for key in keys], n))
+        if self._store.asked is None:
+            raise MeasureError("bench: expected features to be read")
+        keys = keys_of_view(self._settings, self._store.asked)
+        self._waiting.append((keys, n))
         if counts:
             for name, ms in {**reply.timings_ms, "reply": took - 1_000 * (ended - began)}.items():
                 self._stages.setdefault(name, []).append(ms)
             self._cpu.append(cpu)
             self._degraded += reply.degraded is not None
-            self._keys.append(sum(map(len, self._noted.keys)))
+            self._keys.append(len(keys))
             self._slates.append(len(reply.items))
         return took
 
@@ -320,6 +326,7 @@ def _pair(seed: int) -> Pair:
 
     random = np.random.default_rng(seed)
     x = random.normal(size=(300, len(COLUMN_NAMES))).astype(np.float32)
+    x[:30, [feature.default is None for feature in COLUMNS]] = np.nan
     network = Dcn(len(HEADS))
     tower = Tower(network, fit_scaling(x), random_params(network, 2 * len(COLUMN_NAMES), random))
     files = {

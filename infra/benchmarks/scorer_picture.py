@@ -29,7 +29,7 @@ def as_picture(found: Figures) -> Group:
         f"{found.requests_per_s:,.0f} requests/s in one process; over the floor {found.over_floor.value:.2f} "
         f"({found.over_floor.low:.2f} - {found.over_floor.high:.2f}); {found.degraded} degraded",
         f"processor time of this process: {found.cpu_ms:.2f} ms a request, floor {found.floor_cpu_ms:.2f} ms",
-        f"{found.keys:,.0f} keys a request, {found.columns} columns, slates of {found.slate:.1f}",
+        f"{found.keys:,.0f} rows a request, {found.columns} columns, slates of {found.slate:.1f}",
     ]
     if found.recall is not None:
         lines.append(
@@ -41,8 +41,13 @@ def as_picture(found: Figures) -> Group:
         lines += [
             f"through Kafka, {served.rate:g} requests/s: p50 {served.times.p50_ms:.1f}, p99 "
             f"{served.times.p99_ms:.1f} ms; {served.codes}",
-            f"peak {served.peak_per_s:,.0f} slates/s in time (offered: in time "
-            f"{ {rate: round(got) for rate, got in served.steps.items()} })",
+            *(
+                f"{step.offered:,.0f} requests/s: {step.in_time:,.0f} slates/s in time, p50 "
+                f"{step.times.p50_ms:.1f}, p99 {step.times.p99_ms:.1f} ms"
+                for step in served.steps
+                if step.times is not None
+            ),
+            f"peak {served.peak_per_s:,.0f} slates/s in time",
             f"three times that: {served.overload_per_s:,.0f}/s in time, {served.together:.1f} ranked "
             f"at once; {served.overload_codes}",
         ]

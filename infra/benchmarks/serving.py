@@ -22,10 +22,18 @@ __all__ = ["GOODPUT_GOAL", "P99_KAFKA_GOAL_MS", "Serving", "measure_serving"]
 P99_KAFKA_GOAL_MS, GOODPUT_GOAL = 25.0, 0.8
 AT_A_TIME = 16  # as the role `scorer`
 WARM_S, STEADY_S, STEP_S, OVERLOAD_S = 3.0, 15.0, 6.0, 8.0
-STEPS = (0.5, 0.75, 1.0)  # of what one process answers without Kafka: where the peak is looked for
+STEPS = (0.25, 0.5, 0.75, 1.0, 1.5)  # of what one process answers without Kafka: where the peak is looked for
 OVERLOAD = 3.0
 
 Told = Callable[[str, int], None]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What came of so many requests a second."""
+
+    offered: float  # a second
+    in_time: float  # slates a second before their deadline
+    times: Times | None  # of those; None: there were none
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +43,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     times: Times
     codes: dict[str, int]
     peak_per_s: float
-    steps: dict[str, float]  # goodput by rate offered
+    steps: list[Step]  # where the peak was looked for
     overload_per_s: float  # goodput at OVERLOAD times the peak
     overload_codes: dict[str, int]
     overload_ratio: float
@@ -93,12 +101,11 @@ def measure_serving(
         steady = offered("steady", rate, STEADY_S)
         if not steady.ok_ms:
             raise MeasureError(f"bench: no slate came through Kafka: {steady.codes}")
-        steps = {}
-        for share in STEPS:
-            per_s = share * alone_per_s
-            found = offered(f"step{share}", per_s, STEP_S)
-            steps[f"{per_s:.0f}"] = len(found.ok_ms) / found.seconds
-        peak = max(*steps.values(), len(steady.ok_ms) / steady.seconds)
+        steps = [
+            _step(share * alone_per_s, offered(f"step{share}", share * alone_per_s, STEP_S))
+            for share in STEPS
+        ]
+        peak = max(*(step.in_time for step in steps), len(steady.ok_ms) / steady.seconds)
         watched.late = watched.runs = watched.requests = 0
         over = offered("over", OVERLOAD * peak, OVERLOAD_S)
     finally:
@@ -117,6 +124,10 @@ def measure_serving(
         scored_late=watched.late,
         together=watched.requests / max(watched.runs, 1),
     )
+
+
+def _step(offered: float, found: Outcome) -> Step:
+    return Step(offered, len(found.ok_ms) / found.seconds, times_of(found.ok_ms) if found.ok_ms else None)
 
 
 def _serve(settings: Settings, funnel: _Watched, store: Store, stop: threading.Event) -> None:

@@ -96,6 +96,10 @@ class DoomedFlights:
         """As the inner one."""
         return self._inner.policies()
 
+    def masters(self) -> Sequence[tuple[str, int]]:
+        """As asked."""
+        return self._inner.masters()
+
     def ping(self) -> None:
         """As the inner one."""
         self._inner.ping()

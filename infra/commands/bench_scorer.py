@@ -37,6 +37,9 @@ def scorer(
     With `--kafka`, requests in an open loop: their latency, the peak, and three times the peak.
     What was trained, filled and built is kept: the same world starts faster the second time.
     """
+    from infra.process_edge import one_thread
+
+    one_thread()  # as a scorer of its own
     from rich.console import Console
 
     from infra.benchmarks.scorer_picture import as_picture
@@ -91,7 +94,7 @@ def run_bench(plan: "Plan", state: Path, kafka: str = "none", rate: float = 200.
             "index": None,
             "counts": plan.items,
             "requests": plan.requests,
-            "Kafka": 6 if at else 0,
+            "Kafka": 8 if at else 0,
         }
         tasks = {name: bars.add_task(name, total=total, start=False) for name, total in totals.items()}
 

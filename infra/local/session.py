@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,8 @@ __all__ = ["end_by_force", "run_session"]
 log = logging.getLogger(__name__)
 
 LINE_S = 5.0  # between two plain lines
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SAY_S = 0.5
 STOPPED_S = 120.0  # from a wish to stop; each step of an orderly end has a bound, together some 100 s
 
 
@@ -58,16 +61,25 @@ class _Screen:
             print(line(picture), flush=True)
 
 
-def end_by_force(stop: threading.Event, after_s: float) -> None:
-    """Ends this process, and with it all that it started, where it still runs `after_s` after `stop` was set.
+def end_by_force(after_s: float) -> None:
+    """Ends this process, and all that it started, where it still runs `after_s` after a signal to end.
 
-    Whatever holds it up, be it a client library on a neighbour that is gone, or a pipe that nobody reads.
+    Whatever holds it up: a pipe that nobody reads, or a client library's call on a neighbour that is gone.
+    In such a call Python's own handlers do not run, so the signal is heard by a thread that waits for it.
+    Call it in the main thread, after the handlers were set.
     """
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
 
     def force() -> None:
-        stop.wait()
+        while heard.recv(1)[0] not in ENDING:
+            pass
         time.sleep(after_s)
-        log.error("did not stop within %g s of being asked to: ended by force", after_s)
+        told.close()
+        said = "did not stop within %g s of being asked to: ended by force"
+        threading.Thread(target=log.error, args=(said, after_s), daemon=True).start()  # it may be held up too
+        time.sleep(SAY_S)
         os._exit(1)
 
     threading.Thread(target=force, name="end", daemon=True).start()
@@ -88,7 +100,7 @@ def run_session(wish: Wish, json: Path | None, svg: Path | None = None) -> int:
     stop = threading.Event()
     stop_on_signals(stop)
     signal.signal(signal.SIGHUP, lambda *_: stop.set())
-    end_by_force(stop, STOPPED_S)
+    end_by_force(STOPPED_S)
     console = Console()
     screen = _Screen(console)
     with screen.opened():

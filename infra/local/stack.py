@@ -40,9 +40,6 @@ DEMO = {
     "STREAMREC_IDLE_PARTITION_MS": "3000",
     "STREAMREC_ARCHIVE_FLUSH_MS": "2000",
     "DO_NOT_TRACK": "1",
-    # one thread each: nine processes share few cores
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
 }
 
 

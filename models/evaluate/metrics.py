@@ -72,7 +72,9 @@ def concordance(labels: NDArray, scores: Floats) -> float:
         return float("nan")
     if not differing[1]:
         return 0.5
-    excess = float(stats.kendalltau(truth, told, method="asymptotic").statistic)
+    # The chance that comes with it is not asked for; of two rows the asymptotic one divides by zero.
+    method = "asymptotic" if len(truth) > 2 else "exact"
+    excess = float(stats.kendalltau(truth, told, method=method).statistic)
     excess *= float(np.sqrt(differing[0] * differing[1]))  # concordant pairs less discordant ones
     return 0.5 + excess / (2 * differing[0])
 

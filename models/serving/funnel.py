@@ -34,7 +34,7 @@ from models.serving.slot import Pair
 from models.serving.trace import Happened, Recorder
 from streams.catalogue.catalogue import Catalogue
 from streams.events import RankRequest, ServedBy
-from streams.facts.co_watch import companions
+from streams.facts.co_watch import NO_COMPANIONS, companions
 from streams.facts.documents import BLOCKED
 from streams.features import View, columns_hash, known_of, scene_of, vectors
 from streams.metrics import DEGRADED
@@ -153,7 +153,7 @@ class Funnel:
         held = self._guard.attempt("co_watch", sets, "redis") if sets else None
         at = 0
         for course, own, rows in zip(courses, seeds, near, strict=True):
-            beside: dict[int, float] = {}
+            beside = NO_COMPANIONS
             if held and own:
                 of = held[at : at + len(own)]
                 beside = companions(of, [weight for _, weight in own], course.now_ms)

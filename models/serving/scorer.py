@@ -28,7 +28,7 @@ from streams.kafka import Follower, GroupReader, Publisher
 from streams.messages import Message
 from streams.settings import Settings
 from streams.store import Store
-from streams.store.connect import connect, connect_vectors
+from streams.store.connect import connect, connect_vectors, open_mirror
 
 __all__ = ["run", "settle_garbage"]
 
@@ -96,7 +96,10 @@ class Scorer:
         self._settings = settings
         # a request waits for Redis about as long as its budget; what runs beside may wait longer
         timeout_s = max(0.25, 2 * settings.latency_budget_ms / 1_000)
-        store, beside = connect(settings, timeout_s), connect(settings)
+        mirror = open_mirror(settings, timeout_s) if settings.mirror_rows else None
+        store, beside = connect(settings, timeout_s, mirror), connect(settings, mirror=mirror)
+        if mirror is not None:
+            closing.callback(mirror.close)
         closing.callback(store.close)
         closing.callback(beside.close)
         vectors = connect_vectors(settings)

@@ -32,7 +32,7 @@ __all__ = ["Meter", "place_of"]
 TOLD_PLACES = 20  # those below share one label
 PLACES = (*map(str, range(TOLD_PLACES)), "lower", "unknown")
 LOOK = 50  # slates between two looks at variety: it adds up all items
-KEEP_MS = 60_000  # of event time between two writes of what outlives the monitor
+KEEP_MS = 60_000  # of event time between two looks at returns, which are then written down
 BY_LABELS = (SLATE_IMPRESSIONS, SLATE_CLICKS, SLATE_WATCH, SLATE_CONVERSIONS, SLATE_VALUE, SPONSORED_REVENUE)
 BY_PLACE = (POSITION_IMPRESSIONS, POSITION_CLICKS)
 
@@ -117,7 +117,6 @@ class Meter:
             self._look(served.ts_ms)
 
     def _look(self, now_ms: int) -> None:
-        self._tell_returns()
         for surface, variety in self._variety.items():
             if (worth := variety.worth()) is not None:
                 COVERAGE.labels(surface).set(worth.items)
@@ -130,6 +129,7 @@ class Meter:
             _remove(labels)
         if now_ms - self._kept_ms >= KEEP_MS:
             self._kept_ms = now_ms
+            self._tell_returns()
             self.keep()
 
     def _tell_returns(self) -> None:

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 __all__ = [
     "CO_WATCH_CAP",
     "ENGAGED_BYTES",
+    "NO_COMPANIONS",
     "REACH",
     "WITHIN_MS",
     "Beside",
+    "Companions",
     "Place",
     "Told",
     "companions",
@@ -167,8 +169,18 @@ def _nearest(a: bytes, b: bytes, later: bool) -> bytes:
     return b"".join([slots[key] for key in order]).ljust(_SIDE, b"\0")
 
 
-def companions(values: Sequence[bytes | None], weights: Sequence[float], now_ms: int) -> dict[int, float]:
-    """Weight of every item, by its hash, beside items whose sets are `values`.
+class Companions(NamedTuple):
+    """Items by their hash, ascending, and how much each weighs."""
+
+    hashes: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+NO_COMPANIONS = Companions(np.zeros(0, np.int64), np.zeros(0))
+
+
+def companions(values: Sequence[bytes | None], weights: Sequence[float], now_ms: int) -> Companions:
+    """Weight of every item that stands beside items whose sets are `values`.
 
     Args:
         values: sets as stored, None for an absent one.
@@ -177,7 +189,7 @@ def companions(values: Sequence[bytes | None], weights: Sequence[float], now_ms:
     """
     known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value]
     if not known:
-        return {}
+        return NO_COMPANIONS
     rows = np.frombuffer(b"".join(value for value, _ in known), dtype=_ROW)
     each = np.repeat([weight for _, weight in known], [len(value) // ENGAGED_BYTES for value, _ in known])
     slots = rows["slots"]
@@ -186,7 +198,7 @@ def companions(values: Sequence[bytes | None], weights: Sequence[float], now_ms:
     weight = np.broadcast_to(each[:, None], counts.shape)[counts]
     faded = weight * np.exp2(-np.maximum(now_ms - newer, 0) / HALF_LIFE_MS)
     items, places = np.unique(_whole(slots["item"])[counts], return_inverse=True)
-    return dict(zip(items.tolist(), np.bincount(places, weights=faded).tolist(), strict=True))
+    return Companions(items, np.asarray(np.bincount(places, weights=faded), np.float64))
 
 
 def _whole(parts: NDArray[np.uint16]) -> NDArray[np.int64]:

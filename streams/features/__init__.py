@@ -22,7 +22,7 @@ from streams.features.counters import (
     user_keys,
 )
 from streams.features.declare import Feature
-from streams.features.known import METADATA, Known, known_of, metadata_of
+from streams.features.known import METADATA, Known, Numbers, known_of, metadata_of
 from streams.features.layout import HEAD, Floats, Layout, layout_hash, layouts_of
 from streams.features.vectors import Plan, compute, rounded
 
@@ -43,6 +43,7 @@ __all__ = [
     "Key",
     "Known",
     "Layout",
+    "Numbers",
     "Rows",
     "Scene",
     "Scope",

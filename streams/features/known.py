@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streams.events import Item
 from streams.features.layout import Floats
 
-__all__ = ["METADATA", "Known", "Names", "known_of", "metadata_of", "names_of"]
+__all__ = ["METADATA", "Known", "Names", "Numbers", "known_of", "metadata_of", "names_of"]
 
 METADATA = 6  # published_ts_ms, duration_ms, quality (NaN where unknown); known, tags, sponsored
 SPONSORED = METADATA - 1
@@ -36,6 +36,13 @@ class Names(msgspec.Struct, frozen=True, eq=False):
         return [None if at == none else at for at in found] if none in found else found
 
 
+class Numbers(msgspec.Struct, frozen=True, eq=False):
+    """Candidates as numbers [n] in a list of ids, which only ever grows: found sooner than by their names."""
+
+    of: Sequence[str]
+    rows: NDArray[np.intp]
+
+
 class Known(msgspec.Struct, frozen=True, eq=False):
     """The columns of n candidates; `metadata` is [n, METADATA]. `records` gives the records themselves, None
     for an unknown item: their words matter to a search alone."""
@@ -44,7 +51,7 @@ class Known(msgspec.Struct, frozen=True, eq=False):
     categories: Names
     creators: Names
     records: Callable[[], Sequence[Item | None]]
-    hashes: NDArray[np.uint64] | None = None  # [n] crc32 of the ids, where they are at hand
+    numbers: Numbers | None = None
 
     def __len__(self) -> int:
         """Candidates."""

@@ -12,16 +12,33 @@ from streams.settings import Settings
 from streams.store.connections import Connections
 from streams.store.flights import ClusterFlights, Flights, ServerFlights
 from streams.store.item_vectors import VectorStore
+from streams.store.keys import ITEM_PREFIX, Keys
+from streams.store.mirror import Mirror
 from streams.store.redis_store import RedisStore
+from streams.store.written import Written
 
-__all__ = ["connect", "connect_vectors", "open_flights"]
+__all__ = ["connect", "connect_vectors", "open_flights", "open_mirror"]
 
 _TIMEOUT_S = 5.0
 
 
-def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> RedisStore:
+def connect(settings: Settings, timeout_s: float = _TIMEOUT_S, mirror: Mirror | None = None) -> RedisStore:
     """A RedisStore in the settings' namespace. Nothing is sent before its first call."""
-    return RedisStore(open_flights(settings, timeout_s), settings.namespace)
+    return RedisStore(open_flights(settings, timeout_s), settings.namespace, mirror=mirror)
+
+
+def open_mirror(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Mirror:
+    """A mirror of the settings' rows, for stores that share it. Nothing is sent before its first use."""
+    address = redis_address(settings.redis)
+    options = _options(settings, address, timeout_s) | {"protocol": 3}
+    flights = open_flights(settings, timeout_s)
+
+    def dial(node: tuple[str, int]) -> Any:
+        host, port = node
+        return redis.Redis(host=host, port=port, **options).connection_pool.make_connection()
+
+    written = Written(flights.masters, dial, [ITEM_PREFIX])
+    return Mirror(written, Keys(settings.namespace), settings.mirror_rows)
 
 
 def connect_vectors(settings: Settings, timeout_s: float = _TIMEOUT_S) -> VectorStore:

@@ -72,6 +72,9 @@ class Flights(Protocol):
     def policies(self) -> dict[str, str]:
         """The eviction policy by node; empty where a node does not tell."""
 
+    def masters(self) -> Sequence[tuple[str, int]]:
+        """Host and port of each node that is written to, as far as is known."""
+
     def ping(self) -> None:
         """Returns when every node answers."""
 
@@ -195,6 +198,11 @@ class ServerFlights(_Sending):
         with _asking():
             return {"Redis": str(self._redis.info("memory").get("maxmemory_policy", ""))}
 
+    def masters(self) -> Sequence[tuple[str, int]]:
+        """The server."""
+        known = self._redis.connection_pool.connection_kwargs
+        return [(known["host"], known["port"])]
+
     def ping(self) -> None:
         """Returns when the server answers."""
         with _asking():
@@ -262,6 +270,11 @@ class ClusterFlights(_Sending):
         with _asking():
             told = self._cluster().info("memory", target_nodes=RedisCluster.ALL_NODES)
         return {f"Redis node {name}": str(of.get("maxmemory_policy", "")) for name, of in told.items()}
+
+    def masters(self) -> Sequence[tuple[str, int]]:
+        """The masters, as of the last look at where the slots are."""
+        with _asking():
+            return [(node.host, node.port) for node in self._cluster().get_primaries()]
 
     def ping(self) -> None:
         """Returns when every master answers."""

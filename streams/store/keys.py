@@ -12,6 +12,7 @@ from zlib import crc32
 from streams.features import LAYOUT, Scope
 
 __all__ = [
+    "ITEM_PREFIX",
     "ITEM_TAGS",
     "OF_USERS",
     "SHARDS",
@@ -28,6 +29,7 @@ __all__ = [
 SHARDS = 32
 USER_TAGS = tuple(f"u{n:02d}" for n in range(SHARDS))
 ITEM_TAGS = tuple(f"i{n:02d}" for n in range(SHARDS))
+ITEM_PREFIX = "{i"  # of all keys that bear an item's tag
 TAGS = USER_TAGS + ITEM_TAGS
 OF_USERS = frozenset({Scope.USER, Scope.USER_CATEGORY, Scope.USER_CREATOR, Scope.SESSION})
 OF_QUERIES = frozenset({Scope.QUERY_CATEGORY, Scope.QUERY_ITEM})
@@ -107,14 +109,10 @@ class Keys:
     def rows(self, scope: Scope, names: Sequence[str]) -> list[str]:
         """State rows of one scope: a ranking names a thousand of them."""
         if scope is Scope.ITEM:  # too many to remember
-            return self.rows_of_items(names, (crc32(name.encode()) for name in names))
+            starts = self._starts[Scope.ITEM]
+            return [starts[crc32(name.encode()) % SHARDS] + name for name in names]
         known = self._rows[scope].get
         return [known(name) or self._named(scope, name) for name in names]
-
-    def rows_of_items(self, names: Iterable[str], hashes: Iterable[int]) -> list[str]:
-        """State rows of items, whose ids have these crc32."""
-        starts = self._starts[Scope.ITEM]
-        return [starts[number % SHARDS] + name for name, number in zip(names, hashes, strict=True)]
 
     def rows_of_user(self, user_id: str, scope: Scope, names: Iterable[str]) -> list[str]:
         """State rows of a scope of users, all of one user."""
@@ -146,6 +144,19 @@ class Keys:
         """Of which scope a state row is, or which of a user's documents; None for another key."""
         letter = key.split(":", 4)[3]
         return _KINDS.get(letter)
+
+    def row_of(self, key: str) -> tuple[Scope, str] | None:
+        """The scope and name that a key of a state row of ours stands for; None for any other key.
+
+        >>> Keys("streamrec", "a1b2c3").row_of("{i07}:streamrec:a1b2c3:i:v1")
+        (<Scope.ITEM: 'item'>, 'v1')
+        """
+        _, _, rest = key.partition(":")
+        if not rest.startswith(self._state):
+            return None
+        letter, _, name = rest[len(self._state) + 1 :].partition(":")
+        scope = _KINDS.get(letter)
+        return (scope, name) if isinstance(scope, Scope) else None
 
     def document(self, kind: str, user_id: str) -> str:
         """One of a user's documents (see streams.facts.documents)."""

@@ -1,6 +1,6 @@
 """The store in Redis: rows as packed doubles, one read a ranking, one script a shard and batch."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby, islice
 
@@ -21,13 +21,26 @@ from streams.facts.documents import (
     read_history,
     read_shown,
 )
-from streams.features import LAYOUT, LAYOUTS, NOWHERE, Floats, Known, Rows, Scene, Scope, View, keys_of
+from streams.features import (
+    LAYOUT,
+    LAYOUTS,
+    NOWHERE,
+    Floats,
+    Known,
+    Numbers,
+    Rows,
+    Scene,
+    Scope,
+    View,
+    keys_of,
+)
 from streams.messages import Source
 from streams.store.contract import Looked, Outcomes, Position, ShardFence, ShardWrite
 from streams.store.flights import Call, Flights, Script
 from streams.store.forget import forget_replies, forget_users, stands
 from streams.store.keys import OF_USERS, USER_TAGS, Keys
 from streams.store.merging import merges
+from streams.store.mirror import MIRRORED, Held, Mirror
 
 __all__ = ["RedisStore"]
 
@@ -43,15 +56,18 @@ return got
 """)
 _READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
-Wanted = dict[Scope, tuple[Sequence[str], NDArray[np.intp] | None]]
+Wanted = dict[Scope, tuple[Held | int, NDArray[np.intp] | None]]  # an int: rows that are all asked for
 
 
 class RedisStore:
     """A Store on a Redis server or cluster. Safe to use from several threads."""
 
-    def __init__(self, flights: Flights, namespace: str, layout: str = LAYOUT) -> None:
+    def __init__(
+        self, flights: Flights, namespace: str, layout: str = LAYOUT, mirror: Mirror | None = None
+    ) -> None:
         self._flights = flights
         self._keys = Keys(namespace, layout)
+        self._mirror = mirror
 
     # --- features, read ---------------------------------------------------------------------------
 
@@ -68,34 +84,62 @@ class RedisStore:
 
     def begin_views(self, asked: Sequence[Looked]) -> Callable[[], list[View]]:
         """Asks for what several rankings need, by one MGET; what it returns, called once, waits for it."""
+        if self._mirror is not None:
+            self._mirror.hear()
         keys: list[str] = []
         wanted = [self._wanted(each, keys) for each in asked]
         values = self._flights.begin_mget(keys)
 
         def views() -> list[View]:
-            held, at, out = values(), 0, []
-            for each, of in zip(asked, wanted, strict=True):
-                view, at = _view(each, of, held, at)
-                out.append(view)
-            return out
+            found = iter(values())
+            return [self._view(each, of, found) for each, of in zip(asked, wanted, strict=True)]
 
         return views
 
     def _wanted(self, asked: Looked, keys: list[str]) -> Wanted:
-        """What a ranking reads by scope; its keys are added to `keys`."""
+        """What a ranking reads by scope; the keys that must be asked for are added to `keys`."""
         user_id = asked.user_id
         if asked.person is None:
             keys += [self._keys.document(kind, user_id) for kind in _READ]
-        wanted = keys_of(user_id, asked.item_ids, asked.items, asked.scene)
-        hashes = asked.items.hashes if isinstance(asked.items, Known) else None
-        for scope, (names, _) in wanted.items():
+        wanted: Wanted = {}
+        numbers = asked.items.numbers if isinstance(asked.items, Known) else None
+        for scope, (names, places) in keys_of(user_id, asked.item_ids, asked.items, asked.scene).items():
             if scope in OF_USERS:
+                held: Held | int = len(names)
                 keys += self._keys.rows_of_user(user_id, scope, names)
-            elif scope is Scope.ITEM and hashes is not None:
-                keys += self._keys.rows_of_items(names, hashes.tolist())
             else:
-                keys += self._keys.rows(scope, names)
+                held = self._asked_for(scope, names, keys, numbers if scope is Scope.ITEM else None)
+            wanted[scope] = held, places
         return wanted
+
+    def _asked_for(
+        self, scope: Scope, names: Sequence[str], keys: list[str], numbers: Numbers | None = None
+    ) -> Held | int:
+        """What the mirror has of rows, or how many they are; keys of those that it has not are added."""
+        if self._mirror is None or scope not in MIRRORED:
+            keys += self._keys.rows(scope, names)
+            return len(names)
+        held = self._mirror.look(scope, names, numbers)
+        keys += self._keys.rows(scope, [names[at] for at in held.missing.tolist()])
+        return held
+
+    def _taken(self, scope: Scope, held: Held | int, values: Iterator[bytes | None]) -> Floats:
+        """Rows [n, width] of a scope, those that were asked for from `values`."""
+        if isinstance(held, int):
+            return _rows(scope, list(islice(values, held)))
+        read = _rows(scope, list(islice(values, len(held.missing))))
+        return held.rows if self._mirror is None else self._mirror.keep(held, read)
+
+    def _view(self, asked: Looked, wanted: Wanted, values: Iterator[bytes | None]) -> View:
+        person, distinct, places = asked.person, {}, {}
+        if person is None:
+            person = Person.read(*islice(values, len(_READ)))
+        for scope, (held, of) in wanted.items():
+            rows = self._taken(scope, held, values)
+            distinct[scope] = rows if of is None else np.concatenate([rows, LAYOUTS[scope].empty[None]])
+            places[scope] = of
+        history, shown, follows, hides = person
+        return View(Rows(distinct, places), history, shown, asked.scene, follows, hides)
 
     def person(self, user_id: str) -> Person:
         """What retrieval needs of a user, by one MGET."""
@@ -109,9 +153,11 @@ class RedisStore:
 
     def states(self, scope: Scope, names: Sequence[str]) -> Floats:
         """State rows [n, width of the scope], by one MGET."""
-        if not names:
-            return _rows(scope, ())
-        return _rows(scope, self._flights.mget(self._keys.rows(scope, names)))
+        if self._mirror is not None:
+            self._mirror.hear()
+        keys: list[str] = []
+        held = self._asked_for(scope, names, keys)
+        return self._taken(scope, held, iter(self._flights.mget(keys)))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
@@ -282,20 +328,6 @@ class RedisStore:
     def close(self) -> None:
         """Closes the connections."""
         self._flights.close()
-
-
-def _view(asked: Looked, wanted: Wanted, values: Sequence[bytes | None], at: int) -> tuple[View, int]:
-    """A view of the values from `at` on, and where they end."""
-    person, distinct, places = asked.person, {}, {}
-    if person is None:
-        person, at = Person.read(*values[at : at + len(_READ)]), at + len(_READ)
-    for scope, (names, of) in wanted.items():
-        held = values[at : at + len(names)]
-        distinct[scope] = _rows(scope, held if of is None else [*held, None])
-        places[scope] = of
-        at += len(names)
-    history, shown, follows, hides = person
-    return View(Rows(distinct, places), history, shown, asked.scene, follows, hides), at
 
 
 def _rows(scope: Scope, values: Sequence[bytes | None]) -> Floats:

@@ -138,7 +138,7 @@ def test_a_request_has_as_many_different_candidates_as_said_and_its_keys_are_nam
     for item in make_items(700):
         catalogue.put(item)
     asked = request_of(Load(1_000, 50, items=700), catalogue)
-    keys = keys_of_view(Settings(), asked)
+    keys = keys_of_view(Settings(), asked.looked)
     assert len(set(asked.item_ids)) == len(asked.item_ids) == 500
     assert None not in asked.items
     assert len(set(keys)) == len(keys) > 500

@@ -26,6 +26,11 @@ from tests.build import T0
 DAY = 86_400_000
 
 
+def weighed(sets: Sequence[bytes | None], weights: Sequence[float] = (1.0,)) -> dict[int, float]:
+    found = companions(sets, weights, T0)
+    return dict(zip(found.hashes.tolist(), found.weights.tolist(), strict=True))
+
+
 class Ends(NamedTuple):
     """Items' sets, and what counts in them: items by item."""
 
@@ -34,7 +39,7 @@ class Ends(NamedTuple):
     @property
     def beside(self) -> dict[str, set[str]]:
         names = {item_hash(name): name for name in "abcdexyz"}
-        found = {item: {names[h] for h in companions([held], [1.0], T0)} for item, held in self.sets.items()}
+        found = {item: {names[h] for h in weighed([held])} for item, held in self.sets.items()}
         return {item: names for item, names in found.items() if names}
 
 
@@ -113,15 +118,15 @@ def test_the_newest_engagements_stay_and_the_undone_count_among_them() -> None:
 def test_what_one_telling_calls_undone_is_undone() -> None:
     alive, undone = engagement(T0, "a"), engagement(T0, "a", undone=True)
     assert merged(alive, undone) == merged(undone, alive) == undone
-    assert companions([undone], [1.0], T0) == {}
+    assert weighed([undone]) == {}
 
 
 def test_weights_add_up_fade_in_a_week_and_count_by_their_seed() -> None:
     old, new = engagement(T0 - 7 * DAY, "a"), engagement(T0, "b")
     sets = [old + new, None, engagement(T0, "a") + engagement(T0 + 5, "a", mark=3)]
-    weights = companions(sets, [1.0, 9.0, 0.5], T0)
+    weights = weighed(sets, [1.0, 9.0, 0.5])
     assert weights == pytest.approx({item_hash("a"): 0.5 + 0.5 + 0.5, item_hash("b"): 1.0})
-    assert companions([None], [1.0], T0) == {}
+    assert weighed([None]) == {}
 
 
 def test_sets_of_many_users_hold_the_same_in_any_order() -> None:

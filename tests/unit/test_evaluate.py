@@ -74,3 +74,11 @@ def test_groups_that_repeat_themselves_widen_the_interval() -> None:
     rows = evaluate.bootstrap(evaluate.roc_auc, labels, scores, seed=1)
     grouped = evaluate.bootstrap(evaluate.roc_auc, labels, scores, seed=1, groups=users)
     assert grouped.high - grouped.low > 2 * (rows.high - rows.low)
+
+
+def test_two_rows_of_different_shares_have_an_order() -> None:
+    shares = np.array([0.2, 0.3])
+    scored = [
+        evaluate.concordance(shares, np.array(scores)) for scores in ([0.1, 0.4], [0.4, 0.1], [0.1, 0.1])
+    ]
+    assert scored == [1.0, 0.0, 0.5]

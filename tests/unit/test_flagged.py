@@ -156,7 +156,7 @@ def test_what_a_bot_opened_one_after_the_other_is_not_watched_together() -> None
         watch = make_watch(user_id=user_id, item_id="i3", ts_ms=T0 + 3_000, watch_ms=9_000)
         folding.apply([message(CLICKS.name, click, n) for n, click in enumerate(clicks)])
         folding.apply([message(WATCHES.name, watch)])
-        return [len(companions([held], [1.0], T0)) for held in store.companions(["i1", "i2", "i3"])]
+        return [len(companions([held], [1.0], T0).hashes) for held in store.companions(["i1", "i2", "i3"])]
 
     assert beside("u1") == [2, 2, 2]
     assert beside("bot") == [0, 0, 0]

@@ -308,6 +308,8 @@ def test_among_what_a_query_finds_the_click_rate_among_everyone_counts():
     assert [item.item_id for item in reply.items] == ["i18", "i19", "i17", "i16"]
     before, after = (item.score for item in reply.items[2:])  # what it did not find is the model's alone
     assert before > after
+    reply, _ = ranked(funnel_of(FULL, rates=(0.0, 0.0)), query="t17", limit=4)  # nothing was counted yet
+    assert [item.item_id for item in reply.items] == ["i19", "i18", "i17", "i16"]
 
 
 def test_what_has_more_of_a_querys_words_counts_more():

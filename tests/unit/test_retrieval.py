@@ -5,6 +5,7 @@ import pytest
 
 from models.serving.candidates import ann
 from models.serving.candidates.content import content_vector
+from models.serving.candidates.hashed import Hashed
 from models.serving.candidates.retrieval import Ask, given, retrieve, search, similar
 from models.serving.candidates.shelf import Stock, build_shelf
 from streams.events import Item
@@ -198,7 +199,18 @@ def test_the_index_says_its_recall_and_keeps_its_promise():
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index = ann.build(vectors)
     queries = vectors[random.integers(0, 4_000, 10)]
-    found = [index.search(query, 500)[0] for query in queries]
+    found = [index.search(vectors, query, 500)[0] for query in queries]
     assert ann.recall_of(found, ann.exact(vectors, queries, 500)) >= 0.95
     assert index.recall >= ann.TARGET
-    assert index.bytes >= 4_000 * 64
+    assert index.bytes >= 4_000 * (16 + 8)
+
+
+def test_hashes_give_the_row_that_was_added_last_however_they_were_added():
+    random, hashed, plain, first = np.random.default_rng(1), Hashed(), {}, 0
+    for size in (0, 300, 5, 1, 40, 0, 200, 3):
+        hashes = random.integers(0, 500, size)
+        hashed = hashed.added(hashes, first)
+        plain |= {int(h): first + n for n, h in enumerate(hashes)}
+        first += size
+        asked = random.integers(0, 600, 100)
+        assert hashed.rows_of(asked).tolist() == [plain.get(int(h), -1) for h in asked]

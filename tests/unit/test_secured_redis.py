@@ -8,11 +8,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from pydantic import SecretStr
 
 from streams.errors import OperatorError, StoreUnavailable
+from streams.features import Scope
 from streams.labels.labels import join
 from streams.settings import PREFIX, Settings, read_settings, unencrypted
-from streams.store.connect import connect, open_flights
+from streams.store.connect import connect, open_flights, open_mirror
 from streams.store.item_vectors import VectorStore
 from streams.store.slates import Fence, ShardWrite, SlateStore, tag_of
 from tests.build import T0, make_served
@@ -44,6 +46,25 @@ def test_user_and_password_may_stand_in_the_address(secured_redis: Settings) -> 
     store.check()
     store.close()
     assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_a_mirror_needs_no_more_rights(secured_redis: Settings) -> None:
+    mirror = open_mirror(secured_redis)
+    mirror.hear()
+    assert mirror.listening
+    mirror.close()
+
+
+def test_without_the_right_to_be_told_all_rows_are_read(secured_redis: Settings) -> None:
+    ours = secured_redis.model_copy(update={"namespace": "t1"})
+    refused = ours.model_copy(update={"redis_password": SecretStr("wrong")})
+    mirror, store = open_mirror(refused), connect(ours)
+    mirror.hear()
+    assert not mirror.listening
+    held = mirror.look(Scope.ITEM, ["a"])
+    mirror.keep(held, store.states(Scope.ITEM, ["a"]))
+    assert mirror.look(Scope.ITEM, ["a"]).missing.tolist() == [0]
+    store.close()
 
 
 def test_label_state_needs_no_more_rights(secured_redis: Settings) -> None:

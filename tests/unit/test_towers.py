@@ -8,6 +8,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from models.evaluate import concordance, rmse
+from models.serving.ranker import Ranker
 from models.training import checkpoints, towers
 from models.training.checkpoints import Bounds, Checkpoints
 from models.training.towers import training
@@ -190,6 +191,21 @@ def test_the_exported_graph_has_a_free_batch_and_all_data_inside(fitted):
     ]
     assert not any(t.external_data for t in model.graph.initializer)
     assert {node.domain for node in model.graph.node} == {""}
+
+
+@pytest.mark.parametrize("silent", [(), (0, 3), range(len(COLUMNS))])
+def test_what_scaling_silences_is_not_in_the_graph_and_no_logit_moves(fitted, silent):
+    x = planted(300)[0].copy()
+    x[:, 4] = np.nan_to_num(x[:, 4], nan=1.0)  # never missing
+    x[:, 6] = 2.0  # always the same
+    scaling = towers.fit_scaling(x, np.isin(np.arange(len(COLUMNS)), silent))
+    tower = fitted.tower._replace(scaling=scaling)
+    graph = towers.to_onnx(tower)
+    heard = max(1, np.count_nonzero(scaling.inverse_std) + np.count_nonzero(scaling.missing))
+    widths = {t.name: t.dims[0] for t in onnx.load_from_string(graph).graph.initializer if t.dims}
+    assert widths["deep_0.kernel"] == heard < 2 * len(COLUMNS)
+    logits = Ranker.first_scores(graph, x, (tower.network.heads,))
+    np.testing.assert_allclose(logits, tower.score_many(x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_floor_has_the_products_of_the_network(fitted):

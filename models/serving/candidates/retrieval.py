@@ -6,7 +6,6 @@ filters let go one after another, in the order of HELD, so a slate is short only
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import repeat
 from types import MappingProxyType
 from zlib import crc32
 
@@ -19,6 +18,7 @@ from models.serving.candidates.shelf import NOTHING, Rows, Shelf
 from models.serving.towers import Towers
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import ModelRefused
+from streams.facts.co_watch import NO_COMPANIONS, Companions
 from streams.metrics import STAGE_FAILURES
 from streams.surfaces import ANYTHING, QUOTAS, Eligible, Source
 
@@ -61,7 +61,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Collection[str] = ()  # creators
     follows: Sequence[str] = ()  # creators, newest first
     history: Sequence[tuple[str, float]] = ()  # (item_id, weight > 0), newest first
-    beside: Mapping[int, float] = {}  # weight by item hash of what is watched with the history's items
+    beside: Companions = NO_COMPANIONS  # of the history's items
     query: str | None = None
     near: Rows | None = None  # neighbours of the user's taste, found already
     quotas: Mapping[Source, float] = MappingProxyType(QUOTAS)  # shares of `size` by source
@@ -131,7 +131,7 @@ def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
     not cover are compared one by one."""
     rows, scores, covered = NOTHING, np.zeros(0, np.float32), 0
     if shelf.nearest is not None:
-        rows, scores = shelf.nearest.search(vector, most)
+        rows, scores = shelf.nearest.search(shelf.vectors, vector, most)
         covered = shelf.nearest.size
     if covered < shelf.size:
         behind = shelf.vectors[covered:] @ vector
@@ -271,7 +271,7 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     def quota(source: Source) -> int:
         return _quota(ask, source)
 
-    if ask.beside and quota("co_watch"):
+    if len(ask.beside.hashes) and quota("co_watch"):
         yield "co_watch", quota("co_watch"), _beside(shelf, ask.beside)
     if quota("similar"):
         yield "similar", quota("similar"), neighbours(shelf, ask) if ask.near is None else ask.near
@@ -283,11 +283,11 @@ def _orders(shelf: Shelf, ask: Ask, size: int) -> Iterable[tuple[str, int, Rows]
     yield "popular", size, shelf.by_popularity
 
 
-def _beside(shelf: Shelf, weights: Mapping[int, float]) -> Rows:
-    rows = np.array(list(map(shelf.hashes.get, weights, repeat(-1))), np.intp)
-    each = np.array(list(weights.values()))
-    known = (rows >= 0) & (rows < shelf.size)
-    rows, each = rows[known], each[known]
+def _beside(shelf: Shelf, weights: Companions) -> Rows:
+    """Rows of what is known of them, heaviest first."""
+    rows = shelf.hashes.rows_of(weights.hashes)
+    known = rows >= 0
+    rows, each = rows[known], weights.weights[known]
     return rows[np.lexsort((rows, -each))]
 
 

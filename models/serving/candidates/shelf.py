@@ -15,12 +15,13 @@ import numpy.typing as npt
 from models.learning.crosses import id_hash
 from models.serving.candidates.ann import Nearest
 from models.serving.candidates.content import content_vectors, own_length
+from models.serving.candidates.hashed import Hashed
 from models.serving.candidates.learned import CONTENT, Of, Plain, Vectors
 from models.serving.candidates.lexicon import Lexicon
 from models.serving.towers import Towers
 from streams.events import Item
 from streams.facts.co_watch import item_hash
-from streams.features import Known, metadata_of
+from streams.features import Known, Numbers, metadata_of
 from streams.features.known import Names
 
 __all__ = ["Counts", "Shelf", "Stock", "build_shelf"]
@@ -42,7 +43,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The items as of a moment. `ids`, `items`, `rows`, `lexicon`, `hashes` and `creators_rows` may already
+    """The items as of a moment. `ids`, `items`, `rows`, `lexicon` and `creators_rows` may already
     hold rows beyond `size`, which are not of this shelf.
 
     The `by_*` arrays list living rows best first, ties by row; rows stand in the order of item ids, those
@@ -67,7 +68,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     codes: Mapping[str, int]  # of creators
     creators_rows: Mapping[str, list[int]]  # oldest first
     lexicon: Lexicon
-    hashes: Mapping[int, int]  # rows by streams.facts.co_watch.item_hash
+    hashes: Hashed  # rows by streams.facts.co_watch.item_hash; dead ones too
     counts: Counts
     by_popularity: Rows
     by_trend: Rows
@@ -92,7 +93,7 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             _named(self.categories[rows], self.category_names),
             _named(self.creators[rows], self.creator_names),
             lambda: [self.items[row] for row in rows.tolist()],
-            self.hashes_of[rows, 0],
+            Numbers(self.ids, rows),
         )
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
@@ -176,7 +177,7 @@ class Stock:
         self._category_names: list[str] = []
         self._creators_rows: dict[str, list[int]] = {}
         self._lexicon = Lexicon()
-        self._hashes: dict[int, int] = {}
+        self._hashes = Hashed()
         self.alive: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self._columns: dict[str, npt.NDArray[np.generic]] = {}
         self._nearest: Nearest | None = None
@@ -234,8 +235,8 @@ class Stock:
         alive[gone] = False
         self.alive = alive
         for name, item in changes.items():
-            if item is None and self._rows.pop(name, None) is not None:
-                self._hashes.pop(item_hash(name), None)
+            if item is None:
+                self._rows.pop(name, None)
         self._append(fresh)
         return True
 
@@ -323,12 +324,13 @@ class Stock:
             if items[at].creator_id is not None:
                 self._creators_rows.setdefault(items[at].creator_id, []).append(start + at)
         for row, item in enumerate(items, start):
-            self._hashes[item_hash(item.item_id)] = row
             self._ids.append(item.item_id)
             self._items.append(item)
             self._rows[item.item_id] = row
             if row % 200 == 199:
                 self._breathe()
+        hashes = np.fromiter((item_hash(item.item_id) for item in items), np.int64, len(items))
+        self._hashes = self._hashes.added(hashes, start)
         self._lexicon.add((row, _text(item)) for row, item in enumerate(items, start))
 
 

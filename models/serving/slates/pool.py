@@ -102,8 +102,8 @@ def matching(sources: Sequence[str], read: Read | None = None, popularity: Float
     if read is not None and found:
         share = np.nan_to_num(np.minimum(read.x[found, TITLE] + read.x[found, ABOUT], 1.0))
         factor[found] *= WORDLESS + (1.0 - WORDLESS) * share
-    if popularity is not None and found:
-        factor[found] *= popularity[found] / max(popularity[found].mean(), 1e-9)
+    if popularity is not None and popularity[found].any():  # else nothing was counted yet
+        factor[found] *= popularity[found] / popularity[found].mean()
     return factor
 
 

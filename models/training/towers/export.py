@@ -83,13 +83,17 @@ def to_onnx(tower: Tower) -> bytes:
     Raises:
         onnx.checker.ValidationError: the graph is not well formed.
     """
-    graph = Graph()
-    start = scaled(graph, tower.scaling, INPUT)
-    joined = _network(graph, tower, start)
+    graph, columns = Graph(), len(tower.scaling.mean)
+    heads = tower.network.heads
+    tower, values, flags = _heard(tower)
+    present = _picked(graph, "values", INPUT, values, columns)
+    absent = _picked(graph, "flags", INPUT, flags, columns)
+    parts = [_standard(graph, tower.scaling, present)] if len(values) else []
+    parts += [graph.node("Cast", graph.node("IsNaN", absent), to=TensorProto.FLOAT)] if len(flags) else []
+    joined = _network(graph, tower, graph.node("Concat", *parts, axis=1))
     raw = graph.dense("heads", tower.params["heads"], joined)
     low, high = graph.constant("logit_low", -LOGIT_LIMIT), graph.constant("logit_high", LOGIT_LIMIT)
     graph.node("Clip", raw, low, high, named=OUTPUT)
-    columns, heads = len(tower.scaling.mean), tower.network.heads
     return graph.model(
         "dcn",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", columns])],
@@ -99,6 +103,14 @@ def to_onnx(tower: Tower) -> bytes:
 
 def scaled(graph: Graph, scaling: Scaling, rows: str) -> str:
     """The steps of `network.scale` on raw rows [n, d], one node each."""
+    filled = _standard(graph, scaling, rows)
+    flags = graph.node("Cast", graph.node("IsNaN", rows), to=TensorProto.FLOAT)
+    told = graph.node("Mul", flags, graph.constant("missing", scaling.missing))
+    return graph.node("Concat", filled, told, axis=1)
+
+
+def _standard(graph: Graph, scaling: Scaling, rows: str) -> str:
+    """Scaled values of raw rows, 0 for a missing one."""
     zero, one = graph.constant("zero", 0.0), graph.constant("one", 1.0)
     absent = graph.node("IsNaN", rows)
     least, largest = graph.constant("least", -LARGEST), graph.constant("largest", LARGEST)
@@ -108,10 +120,33 @@ def scaled(graph: Graph, scaling: Scaling, rows: str) -> str:
     centred = graph.node("Sub", squeezed, graph.constant("mean", scaling.mean))
     standard = graph.node("Mul", centred, graph.constant("inverse_std", scaling.inverse_std))
     low, high = graph.constant("low", -CLIP), graph.constant("high", CLIP)
-    filled = graph.node("Where", absent, zero, graph.node("Clip", standard, low, high))
-    flags = graph.node("Cast", absent, to=TensorProto.FLOAT)
-    told = graph.node("Mul", flags, graph.constant("missing", scaling.missing))
-    return graph.node("Concat", filled, told, axis=1)
+    return graph.node("Where", absent, zero, graph.node("Clip", standard, low, high))
+
+
+def _picked(graph: Graph, name: str, rows: str, columns: np.ndarray, of: int) -> str:
+    """Some columns of rows; the rows themselves for all of them."""
+    if len(columns) == of:
+        return rows
+    return graph.node("Gather", rows, graph.whole(name, columns.tolist()), axis=1)
+
+
+def _heard(tower: Tower) -> tuple[Tower, np.ndarray, np.ndarray]:
+    """The tower without the inputs that scaling keeps at 0, whose weights say nothing, and the columns whose
+    values, and whose absence, are left: a model that hears half of its inputs runs in half the time."""
+    scaling, params = tower.scaling, tower.params
+    values, flags = np.flatnonzero(scaling.inverse_std), np.flatnonzero(scaling.missing)
+    if not len(values) + len(flags):
+        values = np.arange(1)
+    kept = np.concatenate([values, len(scaling.mean) + flags])
+    behind = np.arange(2 * len(scaling.mean), len(params["heads"]["kernel"]))  # what the deep layers say
+    cut = {"heads": {**params["heads"], "kernel": params["heads"]["kernel"][[*kept, *behind]]}}
+    for i in range(tower.network.cross_layers):
+        down, up = f"cross_{i}_down", f"cross_{i}_up"
+        cut[down] = {"kernel": params[down]["kernel"][kept]}
+        cut[up] = {"kernel": params[up]["kernel"][:, kept], "bias": params[up]["bias"][kept]}
+    cut["deep_0"] = {**params["deep_0"], "kernel": params["deep_0"]["kernel"][kept]}
+    left = Scaling(scaling.mean[values], scaling.inverse_std[values], scaling.missing[values])
+    return tower._replace(scaling=left, params={**params, **cut}), values, flags
 
 
 def _network(graph: Graph, tower: Tower, start: str) -> str:

@@ -17,13 +17,14 @@ FORMAT = 2  # raised when the world is made otherwise
 
 
 class KeptWorld:
-    """The folder of one plan's world under `root`. Redis keeps its data in `redis_folder`."""
+    """The folder of one plan's world under `root`. Redis keeps its data in `redis_folder`; towers stand
+    beside it, for all plans of the same items."""
 
     def __init__(self, root: Path, plan: Plan) -> None:
-        whole = msgspec.json.encode([FORMAT, LAYOUT, plan])
-        self.folder = root / f"{plan.items}-{hashlib.blake2b(whole, digest_size=6).hexdigest()}"
+        self.folder = root / f"{plan.items}-{_digest([FORMAT, LAYOUT, plan])}"
         self.redis_folder = self.folder / "redis"
-        self.versions = (self.folder / "versions").as_uri()  # of towers
+        learned_from = [FORMAT, plan.items, plan.seed, plan.engagements]
+        self.versions = (root / f"towers-{_digest(learned_from)}").absolute().as_uri()
 
     @property
     def filled(self) -> bool:
@@ -54,3 +55,7 @@ class KeptWorld:
         built = ann.build(vectors)
         ann.save(built, self.folder)
         return built
+
+
+def _digest(of: object) -> str:
+    return hashlib.blake2b(msgspec.json.encode(of), digest_size=6).hexdigest()

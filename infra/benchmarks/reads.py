@@ -15,7 +15,8 @@ from infra.benchmarks.feast_process import VERSION, Feast, FeastMissing, environ
 from infra.benchmarks.folding import fold_all
 from infra.benchmarks.load import START_MS, STEP_MS, Load, make_items, make_messages, zipf
 from infra.benchmarks.speeds import MeasureError, Middle, Times, times_of, times_ratio
-from models.serving.candidates.shelf import Shelf, build_shelf
+from models.serving.candidates.shelf import Shelf
+from models.serving.candidates.stock import build_shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.events import Item
 from streams.features import COLUMN_NAMES, Scene, vectors
@@ -24,8 +25,8 @@ from streams.redis_address import redis_address
 from streams.settings import Settings
 from streams.store import Looked
 from streams.store.connect import connect, open_flights
-from streams.store.flights import ServerFlights
 from streams.store.redis_store import RedisStore
+from streams.store.server_flights import ServerFlights
 
 __all__ = [
     "CANDIDATES",

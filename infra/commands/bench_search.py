@@ -53,13 +53,18 @@ def _simulated(seeds: int, requests: int) -> "Searched":
     plan = msgspec.structs.replace(SEARCHES, requests=requests)
     with seeds_told(seeds * 6) as done:
         found = run_searches(range(1, seeds + 1), plan, done)
-    table = Table("slates", "NDCG@10", "95 %", "system ahead by", "95 %", box=None, header_style="bold")
+    heads = ("slates", "NDCG@10", "95 %", "system ahead by", "95 %", "clicks a result", "seconds watched")
+    table = Table(*heads, box=None, header_style="bold")
     for each in found.contenders:
         ndcg, behind = each.ndcg, each.behind
         ahead = ("", "")
         if each is not found.contenders[0]:
             ahead = (f"{behind.value:+.3f}", f"{behind.low:+.3f} to {behind.high:+.3f}")
-        table.add_row(each.name, f"{ndcg.value:.3f}", f"{ndcg.low:.3f} to {ndcg.high:.3f}", *ahead)
+        did = [
+            "" if of is None else f"{of.value:.{digits}f} ({of.low:.{digits}f} to {of.high:.{digits}f})"
+            for of, digits in ((each.clicks, 3), (each.seconds, 1))
+        ]
+        table.add_row(each.name, f"{ndcg.value:.3f}", f"{ndcg.low:.3f} to {ndcg.high:.3f}", *ahead, *did)
     Console().print(f"{found.queries:,} searches of simulated viewers, {found.empty} without a match", table)
     return found
 

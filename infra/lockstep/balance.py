@@ -13,7 +13,7 @@ from models.evaluate.curves import path_svg
 
 __all__ = ["POWERS", "Balance", "Point", "as_svg", "as_table", "balances", "trade_off", "watched"]
 
-COMPLETION = "completion"
+COMPLETION, WEIGHT = "completion", "completion_weight"
 POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 WIDTH = 30
 BESIDE = 72  # columns that all but the bars take
@@ -24,7 +24,7 @@ class Point(msgspec.Struct, frozen=True):
     `watched_s` seconds an impression."""
 
     popularity: float
-    completion: float
+    completion: float | None
     impressions: int
     ctr: Interval
     coverage: float
@@ -46,7 +46,9 @@ def balances(powers: Sequence[float] = POWERS) -> list[Policy]:
 
 def watched(weights: Sequence[float]) -> list[Policy]:
     """The whole system once for each weight of the share that is watched; clicks and long views have 1."""
-    return [Policy(f"completion {weight:g}", "the whole system", completion=weight) for weight in weights]
+    return [
+        Policy(f"completion {weight:g}", "the whole system", settings={WEIGHT: weight}) for weight in weights
+    ]
 
 
 def trade_off(policies: Sequence[Policy], outcomes: Sequence[Outcome]) -> Balance:
@@ -66,7 +68,7 @@ def trade_off(policies: Sequence[Policy], outcomes: Sequence[Outcome]) -> Balanc
         points.append(
             Point(
                 popularity=policy.popularity,
-                completion=policy.completion,
+                completion=policy.settings.get(WEIGHT),
                 impressions=found.impressions,
                 ctr=found.ctr,
                 coverage=round(coverage, 5),
@@ -119,7 +121,7 @@ def as_svg(result: Balance) -> str:
 
 
 def _varied(result: Balance) -> str:
-    return COMPLETION if any(point.completion for point in result.points) else "popularity"
+    return COMPLETION if any(point.completion is not None for point in result.points) else "popularity"
 
 
 def _setting(point: Point, varied: str) -> str:

@@ -105,11 +105,10 @@ class System:
         plan: Plan,
         clock_ms: int = START_MS,
         popularity: float = 0.0,
-        completion: float = 0.0,
         settings: Mapping[str, float] | None = None,
     ) -> None:
         self.now_ms = clock_ms
-        surfaces = {SURFACE: {"popularity": popularity, "weights": {"completion": completion}}}
+        surfaces = {SURFACE: {"popularity": popularity}}
         told = {"candidates": plan.candidates, "surfaces": surfaces, **(settings or {})}
         self.settings = Settings.model_validate(told)
         self.catalogue = Catalogue(wall_ms=lambda: self.now_ms)

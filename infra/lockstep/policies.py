@@ -15,7 +15,6 @@ class Policy(msgspec.Struct, frozen=True):
     folds: bool = True  # events go on into the features
     learns: bool = True  # examples go on into the online model
     popularity: float = 0.0  # the surface's balance (streams.surfaces.Surface)
-    completion: float = 0.0  # what the expected share of an item that is watched counts beside a click
     settings: dict[str, float] = {}  # that differ
 
 

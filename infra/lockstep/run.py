@@ -117,7 +117,7 @@ def run_policy(
     """Serves the plan's requests by a policy; `judge` is told of each slate before the viewer is, `seen` of
     each and what was done with it."""
     plan = world.plan
-    system = System(plan, world.now_ms, policy.popularity, policy.completion, policy.settings)
+    system = System(plan, world.now_ms, policy.popularity, policy.settings)
     system.publish(world.population.catalogue())
     system.fold(world.past)
     learning = Learning(plan)

@@ -19,7 +19,7 @@ from infra.viewers import Habits
 from models.evaluate import Interval, bootstrap, ndcg_of
 from models.serving.candidates.retrieval import search
 from models.versions.manifest import Version
-from streams.events import RankReply, RankRequest
+from streams.events import Click, Event, Impression, RankReply, RankRequest, Served, Watch
 from streams.features import COLUMNS
 from streams.features.matching import matched
 
@@ -53,21 +53,26 @@ OF_QUERIES = frozenset(c.name for c in COLUMNS if c.scope in ("match", "query_ca
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One search that had an answer: NDCG@10 of each contender; `found`: whether a word of it was."""
+    """One search that had an answer: NDCG@10 of each contender; `found`: whether a word of it was; `done`: by
+    each that served it, results looked at, clicked, and milliseconds watched."""
 
     seed: int
     request_id: str
     user_id: str
     found: bool
     ndcg: dict[str, float]
+    done: dict[str, tuple[int, int, int]] = {}
 
 
 class Contender(msgspec.Struct, frozen=True):
-    """A ranking's mean NDCG@10, and the system's less its own on the same queries; 95 % by viewer."""
+    """A ranking's mean NDCG@10, and the system's less its own on the same queries; 95 % by viewer. Of one
+    that served: clicks and seconds watched for each result that was looked at."""
 
     name: str
     ndcg: Interval
     behind: Interval
+    clicks: Interval | None = None
+    seconds: Interval | None = None
 
 
 class Searched(msgspec.Struct, frozen=True):
@@ -111,8 +116,10 @@ def judged(queries: Sequence[Query]) -> Searched:
     for query in queries:
         key = (query.seed, query.request_id)
         held = by_query.get(key)
-        ndcg = query.ndcg if held is None else {**query.ndcg, **held.ndcg}
-        by_query[key] = msgspec.structs.replace(held or query, ndcg=ndcg)
+        ndcg, done = (
+            (query.ndcg, query.done) if held is None else (query.ndcg | held.ndcg, query.done | held.done)
+        )
+        by_query[key] = msgspec.structs.replace(held or query, ndcg=ndcg, done=done)
     names = list(dict.fromkeys(name for query in queries for name in query.ndcg))
     kept = [query for query in by_query.values() if len(query.ndcg) == len(names)]
     users = np.unique([f"{query.seed}/{query.user_id}" for query in kept], return_inverse=True)[1]
@@ -122,17 +129,33 @@ def judged(queries: Sequence[Query]) -> Searched:
     def mean(of: NDArray[np.float64]) -> Interval:
         return bootstrap(lambda drawn: float(np.mean(drawn)), of, seed=0, rounds=1_000, groups=users)
 
+    def contender(name: str, of: NDArray[np.float64]) -> Contender:
+        found = Contender(name, mean(of), mean(first - of))
+        done = np.array([query.done.get(name, (0, 0, 0)) for query in kept], np.float64)
+        if not done.any():
+            return found
+        clicks, seconds = (
+            bootstrap(_ratio, done[:, at] / of_one, done[:, 0], seed=0, rounds=1_000, groups=users)
+            for at, of_one in ((1, 1.0), (2, 1_000.0))
+        )
+        return msgspec.structs.replace(found, clicks=clicks, seconds=seconds)
+
     return Searched(
         seeds=tuple(sorted({query.seed for query in kept})),
         queries=len(kept),
         empty=sum(not query.found for query in kept),
-        contenders=tuple(Contender(name, mean(of), mean(first - of)) for name, of in values.items()),
+        contenders=tuple(contender(name, of) for name, of in values.items()),
     )
+
+
+def _ratio(of: NDArray[np.float64], shown: NDArray[np.float64]) -> float:
+    return float(of.sum() / max(shown.sum(), 1.0))
 
 
 def run_one(policy: Policy, seed: int, world: World, version: Version | None) -> list[Query]:
     """Serves the plan by a policy and judges every search that something there would answer."""
     found: list[Query] = []
+    done: dict[str, tuple[int, int, int]] = {}
 
     def judge(world: World, system: System, request: RankRequest, reply: RankReply) -> None:
         if request.query is None:
@@ -154,8 +177,16 @@ def run_one(policy: Policy, seed: int, world: World, version: Version | None) ->
         }
         found.append(Query(seed, request.request_id, request.user_id, bool(others["BM25"]), ndcg))
 
-    run_policy(policy, seed, world, version, judge=judge)
-    return found
+    def seen(served: Served, events: Sequence[Event]) -> None:
+        watched_ms = sum(event.watch_ms for event in events if isinstance(event, Watch))
+        looked, clicked = (sum(isinstance(event, kind) for event in events) for kind in (Impression, Click))
+        done[served.request_id] = (looked, clicked, watched_ms)
+
+    run_policy(policy, seed, world, version, seen, judge)
+    return [
+        msgspec.structs.replace(query, done={policy.name: done.get(query.request_id, (0, 0, 0))})
+        for query in found
+    ]
 
 
 def _others(system: System, request: RankRequest) -> dict[str, list[str]]:

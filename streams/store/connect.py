@@ -9,12 +9,14 @@ from redis.retry import Retry
 
 from streams.redis_address import RedisAddress, redis_address
 from streams.settings import Settings
+from streams.store.cluster_flights import ClusterFlights
 from streams.store.connections import Connections
-from streams.store.flights import ClusterFlights, Flights, ServerFlights
+from streams.store.flights import Flights
 from streams.store.item_vectors import VectorStore
 from streams.store.keys import ITEM_PREFIX, Keys
 from streams.store.mirror import Mirror
 from streams.store.redis_store import RedisStore
+from streams.store.server_flights import ServerFlights
 from streams.store.written import Written
 
 __all__ = ["connect", "connect_vectors", "open_flights", "open_mirror"]

@@ -116,7 +116,7 @@ class RedisStore:
         self, scope: Scope, names: Sequence[str], keys: list[str], numbers: Numbers | None = None
     ) -> Held | int:
         """What the mirror has of rows, or how many they are; keys of those that it has not are added."""
-        if self._mirror is None or scope not in MIRRORED:
+        if self._mirror is None or scope not in MIRRORED or not self._mirror.listening:
             keys += self._keys.rows(scope, names)
             return len(names)
         held = self._mirror.look(scope, names, numbers)

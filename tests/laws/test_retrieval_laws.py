@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.serving.candidates.retrieval import BLOCKED, DUPLICATE, HIDDEN, INELIGIBLE, SEEN, Ask, retrieve
-from models.serving.candidates.shelf import Stock, build_shelf
+from models.serving.candidates.stock import Stock, build_shelf
 from streams.events import Item
 from streams.surfaces import QUOTAS, Eligible
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.serving.candidates.retrieval import Ask, retrieve
-from models.serving.candidates.shelf import build_shelf
+from models.serving.candidates.stock import build_shelf
 from models.serving.slates.rules import RULES, SPONSORED, Bid, Draft, Pool, Rules, explore
 from models.serving.slates.rules.draft import cap_of
 from models.serving.slates.slate import arrange, drafted

@@ -8,7 +8,7 @@ import pytest
 
 from models.learning.online import OnlineModel
 from models.serving.budget import Budget, Guard
-from models.serving.candidates.shelf import build_shelf
+from models.serving.candidates.stock import build_shelf
 from models.serving.funnel import Asked, Funnel
 from models.serving.slates.purse import Purse
 from models.serving.slot import Pair, pair_of

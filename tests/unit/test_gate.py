@@ -200,4 +200,10 @@ def test_concordance_is_counted_over_pairs():
     assert concordance(shares, scores) == pytest.approx(right[above].mean())
     assert concordance(shares > 0.5, scores) == pytest.approx(roc_auc(shares > 0.5, scores))
     assert concordance(shares, np.zeros(80)) == 0.5
+    for n in range(2, 6):  # a learner that begins has so few
+        few, told = np.arange(n) / n, np.roll(np.arange(n), 1)
+        pairs = [told[i] < told[j] for j in range(n) for i in range(j)]
+        assert concordance(few, told) == pytest.approx(np.mean(pairs))
+    for none in (few[:1], few[:0], np.full(2, 0.5)):
+        assert np.isnan(concordance(none, np.arange(len(none))))
     assert np.isnan(concordance(np.ones(80), scores))

@@ -6,6 +6,7 @@ import pytest
 
 from models.evaluate import log_loss, roc_auc
 from models.learning.prequential import DAYS, RECENT, Prequential, Scored, slices_of
+from models.learning.shares import PrequentialShare
 from streams.events import DAY_MS
 
 
@@ -108,3 +109,15 @@ def test_slices_outlive_a_snapshot_and_older_ones_have_none() -> None:
     again = Prequential.restored(msgspec.msgpack.decode(msgspec.msgpack.encode(quality.stored())))
     assert again.by_slice()["head"]["rows"] == 1
     assert msgspec.convert([True, 0.9, 0.5, 0.5], type=Scored).slices == 0
+
+
+def test_quality_of_shares_can_be_asked_after_any_few_labels() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        quality = PrequentialShare()
+        for n in range(5):
+            told = random.choice([np.nan, 0.2, 0.7], 3)
+            label = float(random.choice([0.0, 0.0, 0.3, 1.0]))
+            quality.add(n, Scored(label, *told.tolist(), int(random.integers(0, 16))))
+            figures = [quality.recent(), *quality.by_slice().values(), *quality.days().values()]
+            assert all(value is None or np.isfinite(value) for each in figures for value in each.values())

@@ -7,7 +7,7 @@ from models.serving.candidates import ann
 from models.serving.candidates.content import content_vector
 from models.serving.candidates.hashed import Hashed
 from models.serving.candidates.retrieval import Ask, given, retrieve, search, similar
-from models.serving.candidates.shelf import Stock, build_shelf
+from models.serving.candidates.stock import Stock, build_shelf
 from streams.events import Item
 from streams.surfaces import Eligible
 

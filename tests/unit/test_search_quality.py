@@ -19,7 +19,8 @@ PLAN = Plan(
 
 
 def query(n: int, found: bool = True, **ndcg: float) -> Query:
-    return Query(1, f"r{n}", f"u{n % 2}", found, ndcg)
+    done = {name: (4, n, 1_000 * n) for name in ndcg if name == "system"}
+    return Query(1, f"r{n}", f"u{n % 2}", found, ndcg, done)
 
 
 def test_contenders_are_held_against_the_system_on_the_same_queries() -> None:
@@ -30,6 +31,11 @@ def test_contenders_are_held_against_the_system_on_the_same_queries() -> None:
     assert [c.name for c in found.contenders] == ["system", "words", "blind"]
     assert found.of("system").ndcg.value == pytest.approx(0.7)
     assert found.of("words").behind.value == pytest.approx(0.3)
+    clicks, seconds = found.of("system").clicks, found.of("system").seconds
+    assert clicks is not None
+    assert seconds is not None
+    assert clicks.value == seconds.value == pytest.approx(3 / 12)  # of three queries
+    assert found.of("words").clicks is None  # served nobody
     low, high = found.of("blind").behind[1:]
     assert low <= 0.2 <= high
 
@@ -42,6 +48,7 @@ def test_every_search_is_judged_before_it_is_answered() -> None:
     assert all(list(each.ndcg) == ["system", *others] for each in queries)
     assert all(0.0 <= value <= 1.0 for each in queries for value in each.ndcg.values())
     assert all(each.found for each in queries)  # what is misspelt as well
+    assert all(each.done["system"][0] > 0 for each in queries)
     assert {name for each in run_one(BLIND, 3, World(3, PLAN), None) for name in each.ndcg} == {BLIND.name}
 
 

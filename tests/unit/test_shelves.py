@@ -5,8 +5,8 @@ import pytest
 
 from models.learning.crosses import cross, crosses, id_hash
 from models.serving.candidates.retrieval import Ask, retrieve
-from models.serving.candidates.shelf import build_shelf
 from models.serving.candidates.shelves import Shelves, rates
+from models.serving.candidates.stock import build_shelf
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.events import ITEMS

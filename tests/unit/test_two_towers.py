@@ -9,7 +9,7 @@ import pytest
 
 from models.serving.candidates.content import content_vectors
 from models.serving.candidates.retrieval import SEMANTIC, Ask, retrieve
-from models.serving.candidates.shelf import Stock
+from models.serving.candidates.stock import Stock
 from models.serving.towers import Towers
 from models.training import checkpoints
 from models.training.retrieval import engagements, training

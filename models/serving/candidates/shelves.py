@@ -14,7 +14,8 @@ import numpy.typing as npt
 from models.serving.candidates import ann
 from models.serving.candidates.content import content_vectors
 from models.serving.candidates.learned import Learned, Of, Plain, Vectors
-from models.serving.candidates.shelf import Rows, Shelf, Stock
+from models.serving.candidates.shelf import Rows, Shelf
+from models.serving.candidates.stock import Stock
 from streams.catalogue.catalogue import Catalogue
 from streams.errors import StoreUnavailable
 from streams.features import LAYOUTS, Scope

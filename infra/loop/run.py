@@ -21,6 +21,7 @@ from streams.settings import Settings
 __all__ = ["close_the_loop"]
 
 AHEAD = 1  # windows that may be over and not yet judged
+UNLEARNED = 1_000  # examples that may wait for the learner: beliefs far behind would be a drift of their own
 PAUSE_S = 0.05
 BETWEEN_S = 0.5  # two rounds, while the trainer looks whether rows are enough
 TOLD = ("auc_click", "log_loss_click", "champion_log_loss_click", "base_log_loss_click", "rows")
@@ -164,7 +165,7 @@ class _Story:
     # --- parts --------------------------------------------------------------------------------------
 
     def _serve(self, version: str, done: Callable[[], object]) -> None:
-        """Viewers ask until `done()`, not much ahead of what is judged."""
+        """Viewers ask until `done()`, not much ahead of what is judged and learned."""
         most = len(self._viewers.slates) + self._plan.slates * (self._plan.most_windows + 2)
         while not done():
             if len(self._viewers.slates) > most:
@@ -172,6 +173,7 @@ class _Story:
                     f"bench loop: {most} slates, and nothing came; see {self._moments[-1].what}"
                 )
             self._judged_to(version, AHEAD, done)
+            self._await(lambda: self._topics.unlearned() <= UNLEARNED or done(), "the learner")
             self._round()
 
     def _judged_to(self, version: str, ahead: int, done: Callable[[], object] = lambda: False) -> None:

@@ -9,8 +9,18 @@ import msgspec
 from monitors.reports import ALL_SURFACES
 from streams.codec import decode
 from streams.errors import OperatorError
-from streams.events import DRIFT, MAX_MS, MODELS, TOPICS, TRIGGERS, DriftReport, ModelRecord, RetrainTrigger
-from streams.kafka import Follower
+from streams.events import (
+    DRIFT,
+    EXAMPLES,
+    MAX_MS,
+    MODELS,
+    TOPICS,
+    TRIGGERS,
+    DriftReport,
+    ModelRecord,
+    RetrainTrigger,
+)
+from streams.kafka import Follower, Offsets
 from streams.messages import Message
 from streams.settings import Settings
 
@@ -25,6 +35,7 @@ class Topics:
     def __init__(self, settings: Settings) -> None:
         self._came: dict[str, list[Any]] = defaultdict(list)
         self._follower = Follower(settings, (MODELS, TRIGGERS, DRIFT), self._take)
+        self._offsets = Offsets(settings)
 
     def __enter__(self) -> "Topics":
         self._follower.start()
@@ -36,6 +47,11 @@ class Topics:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._follower.stop()
+        self._offsets.__exit__(kind, error, tb)
+
+    def unlearned(self) -> int:
+        """Examples that the learner has not learned yet, as of its last commit."""
+        return self._offsets.behind("learner", EXAMPLES)
 
     def _take(self, message: Message) -> None:
         records = decode(TOPICS[message.topic], message.key, message.value, MAX_MS).records

@@ -66,6 +66,19 @@ class Offsets:
         """The offset that the next record of each partition gets."""
         return {partition: end for partition, (_, end) in self.range(topic).items()}
 
+    def behind(self, role: str, topic: Topic) -> int:
+        """Messages that a role has not committed yet; all that are kept before its first commit."""
+        ranges, name = self.range(topic), self._settings.topic_prefix + topic.name
+        group = f"{self._settings.namespace}.{role}"
+        consumer = Consumer(consumer_config(self._settings, group, "earliest", wait_ms=10))
+        try:
+            held = consumer.committed([TopicPartition(name, p) for p in ranges], timeout=ANSWER_S)
+        except KafkaException as error:
+            raise unavailable(self._settings, f"group {group}: {error.args[0].str()}") from error
+        finally:
+            consumer.close()
+        return sum(max(0, ranges[at.partition][1] - max(at.offset, ranges[at.partition][0])) for at in held)
+
     def read_all(self, topic: Topic, newest: int | None = None) -> Iterator[Message]:
         """Every message kept, to the end as it is now; in order within a partition.
 

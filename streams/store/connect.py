@@ -37,7 +37,8 @@ def open_mirror(settings: Settings, timeout_s: float = _TIMEOUT_S) -> Mirror:
 
     def dial(node: tuple[str, int]) -> Any:
         host, port = node
-        return redis.Redis(host=host, port=port, **options).connection_pool.make_connection()
+        once = Retry(NoBackoff(), 0)  # whoever asks for news tries again
+        return redis.Redis(host=host, port=port, retry=once, **options).connection_pool.make_connection()
 
     written = Written(flights.masters, dial, [ITEM_PREFIX])
     return Mirror(written, Keys(settings.namespace), settings.mirror_rows)

@@ -91,6 +91,9 @@ class MadeUp:
     def windows(self, version: str) -> list[dict[str, Any]]:
         return self.judged[version]
 
+    def unlearned(self) -> int:
+        return 0
+
     def summary(self, fingerprint: str) -> str:
         return f"{fingerprint}: x"
 

@@ -197,6 +197,7 @@ def test_names_of_other_namespaces_and_kinds_are_not_ours() -> None:
     assert not len(mirror.look(Scope.ITEM, ["a"]).missing)
 
 
+@pytest.mark.deep
 def test_readers_and_writers_at_once_see_no_older_row_after_a_newer_one(redis_url: str) -> None:
     settings = settings_of(redis_url)
     mirror = open_mirror(settings)

@@ -1,5 +1,6 @@
 """The funnel behind its request desk and Kafka: latency at a rate, the peak, and three times the peak."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from models.serving.budget import Budget, Guard
 from models.serving.funnel import Asked, Funnel, Ranked
 from models.serving.requests.desk import Desk
 from models.serving.requests.reply_cache import ReplyCache
+from models.serving.scorer import SWITCH_S
 from streams.events import REPLIES, REQUESTS, SERVED, RankRequest
 from streams.kafka import GroupReader, Publisher, create_topics
 from streams.settings import Settings
@@ -85,6 +87,7 @@ def measure_serving(
     Raises:
         MeasureError: nothing was answered.
     """
+    sys.setswitchinterval(SWITCH_S)  # as the role `scorer`
     create_topics(settings, [REQUESTS, REPLIES, SERVED])
     watched, stop = _Watched(funnel), threading.Event()
     serving = threading.Thread(target=_serve, args=(settings, watched, store, stop), daemon=True)

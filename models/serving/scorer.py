@@ -30,7 +30,7 @@ from streams.settings import Settings
 from streams.store import Store
 from streams.store.connect import connect, connect_vectors, open_mirror
 
-__all__ = ["run", "settle_garbage"]
+__all__ = ["SWITCH_S", "run", "settle_garbage"]
 
 log = logging.getLogger(__name__)
 

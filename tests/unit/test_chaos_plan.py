@@ -38,6 +38,7 @@ def test_a_stopped_worker_has_others_that_take_over() -> None:
     assert all(f.workers >= 2 for f in plan_faults(40, seed=1, kinds=(Kind.FREEZE,)))
 
 
+@pytest.mark.deep
 def test_the_load_has_all_that_clients_get_wrong_within_what_is_remembered() -> None:
     messages = [
         Message(s.topic.name, s.partition or 0, n, 0, s.key.encode(), s.value)

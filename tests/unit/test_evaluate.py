@@ -69,6 +69,7 @@ def test_the_bootstrap_interval_holds_the_value_and_is_repeatable() -> None:
     assert found == evaluate.bootstrap(evaluate.roc_auc, LABELS, SCORES, seed=1)
 
 
+@pytest.mark.deep
 def test_groups_that_repeat_themselves_widen_the_interval() -> None:
     labels, scores, users = np.repeat(LABELS, 10), np.repeat(SCORES, 10), np.repeat(np.arange(400), 10)
     rows = evaluate.bootstrap(evaluate.roc_auc, labels, scores, seed=1)

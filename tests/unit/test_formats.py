@@ -194,6 +194,7 @@ def test_a_log_without_rows_is_an_empty_log(tmp_path: Path) -> None:
     assert (log.start_ms, log.end_ms) == (0, 0)
 
 
+@pytest.mark.deep
 def test_the_real_log_reads_whole(data_dir: Path) -> None:
     file = data_dir / "kuairand_kcore15" / "interactions.tsv"
     log = read_log(f"kuairand:{file}")

@@ -143,6 +143,7 @@ def test_a_late_target_was_never_counted_and_is_not_taken_back() -> None:
     assert log.clicks[0] == 1
 
 
+@pytest.mark.deep
 def test_a_users_memory_stays_near_its_cap_where_idle_shards_are_moved_now_and_then() -> None:
     log = Log()
     for n in range(1_000):

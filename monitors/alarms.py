@@ -7,6 +7,7 @@ raised whatever was trained: then nothing asks any more until it is well, and a 
 """
 
 from collections.abc import Collection
+from typing import Literal
 
 import msgspec
 
@@ -17,6 +18,7 @@ from streams.events import Alert
 __all__ = ["DRIFT", "PERFORMANCE", "Alarms", "Kind", "fingerprints"]
 
 NAMED = 10  # columns, in the summary
+Severity = Literal["warning", "critical"]
 SCORES = {"psi": "PSI", "ks": "KS", "adwin": "nats above what is expected", "calibration": "log ratio"}
 
 
@@ -87,14 +89,14 @@ class Alarms:
         return news
 
     def _alert(
-        self, fingerprint: str, fires: bool, severity: str, text: str, what: str, model: str, now_ms: int
+        self, fingerprint: str, fires: bool, severity: Severity, text: str, what: str, model: str, now_ms: int
     ) -> Alert:
         name = fingerprint.rpartition(".")[2]
         return Alert(
             fingerprint=fingerprint,
             ts_ms=now_ms,
             status="firing" if fires else "resolved",
-            severity="critical" if severity == "critical" else "warning",
+            severity=severity,
             summary=text.format(what=what, model=model),
             labels={"alertname": name, "namespace": self._namespace, "model": model},
         )

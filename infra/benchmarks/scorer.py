@@ -182,13 +182,8 @@ class _Run:
         shelves: Shelves,
         pair: Pair,
     ) -> None:
-        self._settings, self._plan, self._funnel, self._store, self._bare = (
-            settings,
-            plan,
-            funnel,
-            store,
-            bare,
-        )
+        self._settings, self._plan = settings, plan
+        self._funnel, self._store, self._bare = funnel, store, bare
         self._shelves, self._pair = shelves, pair
         self._waiting: deque[tuple[list[str], int]] = deque()
         self._x = np.random.default_rng(3).normal(size=(plan.candidates, len(COLUMN_NAMES)))

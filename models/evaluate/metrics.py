@@ -72,8 +72,6 @@ def concordance(labels: NDArray, scores: Floats) -> float:
         return float("nan")
     if not differing[1]:
         return 0.5
-    if len(truth) == 2:  # SciPy's significance, which nobody asked for, divides by rows less two
-        return float((truth[0] > truth[1]) == (told[0] > told[1]))
     # The chance that comes with it is not asked for; of two rows the asymptotic one divides by zero.
     method = "asymptotic" if len(truth) > 2 else "exact"
     excess = float(stats.kendalltau(truth, told, method=method).statistic)

@@ -4,8 +4,8 @@
     MAGIC, SHA-256 of the rest, MessagePack of a `Checkpoint`
 
 A file is written under another name and renamed when it is whole. What is not whole, of another trigger or
-another recipe, of another format or too old is
-dropped, said by name and counted; the training begins anew then.
+another recipe, of another format or too old is dropped, said by name and counted; the training begins anew
+then.
 """
 
 import hashlib

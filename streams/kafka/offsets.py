@@ -30,7 +30,7 @@ def partitions_of(client: Consumer | AdminClient, wire_topic: str, timeout_s: fl
 
 
 class Offsets:
-    """Asks for the ends of topics, many times over one connection.
+    """Asks for the ends of topics, and how far groups are, many times over one connection each.
 
     Raises:
         KafkaUnavailable: the broker does not answer (every method).
@@ -40,6 +40,7 @@ class Offsets:
         self._settings = settings
         group = f"{settings.namespace}.offsets"
         self._consumer = Consumer(consumer_config(settings, group, "earliest", wait_ms=10))
+        self._of_groups: dict[str, Consumer] = {}
 
     def __enter__(self) -> "Offsets":
         """Itself."""
@@ -48,8 +49,9 @@ class Offsets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Closes the connection."""
-        self._consumer.close()
+        """Closes the connections."""
+        for consumer in (self._consumer, *self._of_groups.values()):
+            consumer.close()
 
     def range(self, topic: Topic) -> dict[int, tuple[int, int]]:
         """First kept and next written offset of each partition."""
@@ -70,13 +72,14 @@ class Offsets:
         """Messages that a role has not committed yet; all that are kept before its first commit."""
         ranges, name = self.range(topic), self._settings.topic_prefix + topic.name
         group = f"{self._settings.namespace}.{role}"
-        consumer = Consumer(consumer_config(self._settings, group, "earliest", wait_ms=10))
+        if group not in self._of_groups:
+            config = consumer_config(self._settings, group, "earliest", wait_ms=10)
+            self._of_groups[group] = Consumer(config)
         try:
-            held = consumer.committed([TopicPartition(name, p) for p in ranges], timeout=ANSWER_S)
+            asked = [TopicPartition(name, p) for p in ranges]
+            held = self._of_groups[group].committed(asked, timeout=ANSWER_S)
         except KafkaException as error:
             raise unavailable(self._settings, f"group {group}: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
         return sum(max(0, ranges[at.partition][1] - max(at.offset, ranges[at.partition][0])) for at in held)
 
     def read_all(self, topic: Topic, newest: int | None = None) -> Iterator[Message]:

@@ -96,13 +96,13 @@ class Mirror:
         """Doubts what was written since the last call."""
         with self._lock:
             news = self._written.take()
-            if news is None:
+            if news is not None:
+                self._doubt(news)
+            elif self._believes or self._written.listening:  # else all was doubted before
                 if self._believes:
                     MIRROR_RESETS.labels("connection").inc()
                 for table in self._tables.values():
                     table.doubt()
-            else:
-                self._doubt(news)
             self._believes = self._written.listening
             MIRROR_ROWS.set(sum(len(table.slots) for table in self._tables.values()))
 

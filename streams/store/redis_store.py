@@ -1,6 +1,7 @@
 """The store in Redis: rows as packed doubles, one read a ranking, one script a shard and batch."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import groupby, islice
 
@@ -40,7 +41,7 @@ from streams.store.flights import Call, Flights, Script
 from streams.store.forget import forget_replies, forget_users, stands
 from streams.store.keys import OF_USERS, USER_TAGS, Keys
 from streams.store.merging import merges
-from streams.store.mirror import MIRRORED, Held, Mirror
+from streams.store.mirror import MIRRORED, Mirror
 
 __all__ = ["RedisStore"]
 
@@ -56,7 +57,8 @@ return got
 """)
 _READ = ("history", "shown", "follows", "hides")  # of a user, by a ranking
 _pack = msgspec.msgpack.Encoder().encode
-Wanted = dict[Scope, tuple[Held | int, NDArray[np.intp] | None]]  # an int: rows that are all asked for
+Take = Callable[[Iterator[bytes | None]], Floats]  # makes rows [n, width] of the next values
+Wanted = dict[Scope, tuple[Take, NDArray[np.intp] | None]]
 
 
 class RedisStore:
@@ -105,37 +107,32 @@ class RedisStore:
         numbers = asked.items.numbers if isinstance(asked.items, Known) else None
         for scope, (names, places) in keys_of(user_id, asked.item_ids, asked.items, asked.scene).items():
             if scope in OF_USERS:
-                held: Held | int = len(names)
                 keys += self._keys.rows_of_user(user_id, scope, names)
+                take: Take = partial(_next_rows, scope, len(names))
             else:
-                held = self._asked_for(scope, names, keys, numbers if scope is Scope.ITEM else None)
-            wanted[scope] = held, places
+                take = self._asked_for(scope, names, keys, numbers if scope is Scope.ITEM else None)
+            wanted[scope] = take, places
         return wanted
 
     def _asked_for(
         self, scope: Scope, names: Sequence[str], keys: list[str], numbers: Numbers | None = None
-    ) -> Held | int:
-        """What the mirror has of rows, or how many they are; keys of those that it has not are added."""
-        if self._mirror is None or scope not in MIRRORED or not self._mirror.listening:
+    ) -> Take:
+        """How rows are taken; the keys of those that the mirror has not are added to `keys`."""
+        mirror = self._mirror
+        if mirror is None or scope not in MIRRORED or not mirror.listening:
             keys += self._keys.rows(scope, names)
-            return len(names)
-        held = self._mirror.look(scope, names, numbers)
+            return partial(_next_rows, scope, len(names))
+        held = mirror.look(scope, names, numbers)
         keys += self._keys.rows(scope, [names[at] for at in held.missing.tolist()])
-        return held
+        return lambda values: mirror.keep(held, _next_rows(scope, len(held.missing), values))
 
-    def _taken(self, scope: Scope, held: Held | int, values: Iterator[bytes | None]) -> Floats:
-        """Rows [n, width] of a scope, those that were asked for from `values`."""
-        if isinstance(held, int):
-            return _rows(scope, list(islice(values, held)))
-        read = _rows(scope, list(islice(values, len(held.missing))))
-        return held.rows if self._mirror is None else self._mirror.keep(held, read)
-
-    def _view(self, asked: Looked, wanted: Wanted, values: Iterator[bytes | None]) -> View:
+    @staticmethod
+    def _view(asked: Looked, wanted: Wanted, values: Iterator[bytes | None]) -> View:
         person, distinct, places = asked.person, {}, {}
         if person is None:
             person = Person.read(*islice(values, len(_READ)))
-        for scope, (held, of) in wanted.items():
-            rows = self._taken(scope, held, values)
+        for scope, (take, of) in wanted.items():
+            rows = take(values)
             distinct[scope] = rows if of is None else np.concatenate([rows, LAYOUTS[scope].empty[None]])
             places[scope] = of
         history, shown, follows, hides = person
@@ -156,8 +153,8 @@ class RedisStore:
         if self._mirror is not None:
             self._mirror.hear()
         keys: list[str] = []
-        held = self._asked_for(scope, names, keys)
-        return self._taken(scope, held, iter(self._flights.mget(keys)))
+        take = self._asked_for(scope, names, keys)
+        return take(iter(self._flights.mget(keys)))
 
     def history(self, user_id: str) -> tuple[Engagement, ...]:
         """Engagements, newest first, one an item."""
@@ -328,6 +325,10 @@ class RedisStore:
     def close(self) -> None:
         """Closes the connections."""
         self._flights.close()
+
+
+def _next_rows(scope: Scope, n: int, values: Iterator[bytes | None]) -> Floats:
+    return _rows(scope, list(islice(values, n)))
 
 
 def _rows(scope: Scope, values: Sequence[bytes | None]) -> Floats:

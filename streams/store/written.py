@@ -34,7 +34,7 @@ class Written:
         self._open: dict[Node, Any] = {}
         self._news: News = []
         self._flushed = False
-        self._said = ""  # why it does not listen; told once
+        self._said = ""  # why it does not listen; told once an outage
         self._next_look = 0.0
 
     @property
@@ -86,6 +86,7 @@ class Written:
             connection._parser.set_invalidation_push_handler(self._note)  # the client has no public way
             connection.send_command(*self._command)
             connection.read_response()
+        self._said = ""
 
     def _note(self, told: Sequence[Any]) -> None:
         """Takes `[b"invalidate", keys]`; no keys: the node was flushed."""

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TARGET", "Nearest", "build", "exact", "load", "recall_of", "save"]
+__all__ = ["TARGET", "Nearest", "build", "exact", "highest", "load", "recall_of", "save"]
 
 Floats = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
@@ -114,6 +114,14 @@ def exact(vectors: Floats, queries: Floats, most: int) -> Rows:
     return best
 
 
+def highest(rows: Rows, scores: Floats, most: int) -> tuple[Rows, Floats]:
+    """Up to `most` of these rows, those with the highest scores, and their scores; in no order."""
+    if len(rows) <= most:
+        return rows, scores
+    best = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
+    return rows[best], scores[best]
+
+
 def recall_of(found: list[Rows], true: Rows) -> float:
     """The share of the true neighbours that were found."""
     hits = [len(np.intersect1d(mine, theirs)) for mine, theirs in zip(found, true, strict=True)]
@@ -138,11 +146,7 @@ def _search(
     asked = np.ascontiguousarray(query[None, :], np.float32)
     rows = index.search(asked, reach * most, params=made(nprobe=probes))[1][0]
     rows = rows[rows >= 0]
-    scores = vectors[rows] @ query
-    if len(rows) > most:
-        best = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
-        rows, scores = rows[best], scores[best]
-    return rows, scores
+    return highest(rows, vectors[rows] @ query, most)
 
 
 def _tuned(index: Any, vectors: Floats, queries: Floats, clusters: int) -> tuple[tuple[int, int], float]:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from models.serving.candidates.ann import highest
 from models.serving.candidates.content import unit
 from models.serving.candidates.shelf import NOTHING, Rows, Shelf
 from models.serving.towers import Towers
@@ -137,9 +138,7 @@ def similar(shelf: Shelf, vector: Floats, most: int) -> Rows:
         behind = shelf.vectors[covered:] @ vector
         rows = np.concatenate([rows, np.arange(covered, shelf.size)])
         scores = np.concatenate([scores, behind])
-    if len(rows) > most:
-        best = np.argpartition(scores, len(scores) - most)[len(scores) - most :]
-        rows, scores = rows[best], scores[best]
+    rows, scores = highest(rows, scores, most)
     return rows[np.lexsort((rows, -scores))]
 
 
